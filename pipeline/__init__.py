@@ -1,0 +1,1 @@
+"""From raw images to batches on the device."""

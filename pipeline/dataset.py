@@ -1,0 +1,217 @@
+"""From prepared data to batches: make_train_dataset(), make_eval_dataset()."""
+
+import dataclasses
+import os
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from pipeline import preprocess, splits
+
+# Encoded bytes up to this much stay in memory after the first epoch.
+_CACHE_BYTES = 4 * 2**30
+_SHUFFLE_BUFFER_BYTES = 1 * 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """One split's examples, still encoded, in the order they are stored in.
+
+    dataset: elements {"image_bytes": string [], "label": int64 [], "name": string []}.
+    count: number of examples.
+    mean_bytes: average size of an example in its shard.
+    """
+
+    dataset: tf.data.Dataset
+    count: int
+    mean_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which rows of each global batch one input pipeline reads.
+
+    A global batch consists of the same examples however many pipelines (worker
+    processes) share it, so a run does not depend on how it is spread.
+    """
+
+    num_pipelines: int = 1
+    pipeline_id: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """classes: names, the label being their index; counts: split -> examples."""
+
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+
+
+def read_info(data_dir: str) -> DataInfo:
+    """Reads the classes and counts of a prepared-data directory.
+
+    Raises:
+      ValueError: no such directory, or not prepared by pipeline.main.
+    """
+    builder = _open(data_dir)
+    missing = [split for split in splits.SPLITS if split not in builder.info.splits]
+    if missing or not {"image", "label", "name"} <= set(builder.info.features):
+        raise ValueError(
+            "--data_dir must be a directory written by pipeline.main. Received: "
+            f"--data_dir={data_dir}, a data set with the splits "
+            f"{sorted(builder.info.splits)} and features "
+            f"{sorted(builder.info.features)}."
+        )
+    return DataInfo(
+        classes=tuple(builder.info.features["label"].names),
+        counts={
+            split: builder.info.splits[split].num_examples for split in splits.SPLITS
+        },
+    )
+
+
+def _open(data_dir: str) -> tfds.core.DatasetBuilder:
+    if not os.path.isfile(os.path.join(data_dir, "dataset_info.json")):
+        raise ValueError(
+            "--data_dir must be a directory written by `python -m pipeline.main "
+            f"--source=... --out=DATA`. Received: --data_dir={data_dir}, which "
+            + (
+                "holds no prepared data."
+                if os.path.isdir(data_dir)
+                else "is not there."
+            )
+        )
+    return tfds.builder_from_directory(data_dir)
+
+
+def read_records(data_dir: str, split: str) -> Records:
+    """Opens one split; its bytes are read once and kept in memory if they fit."""
+    builder = _open(data_dir)
+    info = builder.info.splits[split]
+    dataset = builder.as_dataset(
+        split=split,
+        decoders={"image": tfds.decode.SkipDecoding()},
+        shuffle_files=False,
+        # TFDS would cache decoded or encoded data by its own rule; ours is below.
+        read_config=tfds.ReadConfig(try_autocache=False),
+    )
+    dataset = dataset.map(
+        lambda example: {
+            "image_bytes": example["image"],
+            "label": example["label"],
+            "name": example["name"],
+        }
+    )
+    if info.num_bytes <= _CACHE_BYTES:
+        dataset = dataset.cache()
+    return Records(
+        dataset=dataset,
+        count=info.num_examples,
+        mean_bytes=max(1, info.num_bytes // info.num_examples),
+    )
+
+
+def num_batches(count: int, batch_size: int) -> int:
+    """Batches that hold every example once, the last partial one included."""
+    return -(-count // batch_size)
+
+
+def make_train_dataset(
+    records: Records,
+    *,
+    image_size: int,
+    batch_size: int,
+    per_replica_batch_size: int,
+    epoch: int,
+    seed: int,
+    share: Share = Share(),
+) -> tf.data.Dataset:
+    """One epoch: every example once, in an order that follows from (seed, epoch).
+
+    Returns:
+      Batches for one replica after another, each
+      {"image": float32 [b, image_size, image_size, 3], range [0, 255],
+       "label": int32 [b], "weight": float32 [b]} with b = per_replica_batch_size.
+      The last global batch is filled up with examples of weight 0, so that every shape
+      is static (XLA compiles once) and every replica takes part in every step.
+    """
+    # Shuffle encoded bytes, not pixels: the buffer is ten times smaller, and images
+    # are decoded in the order they are needed.
+    buffer_size = min(
+        records.count, max(1, _SHUFFLE_BUFFER_BYTES // records.mean_bytes)
+    )
+    shuffled = records.dataset.shuffle(buffer_size, seed=mix_seed(seed, epoch))
+    return _batches(
+        shuffled,
+        records,
+        image_size=image_size,
+        batch_size=batch_size,
+        per_replica_batch_size=per_replica_batch_size,
+        share=share,
+    )
+
+
+def make_eval_dataset(
+    records: Records,
+    *,
+    image_size: int,
+    batch_size: int,
+    per_replica_batch_size: int,
+    share: Share = Share(),
+) -> tf.data.Dataset:
+    """Every example exactly once, in stored order; see make_train_dataset."""
+    return _batches(
+        records.dataset,
+        records,
+        image_size=image_size,
+        batch_size=batch_size,
+        per_replica_batch_size=per_replica_batch_size,
+        share=share,
+    )
+
+
+def read_names(records: Records) -> list[str]:
+    """The relative names of a split's examples, in the order of make_eval_dataset."""
+    names = records.dataset.map(lambda example: example["name"])
+    return [name.decode() for name in names.as_numpy_iterator()]
+
+
+def mix_seed(seed: int, epoch: int) -> int:
+    """A seed per epoch that no neighbouring seed or epoch shares."""
+    return (seed * 1_000_003 + epoch) % 2**31
+
+
+def _batches(
+    ordered: tf.data.Dataset,
+    records: Records,
+    *,
+    image_size: int,
+    batch_size: int,
+    per_replica_batch_size: int,
+    share: Share,
+) -> tf.data.Dataset:
+    padding = num_batches(records.count, batch_size) * batch_size - records.count
+    filler = records.dataset.repeat().take(padding)
+    rows = batch_size // share.num_pipelines
+    first_row = share.pipeline_id * rows
+
+    def weigh(weight):
+        return lambda example: {**example, "weight": tf.constant(weight, tf.float32)}
+
+    def is_ours(position, _):
+        row = position % batch_size
+        return (first_row <= row) & (row < first_row + rows)
+
+    def decode(_, example):
+        return {
+            "image": preprocess.decode_and_resize(example["image_bytes"], image_size),
+            "label": tf.cast(example["label"], tf.int32),
+            "weight": example["weight"],
+        }
+
+    dataset = ordered.map(weigh(1.0)).concatenate(filler.map(weigh(0.0)))
+    # The choice of rows comes before the decoding: another worker's rows cost a read.
+    dataset = dataset.enumerate().filter(is_ours)
+    dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
+    return dataset.prefetch(tf.data.AUTOTUNE)

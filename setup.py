@@ -1,0 +1,37 @@
+"""Installs the packages pipeline, trainer and export."""
+
+import setuptools
+
+setuptools.setup(
+    name="photograph-classifier",
+    version="0.1.0",
+    description="From a folder of photographs to a classifier on TensorFlow Serving.",
+    license="Apache-2.0",
+    packages=["pipeline", "trainer", "export"],
+    package_data={"trainer": ["*.flags"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "h5py>=3.11,<4",
+        # tensorflow-datasets imports it, but asks for it only on older Pythons.
+        "importlib_resources>=6.4",
+        "keras>=3.15,<3.16",
+        "keras-cv>=0.9,<0.10",
+        "matplotlib>=3.9,<4",
+        "numpy>=2.0,<3",
+        "pillow>=11,<13",
+        "scikit-learn>=1.5,<2",
+        "scipy>=1.13,<2",
+        # tf.summary needs it; tensorflow itself no longer asks for it.
+        "tensorboard>=2.20,<2.22",
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-datasets>=4.9.10,<4.10",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "beam": ["apache-beam>=2.77,<3"],
+        "dev": ["pytest>=8,<10", "ruff>=0.14,<1"],
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "serving": ["tensorflow-serving-api>=2.21,<2.22"],
+    },
+)

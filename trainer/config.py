@@ -1,0 +1,263 @@
+"""The flags, the frozen TrainConfig made of them, and the regimes that follow."""
+
+import ast
+import dataclasses
+from collections.abc import Mapping
+
+from absl import flags
+
+REGIMES = ("head", "finetune")
+POOLINGS = ("avg", "max")
+SCHEDULES = ("notebook", "constant", "cosine")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
+PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+BATCH_NORMS = ("trained", "frozen")
+AUGMENTS = ("notebook", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Every setting of a run; each field is the flag of the same name."""
+
+    data_dir: str | None
+    source: str | None
+    model_dir: str | None
+    export_dir: str | None
+    backbone: str
+    backbone_args: Mapping[str, object]
+    weights: str
+    image_size: int
+    batch_size: int
+    augment: str
+    regimes: tuple[str, ...]
+    pooling: str
+    head_units: int
+    dropout: float
+    head_epochs: int
+    head_lr: float
+    freeze_layers: int
+    freeze_until: str | None
+    finetune_epochs: int
+    finetune_lr: float
+    finetune_batch_norm: str
+    schedule: str
+    strategy: str
+    virtual_devices: int
+    precision: str
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Regime:
+    """One stage of training: what trains, how fast and for how long.
+
+    freeze_backbone: the whole backbone stays as it is; otherwise its first layers up
+    to the boundary that --freeze_layers or --freeze_until names.
+    train_batch_norm: batch norm in the backbone's layers that train uses the statistics
+    of the batch.
+    """
+
+    name: str
+    freeze_backbone: bool
+    train_batch_norm: bool
+    epochs: int
+    learning_rate: float
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the trainer's flags on `values`."""
+
+    def string(name, default, text):
+        flags.DEFINE_string(name, default, text, flag_values=values)
+
+    def integer(name, default, text):
+        flags.DEFINE_integer(name, default, text, flag_values=values)
+
+    def number(name, default, text):
+        flags.DEFINE_float(name, default, text, flag_values=values)
+
+    def choice(name, default, choices, text):
+        flags.DEFINE_enum(name, default, choices, text, flag_values=values)
+
+    string("data_dir", None, "A directory that pipeline.main wrote.")
+    string(
+        "source",
+        None,
+        "Instead of --data_dir: prepare this source first, into MODEL_DIR/data. "
+        "Default: 'sample', the embedded sample.",
+    )
+    string("model_dir", None, "Directory of the run. Default: runs/DATE-TIME.")
+    string("export_dir", None, "Directory of the exports. Default: MODEL_DIR/export.")
+    string("backbone", "ResNet50", "A classification model of keras.applications.")
+    flags.DEFINE_list(
+        "backbone_args",
+        [],
+        "Arguments of the backbone, comma-separated, such as alpha=0.25.",
+        flag_values=values,
+    )
+    string(
+        "weights",
+        "auto",
+        "The backbone's initial weights: imagenet, random, a file, or auto: imagenet, "
+        "and on the embedded sample alone random where they cannot be downloaded.",
+    )
+    integer("image_size", 224, "Side in pixels that images are resized to.")
+    integer("batch_size", 64, "Global batch size, over all replicas.")
+    choice("augment", "notebook", AUGMENTS, "Random changes to training images.")
+    flags.DEFINE_list(
+        "regimes", list(REGIMES), "What to run, in order.", flag_values=values
+    )
+    choice("pooling", "avg", POOLINGS, "How the head pools the backbone's features.")
+    integer("head_units", 512, "Units of the head's hidden layer.")
+    number("dropout", 0.0, "Share of the head's hidden units dropped in training.")
+    integer("head_epochs", 5, "Epochs of the head regime: the backbone is frozen.")
+    number("head_lr", 0.01, "Learning rate of the head regime.")
+    integer(
+        "freeze_layers",
+        140,
+        "finetune: how many of the backbone's layers stay frozen, counted from the "
+        "input.",
+    )
+    string(
+        "freeze_until", None, "Instead of --freeze_layers: the last layer to freeze."
+    )
+    integer("finetune_epochs", 10, "Epochs of the finetune regime.")
+    number("finetune_lr", 0.001, "Learning rate of the finetune regime.")
+    choice(
+        "finetune_batch_norm",
+        "trained",
+        BATCH_NORMS,
+        "finetune: whether batch norm in the layers that train uses the statistics of "
+        "each batch (trained) or those it came with (frozen).",
+    )
+    choice(
+        "schedule",
+        "notebook",
+        SCHEDULES,
+        "Learning rate over time. notebook: divided by 1 + 1e-6 for each step.",
+    )
+    choice(
+        "strategy",
+        "auto",
+        STRATEGIES,
+        "How to spread the work. auto: multi_worker under TF_CONFIG, mirrored over "
+        "several GPUs, else one device.",
+    )
+    integer(
+        "virtual_devices",
+        1,
+        "Splits the CPU into this many devices, to try --strategy=mirrored without "
+        "GPUs.",
+    )
+    choice(
+        "precision",
+        "auto",
+        PRECISIONS,
+        "Arithmetic in the backbone. auto: half precision where the hardware has it.",
+    )
+    integer("seed", 1, "Decides splits, initial weights, order and augmentation.")
+
+
+def from_flags(values: flags.FlagValues) -> TrainConfig:
+    """Reads and checks the parsed flags.
+
+    Raises:
+      ValueError: a value cannot be used; quotes it.
+    """
+    settings = {
+        field.name: values[field.name].value
+        for field in dataclasses.fields(TrainConfig)
+    }
+    settings["backbone_args"] = _parse_arguments(settings["backbone_args"])
+    settings["regimes"] = tuple(settings["regimes"])
+    config = TrainConfig(**settings)
+    if config.data_dir is None and config.source is None:
+        config = dataclasses.replace(config, source="sample")
+    _check(config, freeze_layers_given=values["freeze_layers"].present > 0)
+    return config
+
+
+def _check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
+    if config.data_dir is not None and config.source is not None:
+        raise ValueError(
+            "--data_dir is prepared data, --source is to be prepared: give one. "
+            f"Received: --data_dir={config.data_dir} --source={config.source}"
+        )
+    if config.freeze_until is not None and freeze_layers_given:
+        raise ValueError(
+            "--freeze_until and --freeze_layers say the same thing: give one. Received:"
+            f" --freeze_until={config.freeze_until} "
+            f"--freeze_layers={config.freeze_layers}"
+        )
+    known = set(config.regimes) <= set(REGIMES)
+    if (
+        not known
+        or not config.regimes
+        or len(set(config.regimes)) < len(config.regimes)
+    ):
+        raise ValueError(
+            f"--regimes must be one or more of {','.join(REGIMES)}, each once. "
+            f"Received: --regimes={','.join(config.regimes)}"
+        )
+    for name in (
+        "image_size",
+        "batch_size",
+        "head_units",
+        "head_epochs",
+        "head_lr",
+        "finetune_epochs",
+        "finetune_lr",
+        "virtual_devices",
+    ):
+        value = getattr(config, name)
+        if not value > 0:
+            raise ValueError(f"--{name} must be positive. Received: --{name}={value}")
+    for name in ("freeze_layers", "seed"):
+        value = getattr(config, name)
+        if value < 0:
+            raise ValueError(
+                f"--{name} must not be negative. Received: --{name}={value}"
+            )
+    if not 0 <= config.dropout < 1:
+        raise ValueError(
+            "--dropout must be at least 0 and less than 1. Received: "
+            f"--dropout={config.dropout}"
+        )
+
+
+def _parse_arguments(pairs: list[str]) -> dict[str, object]:
+    """["alpha=0.25", "depth=2"] -> {"alpha": 0.25, "depth": 2}."""
+    arguments = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(
+                "--backbone_args must be comma-separated key=value pairs. Received: "
+                f"--backbone_args={','.join(pairs)}"
+            )
+        try:
+            arguments[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            arguments[name] = text
+    return arguments
+
+
+def make_regimes(config: TrainConfig) -> list[Regime]:
+    """The stages of a run; another stage is another row."""
+    rows = {
+        "head": Regime(
+            name="head",
+            freeze_backbone=True,
+            train_batch_norm=False,
+            epochs=config.head_epochs,
+            learning_rate=config.head_lr,
+        ),
+        "finetune": Regime(
+            name="finetune",
+            freeze_backbone=False,
+            train_batch_norm=config.finetune_batch_norm == "trained",
+            epochs=config.finetune_epochs,
+            learning_rate=config.finetune_lr,
+        ),
+    }
+    return [rows[name] for name in config.regimes]
