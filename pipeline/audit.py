@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import warnings
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -55,7 +56,12 @@ class Audit:
 
 def audit_images(images: Sequence[SourceImage]) -> Audit:
     """Opens every image once, on all cores."""
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with (
+        warnings.catch_warnings(),
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        # Pillow's limit is below ours, which _header_problem applies.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         findings = list(
             console.track(
                 pool.map(_look_at, images),

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from absl import flags
@@ -210,8 +211,10 @@ def _check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
         "virtual_devices",
     ):
         value = getattr(config, name)
-        if not value > 0:
-            raise ValueError(f"--{name} must be positive. Received: --{name}={value}")
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(
+                f"--{name} must be a positive number. Received: --{name}={value}"
+            )
     for name in ("freeze_layers", "seed"):
         value = getattr(config, name)
         if value < 0:

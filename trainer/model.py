@@ -5,7 +5,6 @@ import dataclasses
 import inspect
 import math
 import os
-import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 
@@ -37,10 +36,8 @@ def find_backbone(name: str) -> tuple[Callable, Callable]:
       ValueError: no such classification model.
     """
     constructors = {
-        attribute: (value, module.preprocess_input)
-        for module in vars(keras.applications).values()
-        if isinstance(module, types.ModuleType) and hasattr(module, "preprocess_input")
-        for attribute, value in vars(module).items()
+        attribute: value
+        for attribute, value in vars(keras.applications).items()
         if inspect.isfunction(value)
         and "include_top" in inspect.signature(value).parameters
     }
@@ -49,7 +46,9 @@ def find_backbone(name: str) -> tuple[Callable, Callable]:
             "--backbone must be a classification model of keras.applications. "
             f"Received: --backbone={name}; there are {', '.join(sorted(constructors))}."
         )
-    return constructors[name]
+    # "keras.src.applications.mobilenet_v3" -> keras.applications.mobilenet_v3
+    module = constructors[name].__module__.rpartition(".")[2]
+    return constructors[name], getattr(keras.applications, module).preprocess_input
 
 
 def build_backbone(

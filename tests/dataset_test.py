@@ -1,0 +1,160 @@
+import shutil
+
+import fakes
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline import dataset, prepare, preprocess
+from pipeline.dataset import Share
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    base = tmp_path_factory.mktemp("dataset")
+    source = fakes.write_folder(base / "photos", per_class=25)
+    prepare.prepare(str(source), str(base / "data"))
+    return source, str(base / "data")
+
+
+def _fingerprint(image) -> bytes:
+    return np.asarray(image).tobytes()
+
+
+def _train(records, *, epoch=1, seed=1, batch_size=8, per_replica=8, share=None):
+    return list(
+        dataset.make_train_dataset(
+            records,
+            image_size=16,
+            batch_size=batch_size,
+            per_replica_batch_size=per_replica,
+            epoch=epoch,
+            seed=seed,
+            share=share or Share(),
+        ).as_numpy_iterator()
+    )
+
+
+def _counted(batches):
+    return [
+        _fingerprint(image)
+        for batch in batches
+        for image, weight in zip(batch["image"], batch["weight"], strict=True)
+        if weight > 0
+    ]
+
+
+def test_info_has_classes_in_label_order_and_counts(data):
+    info = dataset.read_info(data[1])
+    assert info.classes == ("circle", "square", "stripe")
+    assert sum(info.counts.values()) == 75
+    assert set(info.counts) == {"train", "validation", "test"}
+
+
+def test_batches_have_the_shapes_that_are_promised(data):
+    records = dataset.read_records(data[1], "train")
+    made = dataset.make_train_dataset(
+        records,
+        image_size=16,
+        batch_size=8,
+        per_replica_batch_size=4,
+        epoch=1,
+        seed=1,
+    )
+    assert made.element_spec == {
+        "image": tf.TensorSpec([4, 16, 16, 3], tf.float32),
+        "label": tf.TensorSpec([4], tf.int32),
+        "weight": tf.TensorSpec([4], tf.float32),
+    }
+
+
+def test_an_epoch_holds_every_example_once_and_pads_with_weight_zero(data):
+    records = dataset.read_records(data[1], "train")
+    assert records.count % 8, "the last batch must be partial for this test to test"
+    batches = _train(records)
+    assert len(batches) == dataset.num_batches(records.count, 8)
+    counted = _counted(batches)
+    assert len(counted) == len(set(counted)) == records.count
+    expected = {
+        _fingerprint(preprocess.decode_and_resize(example["image_bytes"], 16))
+        for example in records.dataset
+    }
+    assert set(counted) == expected
+
+
+def test_labels_stay_with_their_images(data):
+    source, data_dir = data
+    records = dataset.read_records(data_dir, "validation")
+    classes = dataset.read_info(data_dir).classes
+    names = dataset.read_names(records)
+    batches = dataset.make_eval_dataset(
+        records, image_size=16, batch_size=8, per_replica_batch_size=8
+    )
+    seen = 0
+    for batch in batches.as_numpy_iterator():
+        for image, label, weight in zip(
+            batch["image"], batch["label"], batch["weight"], strict=True
+        ):
+            if weight == 0:
+                continue
+            name = names[seen]
+            assert name.split("/")[0] == classes[label]
+            image_bytes = (source / name).read_bytes()
+            expected = preprocess.decode_and_resize(tf.constant(image_bytes), 16)
+            np.testing.assert_array_equal(image, expected)
+            seen += 1
+    assert seen == records.count
+
+
+def test_the_order_follows_from_seed_and_epoch(data):
+    records = dataset.read_records(data[1], "train")
+    first = _counted(_train(records, seed=1, epoch=1))
+    assert _counted(_train(records, seed=1, epoch=1)) == first
+    assert _counted(_train(records, seed=1, epoch=2)) != first
+    assert _counted(_train(records, seed=2, epoch=1)) != first
+    # Opened again, as a resumed run does.
+    again = dataset.read_records(data[1], "train")
+    assert _counted(_train(again, seed=1, epoch=1)) == first
+
+
+@pytest.mark.parametrize("pipelines", [2, 4])
+def test_workers_share_each_global_batch_exactly(data, pipelines):
+    records = dataset.read_records(data[1], "train")
+    alone = _train(records)
+    shares = [
+        _train(records, per_replica=8 // pipelines, share=Share(pipelines, i))
+        for i in range(pipelines)
+    ]
+    for step, batch in enumerate(alone):
+        together = np.concatenate([share[step]["image"] for share in shares])
+        np.testing.assert_array_equal(together, batch["image"])
+
+
+def test_replicas_of_one_pipeline_get_successive_parts_of_the_batch(data):
+    records = dataset.read_records(data[1], "train")
+    whole = _train(records)
+    halves = _train(records, per_replica=4)
+    assert len(halves) == 2 * len(whole)
+    np.testing.assert_array_equal(
+        np.concatenate([halves[2]["label"], halves[3]["label"]]), whole[1]["label"]
+    )
+
+
+def test_the_bytes_are_read_once_and_then_come_from_memory(data, tmp_path):
+    data_dir = shutil.copytree(data[1], tmp_path / "data")
+    records = dataset.read_records(str(data_dir), "train")
+    first = _counted(_train(records, epoch=1))
+    for shard in data_dir.glob("*.tfrecord*"):
+        shard.unlink()
+    assert sorted(_counted(_train(records, epoch=2))) == sorted(first)
+
+
+@pytest.mark.parametrize("make", ["missing", "empty", "other"])
+def test_what_is_no_prepared_data_is_quoted(tmp_path, make):
+    path = tmp_path / "data"
+    if make != "missing":
+        path.mkdir()
+    if make == "other":
+        (path / "image.jpg").write_bytes(b"x")
+    with pytest.raises(ValueError, match=f"Received: --data_dir={path}"):
+        dataset.read_info(str(path))

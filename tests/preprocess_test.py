@@ -1,0 +1,70 @@
+import io
+
+import fakes
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pipeline import preprocess
+
+
+def _encode(pixels: np.ndarray, image_format: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, image_format)
+    return file.getvalue()
+
+
+def test_the_contract_of_shape_dtype_and_range():
+    image_bytes = _encode(np.asarray(fakes.draw("circle", 1)), "JPEG")
+    image = preprocess.decode_and_resize(tf.constant(image_bytes), 32)
+    assert image.shape == (32, 32, 3)
+    assert image.dtype == tf.float32
+    assert 0 <= image.numpy().min() < 60
+    assert 120 < image.numpy().max() <= 255
+
+
+def test_values_are_those_of_a_bilinear_resize_with_half_pixel_centres():
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    pixels[:, 1] = 100
+    image = preprocess.decode_and_resize(tf.constant(_encode(pixels)), 4).numpy()
+    np.testing.assert_allclose(image[0, :, 0], [0, 25, 75, 100])
+    np.testing.assert_allclose(image[:, 2, 1], 75)
+
+
+def test_channels_are_red_green_blue():
+    pixels = np.full((8, 8, 3), (200, 100, 50), np.uint8)
+    image = preprocess.decode_and_resize(tf.constant(_encode(pixels)), 8)
+    np.testing.assert_array_equal(image[3, 3], [200, 100, 50])
+
+
+def test_a_large_image_is_antialiased():
+    # One-pixel stripes: taking every eighth pixel would see one colour alone.
+    pixels = np.zeros((256, 256, 3), np.uint8)
+    pixels[:, ::2] = 255
+    image = preprocess.decode_and_resize(tf.constant(_encode(pixels)), 32).numpy()
+    assert abs(image[4:-4, 4:-4].mean() - 127.5) < 2
+    assert image[4:-4, 4:-4].std() < 5
+
+
+@pytest.mark.parametrize("image_size", [16, 64])
+def test_eager_and_dataset_map_agree_to_the_bit(image_size):
+    all_bytes = [
+        _encode(np.asarray(fakes.draw("stripe", i)), image_format)
+        for i, image_format in enumerate(["JPEG", "PNG", "BMP", "GIF", "WEBP"])
+    ]
+    eager = [
+        preprocess.decode_and_resize(tf.constant(b), image_size).numpy()
+        for b in all_bytes
+    ]
+    dataset = tf.data.Dataset.from_tensor_slices(all_bytes).map(
+        lambda b: preprocess.decode_and_resize(b, image_size), num_parallel_calls=2
+    )
+    assert dataset.element_spec == tf.TensorSpec([image_size, image_size, 3])
+    np.testing.assert_array_equal(np.stack(eager), np.stack(list(dataset)))
+
+
+@pytest.mark.parametrize("image_bytes", [b"", b"no image", b"\xff\xd8\xff\xe0 short"])
+def test_what_is_no_image_raises(image_bytes):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        preprocess.decode_and_resize(tf.constant(image_bytes), 32)
