@@ -13,10 +13,18 @@ def _tiny(alpha=0.25, **head):
 
 
 def test_any_classification_model_of_keras_applications_is_found_by_name():
-    for name in ("ResNet50", "ResNet50V2", "MobileNetV3Small", "EfficientNetV2B0"):
+    modules = {
+        "ResNet50": "resnet",
+        "ResNet50V2": "resnet_v2",
+        "MobileNetV3Small": "mobilenet_v3",
+        "EfficientNetV2B0": "efficientnet_v2",
+        "Xception": "xception",
+    }
+    for name, module in modules.items():
         constructor, preprocess_input = model.find_backbone(name)
         assert constructor.__name__ == name
-        assert callable(preprocess_input)
+        public = getattr(keras.applications, module)
+        assert preprocess_input is public.preprocess_input
     with pytest.raises(ValueError, match="Received: --backbone=ResNet5000"):
         model.find_backbone("ResNet5000")
     with pytest.raises(ValueError, match="Received: --backbone=decode_predictions"):

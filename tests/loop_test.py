@@ -1,0 +1,249 @@
+import dataclasses
+import json
+
+import fakes
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline import augment, dataset, prepare
+from trainer import loop, model
+
+SIZES = {"image_size": 32, "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> str:
+    base = tmp_path_factory.mktemp("loop")
+    source = fakes.write_folder(base / "photos", per_class=30)
+    prepare.prepare(str(source), str(base / "data"))
+    return str(base / "data")
+
+
+def _classifier():
+    """Always the same one, in the scope of the strategy."""
+    with fakes.one_device_runtime().strategy.scope():
+        return _plain_classifier()
+
+
+def _plain_classifier():
+    keras.utils.set_random_seed(5)
+    backbone = model.build_backbone("MobileNet", {"alpha": 0.25}, image_size=32)
+    return model.build_classifier(
+        backbone,
+        "MobileNet",
+        num_classes=3,
+        pooling="avg",
+        head_units=8,
+        dropout=0.0,
+    )
+
+
+def _optimizer(run, classifier, schedule="constant", rate=0.05):
+    return loop.make_optimizer(
+        run, classifier, learning_rate=rate, schedule=schedule, total_steps=100
+    )
+
+
+def _train(run, classifier, optimizer, records, *, epochs=1, preset="none", bn=False):
+    train_steps = loop.make_train_steps(
+        run,
+        classifier,
+        optimizer,
+        augment.build_augmenter(preset),
+        train_batch_norm=bn,
+    )
+    return [
+        list(loop.train_epoch(run, train_steps, records, epoch=epoch, seed=1, **SIZES))[
+            -1
+        ][2]
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+def test_an_epoch_is_the_same_arithmetic_as_plain_keras(data_dir):
+    """Steps, weights of the partial batch, momentum: against a loop by hand."""
+    run = fakes.one_device_runtime()
+    records = dataset.read_records(data_dir, "train")
+    assert records.count % 8
+    ours, plain = _classifier(), _plain_classifier()
+    for classifier in (ours, plain):
+        model.freeze(classifier.backbone, len(classifier.backbone.layers))
+    (result,) = _train(run, ours, _optimizer(run, ours), records)
+
+    optimizer = keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True)
+    variables = plain.model.trainable_variables
+    losses, correct = [], []
+    batches = dataset.make_train_dataset(
+        records, per_replica_batch_size=8, epoch=1, seed=1, **SIZES
+    )
+    for batch in batches:
+        counted = batch["weight"] > 0
+        images, labels = batch["image"][counted], batch["label"][counted]
+        with tf.GradientTape() as tape:
+            logits = plain.model(images, training=False)
+            each = keras.losses.sparse_categorical_crossentropy(
+                labels, logits, from_logits=True
+            )
+            loss = tf.reduce_mean(each)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        losses += each.numpy().tolist()
+        correct += (logits.numpy().argmax(axis=1) == labels.numpy()).tolist()
+    assert result.loss == pytest.approx(np.mean(losses), rel=1e-4)
+    assert result.accuracy == pytest.approx(np.mean(correct), abs=1e-6)
+    for left, right in zip(ours.model.weights, plain.model.weights, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
+
+
+def test_only_what_is_not_frozen_changes(data_dir):
+    run = fakes.one_device_runtime()
+    records = dataset.read_records(data_dir, "train")
+    classifier = _classifier()
+    model.freeze(classifier.backbone, 60)
+    before = [weight.numpy().copy() for weight in classifier.model.weights]
+    _train(run, classifier, _optimizer(run, classifier), records, bn=True)
+    frozen = {
+        weight.path
+        for layer in classifier.backbone.layers[:60]
+        for weight in layer.weights
+    }
+    changed = {
+        weight.path
+        for weight, old in zip(classifier.model.weights, before, strict=True)
+        if not np.array_equal(weight.numpy(), old)
+    }
+    assert not changed & frozen
+    kernels = {w.path for w in classifier.model.weights if w.path.endswith("kernel")}
+    assert kernels - changed == kernels & frozen
+    moved = {path for path in changed if path.endswith("moving_mean")}
+    assert len(moved) == 8  # conv_dw_10_bn to conv_pw_13_bn
+
+
+def test_augmentation_reaches_the_training_and_never_the_evaluation(data_dir):
+    run = fakes.one_device_runtime()
+    records = dataset.read_records(data_dir, "train")
+    losses = {}
+    for preset in ("none", "notebook"):
+        classifier = _classifier()
+        (losses[preset],) = _train(
+            run, classifier, _optimizer(run, classifier), records, preset=preset
+        )
+    assert losses["none"].loss != losses["notebook"].loss
+    eval_step = loop.make_eval_step(run, classifier)
+    first, _ = loop.evaluate(run, eval_step, records, **SIZES)
+    second, _ = loop.evaluate(run, eval_step, records, **SIZES)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_evaluation_sees_every_example_once_in_stored_order(data_dir):
+    run = fakes.one_device_runtime()
+    records = dataset.read_records(data_dir, "test")
+    assert records.count % 8
+    classifier = _classifier()
+    eval_step = loop.make_eval_step(run, classifier)
+    logits, labels = loop.evaluate(run, eval_step, records, **SIZES)
+    classes = dataset.read_info(data_dir).classes
+    names = dataset.read_names(records)
+    assert [classes[k] for k in labels] == [name.split("/")[0] for name in names]
+    assert logits.shape == (records.count, 3)
+    # One by one, by the plain model.
+    one_by_one = dataset.make_eval_dataset(
+        records, image_size=32, batch_size=1, per_replica_batch_size=1
+    )
+    expected = np.concatenate([classifier.model(b["image"]) for b in one_by_one])
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+def test_the_schedules_are_what_they_say(data_dir):
+    run, classifier = fakes.one_device_runtime(), _classifier()
+    rates = {}
+    for schedule in ("notebook", "constant", "cosine"):
+        optimizer = _optimizer(run, classifier, schedule, rate=0.1)
+        rates[schedule] = []
+        for step in (0, 50, 100):
+            optimizer.iterations.assign(step)
+            rates[schedule].append(float(optimizer.learning_rate))
+    assert rates["constant"] == pytest.approx([0.1, 0.1, 0.1])
+    assert rates["cosine"] == pytest.approx([0.1, 0.05, 0.0], abs=1e-8)
+    assert rates["notebook"] == pytest.approx([0.1, 0.1 / 1.00005, 0.1 / 1.0001])
+
+
+def test_float16_skips_steps_that_overflow_and_halves_the_scale(data_dir):
+    run = dataclasses.replace(fakes.one_device_runtime(), precision="mixed_float16")
+    records = dataset.read_records(data_dir, "train")
+    steps = dataset.num_batches(records.count, 8)
+    with model.dtype_policy("mixed_float16"):
+        classifier = _classifier()
+    model.freeze(classifier.backbone, len(classifier.backbone.layers))
+    optimizer = _optimizer(run, classifier)
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    kernel = classifier.head.get_layer("logits").kernel
+    before = kernel.numpy().copy()
+    optimizer.dynamic_scale.assign(2.0**100)
+    _train(run, classifier, optimizer, records)
+    np.testing.assert_array_equal(kernel, before)
+    assert float(optimizer.dynamic_scale) == 2.0 ** (100 - steps)
+    assert int(optimizer.iterations) == 0
+    optimizer.dynamic_scale.assign(2.0**10)
+    _train(run, classifier, optimizer, records)
+    assert not np.array_equal(kernel, before)
+    assert int(optimizer.iterations) == steps
+
+
+_REPLICAS_SCRIPT = """
+import json, sys
+import keras, numpy as np
+from pipeline import augment, dataset
+from trainer import loop, model, runtime
+
+replicas, precision, data_dir = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+run = runtime.set_up(
+    strategy="auto", precision=precision, virtual_devices=replicas, batch_size=8, seed=1
+)
+assert run.strategy.num_replicas_in_sync == replicas
+with run.strategy.scope():
+    backbone = model.build_backbone("MobileNet", {"alpha": 0.25}, image_size=32)
+    classifier = model.build_classifier(
+        backbone, "MobileNet", num_classes=3, pooling="avg", head_units=8, dropout=0.0
+    )
+model.freeze(classifier.backbone, 60)
+optimizer = loop.make_optimizer(
+    run, classifier, learning_rate=0.01, schedule="notebook", total_steps=100
+)
+train_steps = loop.make_train_steps(
+    run, classifier, optimizer, augment.build_augmenter("none"), train_batch_norm=False
+)
+records = dataset.read_records(data_dir, "train")
+losses = [
+    list(
+        loop.train_epoch(
+            run, train_steps, records, image_size=32, batch_size=8, epoch=e, seed=1
+        )
+    )[-1][2].loss
+    for e in (1, 2, 3)
+]
+eval_step = loop.make_eval_step(run, classifier)
+logits, labels = loop.evaluate(
+    run, eval_step, dataset.read_records(data_dir, "test"), image_size=32, batch_size=8
+)
+print(json.dumps({"losses": losses, "logits": logits.tolist()}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_two_and_four_replicas_give_the_losses_of_one(data_dir, precision):
+    found = {}
+    for replicas in (1, 2, 4):
+        done = fakes.run("-c", _REPLICAS_SCRIPT, str(replicas), precision, data_dir)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[replicas] = json.loads(done.stdout.splitlines()[-1])
+    tolerance = 1e-4 if precision == "float32" else 2e-2
+    for replicas in (2, 4):
+        np.testing.assert_allclose(
+            found[replicas]["losses"], found[1]["losses"], rtol=tolerance
+        )
+        np.testing.assert_allclose(
+            found[replicas]["logits"], found[1]["logits"], atol=10 * tolerance
+        )

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from trainer import metrics
+
+CLASSES = ("a", "b", "c")
+
+
+def test_accuracy_and_loss_by_hand():
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]], np.float32))
+    accuracy, loss = metrics.accuracy_and_loss(logits, np.array([0, 0]))
+    assert accuracy == 0.5
+    assert loss == pytest.approx(-(np.log(0.7) + np.log(0.3)) / 2, rel=1e-6)
+
+
+def test_large_logits_do_not_overflow():
+    logits = np.array([[1000.0, -1000.0, 0.0]], np.float32)
+    accuracy, loss = metrics.accuracy_and_loss(logits, np.array([1]))
+    assert (accuracy, loss) == (0.0, 2000.0)
+    np.testing.assert_array_equal(metrics.softmax(logits), [[1, 0, 0]])
+
+
+def test_the_interval_is_wilsons():
+    # Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263.
+    low, high = metrics.confidence_interval(81, 263)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+    assert metrics.confidence_interval(10, 10)[1] == 1.0
+
+
+def test_description_by_hand():
+    probabilities = np.array(
+        [
+            [0.9, 0.05, 0.05],
+            [0.8, 0.1, 0.1],
+            [0.4, 0.5, 0.1],
+            [0.1, 0.6, 0.3],
+            [0.2, 0.1, 0.7],
+        ]
+    )
+    labels = np.array([0, 0, 0, 1, 2])
+    found = metrics.describe(np.log(probabilities).astype(np.float32), labels, CLASSES)
+    assert found["accuracy"] == 0.8
+    assert found["count"] == 5
+    assert found["confusion"] == [[2, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert found["top_2_accuracy"] == 1.0
+    assert found["auc"] == 1.0
+    assert found["per_class"]["a"] == {
+        "precision": 1.0,
+        "recall": pytest.approx(2 / 3),
+        "f1": pytest.approx(0.8),
+        "count": 3,
+    }
+    assert found["per_class"]["b"]["precision"] == 0.5
+    # One image in each bin: the gaps are 0.1, 0.2, 0.5, 0.4 and 0.3.
+    assert found["calibration_error"] == pytest.approx(1.5 / 5, rel=1e-5)
+    assert found["ci95"] == list(metrics.confidence_interval(4, 5))
