@@ -67,6 +67,47 @@ def one_device_runtime():
     )
 
 
+def make_classifier():
+    """The tiny model, always the same, with features of a sensible scale.
+
+    Untrained batch norm would let every feature vanish and hide what a test looks for,
+    so its statistics are taken from photographs.
+    """
+    import keras
+    import tensorflow as tf
+
+    from trainer import model
+
+    keras.utils.set_random_seed(5)
+    backbone = model.build_backbone("MobileNet", {"alpha": 0.25}, image_size=32)
+    classifier = model.build_classifier(
+        backbone,
+        "MobileNet",
+        num_classes=len(CLASSES),
+        pooling="avg",
+        head_units=16,
+        dropout=0.0,
+    )
+    norms = [
+        layer
+        for layer in backbone.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    momentum = norms[0].momentum
+    drawn = [
+        np.asarray(draw(label, i).resize((32, 32)))
+        for label in CLASSES
+        for i in range(16)
+    ]
+    images = tf.constant(np.stack(drawn), tf.float32)
+    for norm in norms:
+        norm.momentum = 0.0
+    backbone(classifier.normalise(images), training=True)
+    for norm in norms:
+        norm.momentum = momentum
+    return classifier
+
+
 def run(*arguments: str, timeout_seconds: float = 300) -> subprocess.CompletedProcess:
     """Runs a Python command line in the repository, as a user would."""
     return subprocess.run(

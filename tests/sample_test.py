@@ -52,7 +52,7 @@ def test_colour_alone_does_not_tell_the_classes_apart():
     )
     nearest = [known[i][0] for i in distances.argmin(axis=1)]
     accuracy = np.mean([k == a[0] for k, a in zip(nearest, asked, strict=True)])
-    assert accuracy < 0.6
+    assert accuracy < 0.5
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def _train(settings: TrainConfig, model_dir: pathlib.Path) -> dict:
         batch_size=settings.batch_size,
         seed=settings.seed,
     )
-    # The backbone and its weights are checked before the data, which can take hours.
+    # Whatever can be wrong is found before the preparation, which can take hours.
+    if settings.data_dir is not None:
+        dataset.read_info(settings.data_dir)
     with run.strategy.scope():
         backbone = model.build_backbone(
             settings.backbone, settings.backbone_args, image_size=settings.image_size
@@ -70,9 +72,11 @@ def _train(settings: TrainConfig, model_dir: pathlib.Path) -> dict:
             settings.weights,
             random_if_offline=settings.source == "sample",
         )
-    frozen_layers = model.resolve_freeze(
-        backbone, settings.freeze_layers, settings.freeze_until
-    )
+    frozen_layers = len(backbone.layers)
+    if "finetune" in settings.regimes:
+        frozen_layers = model.resolve_freeze(
+            backbone, settings.freeze_layers, settings.freeze_until
+        )
     if settings.data_dir is None:
         settings = dataclasses.replace(
             settings, data_dir=_prepare(settings, model_dir, run)

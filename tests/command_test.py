@@ -1,0 +1,224 @@
+"""The three commands as a user types them, in processes of their own."""
+
+import csv
+import json
+import pathlib
+
+import fakes
+import numpy as np
+import pytest
+
+
+def _error_line(done) -> str:
+    """The one line a mistake ends in; no stack trace."""
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> pathlib.Path:
+    return fakes.write_folder(tmp_path_factory.mktemp("photos") / "p", per_class=30)
+
+
+@pytest.fixture(scope="module")
+def walked(photographs, tmp_path_factory) -> pathlib.Path:
+    """What the three commands by hand leave behind."""
+    base = tmp_path_factory.mktemp("walk")
+    (photographs / "circle" / "notes.txt").write_text("not an image")
+    weights = base / "backbone.weights.h5"
+    fakes.make_classifier().backbone.save_weights(weights)
+    steps = [
+        ["pipeline.main", f"--source={photographs}", f"--out={base / 'data'}"],
+        [
+            "trainer.main",
+            *fakes.TINY_MODEL_FLAGS,
+            f"--weights={weights}",
+            f"--data_dir={base / 'data'}",
+            f"--model_dir={base / 'run'}",
+            "--freeze_layers=60",
+            "--head_epochs=2",
+            "--finetune_epochs=3",
+        ],
+        [
+            "export.main",
+            f"--model_dir={base / 'run'}",
+            f"--export_dir={base / 'export'}",
+        ],
+    ]
+    for name, arguments in zip(("prepare", "train", "export"), steps, strict=True):
+        done = fakes.run("-m", *arguments)
+        (base / f"{name}.out").write_text(done.stdout)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return base
+
+
+@pytest.mark.slow
+def test_the_run_directory_holds_what_is_promised(walked):
+    run = walked / "run"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["classes"] == list(fakes.CLASSES)
+    assert summary["head"]["epochs"] == 2
+    assert summary["finetune"]["epochs"] == 3
+    assert summary["best_regime"] in ("head", "finetune")
+    test = summary["test"]
+    assert test["count"] == sum(
+        count["test"]
+        for count in json.loads((walked / "data" / "audit.json").read_text())[
+            "classes"
+        ].values()
+    )
+    low, high = test["ci95"]
+    assert low <= test["accuracy"] <= high
+    assert summary["config"]["freeze_layers"] == 60
+    lines = [json.loads(s) for s in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [(s["regime"], s["epoch"]) for s in lines] == [
+        ("head", 1),
+        ("head", 2),
+        ("finetune", 1),
+        ("finetune", 2),
+        ("finetune", 3),
+    ]
+    # The regime starts from the head's best weights and keeps them if none is better.
+    best = {
+        name: max(s["val_accuracy"] for s in lines if s["regime"] in upto)
+        for name, upto in (("head", ["head"]), ("finetune", ["head", "finetune"]))
+    }
+    for name, accuracy in best.items():
+        assert summary[name]["val_accuracy"] == pytest.approx(accuracy)
+    versions = json.loads((run / "config.json").read_text())["versions"]
+    assert set(versions) >= {"tensorflow", "keras", "keras-cv"}
+    assert list((run / "tensorboard" / "finetune").glob("events.*"))
+    page = (run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 2
+    assert 'src="http' not in page
+
+
+@pytest.mark.slow
+def test_the_screen_says_what_will_happen_and_what_happened(walked):
+    assert (
+        "left out circle/notes.txt: not an image"
+        in (walked / "prepare.out").read_text()
+    )
+    shown = (walked / "train.out").read_text()
+    for words in (
+        "1 replica",
+        "float32 (asked for)",
+        "batch     8 global",
+        "finetune freezes 60 of the backbone's 86 layers, up to conv_pw_9_bn",
+        "(139,648 of them in the backbone)",
+        "finetune 3/3",
+        "report.html",
+    ):
+        assert words in shown
+
+
+@pytest.mark.slow
+def test_the_exports_are_the_trainers_predictions_on_the_test_split(
+    walked, photographs, tmp_path
+):
+    from export_test import PROBE
+
+    with open(walked / "run" / "test_predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    script = tmp_path / "probe.py"
+    script.write_text(PROBE)
+    paths = [str(photographs / row["name"]) for row in rows]
+    expected = np.array([[float(row[c]) for c in fakes.CLASSES] for row in rows])
+    for export_dir in (walked / "run" / "export", walked / "export"):
+        (version,) = export_dir.iterdir()
+        done = fakes.run(str(script), str(version), *paths)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found = json.loads(done.stdout.splitlines()[-1])
+        np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+        assert found["label"] == [row["predicted"] for row in rows]
+
+
+def test_help_shows_the_flags_without_loading_tensorflow():
+    for module, flag in (
+        ("pipeline.main", "--source"),
+        ("trainer.main", "--freeze_layers"),
+        ("export.main", "--export_dir"),
+    ):
+        done = fakes.run("-m", module, "--help", timeout_seconds=60)
+        assert flag in done.stdout
+        assert "tensorflow" not in done.stderr.lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "received"),
+    [
+        (["trainer.main", "--head_lr=-1"], "--head_lr=-1"),
+        (["trainer.main", "--no_such_flag=1"], "no_such_flag"),
+        (["trainer.main", "--pooling=median"], "median"),
+        (["trainer.main", "photos"], "photos"),
+        (["pipeline.main", "--out=x"], "--source"),
+    ],
+)
+def test_a_wrong_flag_ends_in_one_line(arguments, received):
+    done = fakes.run("-m", *arguments, timeout_seconds=60)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert received in done.stderr + done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "received"),
+    [
+        (["pipeline.main", "--source=nowhere", "--out={out}"], "--source=nowhere"),
+        (
+            ["pipeline.main", "--source={photos}", "--out={out}", "--splits=1,2,x"],
+            "--splits=1,2,x",
+        ),
+        (
+            ["pipeline.main", "--source={photos}", "--out={photos}"],
+            "--out={photos}",
+        ),
+        (["trainer.main", "--data_dir={photos}"], "--data_dir={photos}"),
+        (["trainer.main", "--backbone=ResNet5"], "--backbone=ResNet5"),
+        (["trainer.main", "--freeze_layers=87"], "--freeze_layers=87"),
+        (["trainer.main", "--weights=nowhere.h5"], "nowhere.h5"),
+        (
+            ["trainer.main", "--virtual_devices=3", "--batch_size=8"],
+            "--batch_size=8",
+        ),
+        (
+            ["trainer.main", "--source={photos}/circle", "--freeze_layers=60"],
+            "--source={photos}/circle",
+        ),
+        (["trainer.main", "--source={photos}", "--weights=auto"], "--weights=auto"),
+        (["trainer.main", "--strategy=multi_worker"], "TF_CONFIG=''"),
+        (["export.main", "--model_dir={photos}", "--export_dir={out}"], "{photos}"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_leaves_nothing(
+    photographs, tmp_path, arguments, received
+):
+    values = {"photos": str(photographs), "out": str(tmp_path / "out")}
+    if arguments[0] == "trainer.main":
+        arguments = [
+            arguments[0],
+            *fakes.TINY_MODEL_FLAGS,
+            f"--model_dir={tmp_path / 'run'}",
+            *arguments[1:],
+        ]
+    before = sorted(photographs.rglob("*"))
+    done = fakes.run("-m", *(argument.format(**values) for argument in arguments))
+    line = _error_line(done)
+    assert line.startswith(f"{arguments[0]}: error: ")
+    assert received.format(**values) in line
+    assert list(tmp_path.iterdir()) == []
+    assert sorted(photographs.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_run_is_never_overwritten(walked):
+    done = fakes.run(
+        "-m",
+        "trainer.main",
+        f"--data_dir={walked / 'data'}",
+        f"--model_dir={walked / 'run'}",
+    )
+    assert f"--model_dir={walked / 'run'}" in _error_line(done)
+    assert (walked / "run" / "summary.json").is_file()
