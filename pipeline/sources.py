@@ -53,11 +53,15 @@ def _list_sample(seed: int) -> list[SourceImage]:
         SourceImage(
             name=f"{label}/{index:03d}.jpg",
             label=label,
-            read=functools.partial(sample.draw_jpeg, label, index, seed=seed),
+            read=functools.partial(_draw_once, label, index, seed=seed),
         )
         for label in sample.CLASSES
         for index in range(SAMPLE_IMAGES_PER_CLASS)
     ]
+
+
+# Looking at an image and writing it both read it; drawing takes 20 ms.
+_draw_once = functools.cache(sample.draw_jpeg)
 
 
 def _list_folder(folder: pathlib.Path) -> list[SourceImage]:

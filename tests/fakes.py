@@ -88,23 +88,12 @@ def make_classifier():
         head_units=16,
         dropout=0.0,
     )
-    norms = [
-        layer
-        for layer in backbone.layers
-        if isinstance(layer, keras.layers.BatchNormalization)
-    ]
-    momentum = norms[0].momentum
     drawn = [
-        np.asarray(draw(label, i).resize((32, 32)))
+        np.asarray(draw(label, index).resize((32, 32)))
         for label in CLASSES
-        for i in range(16)
+        for index in range(16)
     ]
-    images = tf.constant(np.stack(drawn), tf.float32)
-    for norm in norms:
-        norm.momentum = 0.0
-    backbone(classifier.normalise(images), training=True)
-    for norm in norms:
-        norm.momentum = momentum
+    model.calibrate_batch_norm(classifier, tf.constant(np.stack(drawn), tf.float32))
     return classifier
 
 

@@ -103,6 +103,31 @@ def test_frozen_batch_norm_keeps_its_statistics_when_the_rest_trains():
     assert moved == [not is_frozen for is_frozen in frozen]
 
 
+def test_calibration_gives_every_batch_norm_the_statistics_of_the_images():
+    classifier = _tiny()
+    images = tf.random.stateless_uniform([8, 32, 32, 3], [1, 2], 0, 255)
+    first = classifier.backbone.get_layer("conv1_bn")
+    momentum = first.momentum
+    model.calibrate_batch_norm(classifier, images)
+    assert first.momentum == momentum
+    convolved = classifier.backbone.get_layer("conv1")(classifier.normalise(images))
+    np.testing.assert_allclose(
+        first.moving_mean, tf.reduce_mean(convolved, axis=(0, 1, 2)), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        first.moving_variance,
+        tf.math.reduce_variance(convolved, axis=(0, 1, 2)),
+        rtol=1e-4,
+    )
+    # What is normalised by its own statistics is the same in both modes.
+    features = classifier.normalise(images)
+    np.testing.assert_allclose(
+        classifier.backbone(features, training=False),
+        classifier.backbone(features, training=True),
+        atol=1e-2,
+    )
+
+
 def test_logits_are_float32_under_a_half_precision_policy():
     with model.dtype_policy("mixed_bfloat16"):
         classifier = _tiny()

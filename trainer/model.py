@@ -233,6 +233,30 @@ def freeze(backbone: keras.Model, num_layers: int) -> None:
         layer.trainable = index >= num_layers
 
 
+def calibrate_batch_norm(classifier: Classifier, images: tf.Tensor) -> None:
+    """Sets the backbone's batch norm statistics to those of some images.
+
+    Random weights need it: with the statistics they come with (mean 0, variance 1), a
+    frozen batch norm normalises nothing and activations grow with every block, a
+    thousandfold in ResNet50.
+
+    Args:
+      classifier: its backbone's statistics are replaced.
+      images: float32 [B, S, S, 3], range [0, 255].
+    """
+    norms = [
+        layer
+        for layer in classifier.backbone.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    momentums = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    classifier.backbone(classifier.normalise(images), training=True)
+    for norm, momentum in zip(norms, momentums, strict=True):
+        norm.momentum = momentum
+
+
 def count_parameters(variables: list) -> int:
     """Number of scalars in a list of variables."""
     return sum(math.prod(variable.shape) for variable in variables)

@@ -91,6 +91,8 @@ def _train(settings: TrainConfig, model_dir: pathlib.Path) -> dict:
             head_units=settings.head_units,
             dropout=settings.dropout,
         )
+    if weights == "random":
+        _calibrate(classifier, settings)
     progress.print_plan(
         run, settings, info, classifier, weights=weights, frozen_layers=frozen_layers
     )
@@ -113,6 +115,17 @@ def _prepare(settings: TrainConfig, model_dir: pathlib.Path, run: Runtime) -> st
     prepare.prepare(settings.source, data_dir, seed=settings.seed)
     print()
     return data_dir
+
+
+def _calibrate(classifier: Classifier, settings: TrainConfig) -> None:
+    # One global batch, read the same way by every worker, so that all agree.
+    batches = dataset.make_eval_dataset(
+        dataset.read_records(settings.data_dir, "train"),
+        image_size=settings.image_size,
+        batch_size=settings.batch_size,
+        per_replica_batch_size=settings.batch_size,
+    )
+    model.calibrate_batch_norm(classifier, next(iter(batches))["image"])
 
 
 def _write_config(
