@@ -1,4 +1,4 @@
-# `make demo` and `make test` work on a fresh machine with Python 3.10 to 3.13.
+# `make demo` and `make test` work on a fresh machine with Python 3.11 or 3.12.
 
 PYTHON ?= python3
 VENV := .venv

@@ -9,7 +9,7 @@ setuptools.setup(
     license="Apache-2.0",
     packages=["pipeline", "trainer", "export"],
     package_data={"trainer": ["*.flags"]},
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.11,<3.13",
     install_requires=[
         "absl-py>=2.1,<3",
         "h5py>=3.11,<4",
