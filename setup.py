@@ -15,6 +15,8 @@ setuptools.setup(
         "h5py>=3.11,<4",
         # tensorflow-datasets imports it, but asks for it only on older Pythons.
         "importlib_resources>=6.4",
+        "imagehash>=4.3.2,<5",
+        "kagglehub>=1,<2",
         "keras>=3.15,<3.16",
         "keras-cv>=0.9,<0.10",
         "matplotlib>=3.9,<4",

@@ -9,13 +9,31 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "source",
     None,
-    "Where the images come from: a folder that holds one folder a class, or the word "
-    "'sample' for the embedded sample of five drawn flowers.",
+    "Where the images come from: a folder that holds one folder a class, a .zip of one,"
+    " csv:FILE (columns path, label and optionally split, group), kaggle:OWNER/NAME, "
+    "tfds:NAME, or sample (five drawn flowers).",
     required=True,
 )
-flags.DEFINE_string("out", None, "The directory to write.", required=True)
+flags.DEFINE_string("out", None, "The directory to write.")
+flags.DEFINE_bool(
+    "audit_only", False, "Only look and report; writes audit.html, into --out if given."
+)
+flags.DEFINE_bool("strict", False, "Findings end in a failing exit status.")
 flags.DEFINE_list(
     "splits", ["0.8", "0.1", "0.1"], "Shares of train, validation and test."
+)
+flags.DEFINE_integer("folds", 0, "Write this many folds instead, OUT/fold-0 and so on.")
+flags.DEFINE_string("splits_from", None, "Repeat the splits of this splits.csv.")
+flags.DEFINE_bool("resplit", False, "Do not use the splits that the source came with.")
+flags.DEFINE_enum(
+    "conflicts",
+    "drop",
+    ["drop", "keep", "fail"],
+    "What happens to a picture that is filed under several classes.",
+)
+flags.DEFINE_integer("min_side_px", 16, "Smaller images are left out.")
+flags.DEFINE_integer(
+    "max_side_px", None, "Larger images are stored smaller. Default: as they are."
 )
 flags.DEFINE_integer(
     "shards", None, "TFRecord files of each split. Default: chosen by size."
@@ -36,17 +54,38 @@ def _fractions(values: list[str]) -> list[float]:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected words. Received: {' '.join(argv[1:])}")
+    if FLAGS.out is None and not FLAGS.audit_only:
+        raise app.UsageError("Flag --out is needed, or --audit_only.")
     with console.quiet_tensorflow_import():
         from pipeline import prepare
     try:
-        prepare.prepare(
-            FLAGS.source,
-            FLAGS.out,
-            fractions=_fractions(FLAGS.splits),
-            num_shards=FLAGS.shards,
-            seed=FLAGS.seed,
-            overwrite=FLAGS.overwrite,
+        rules = prepare.Rules(
+            min_side_px=FLAGS.min_side_px,
+            max_side_px=FLAGS.max_side_px,
+            conflicts=FLAGS.conflicts,
         )
+        if FLAGS.audit_only:
+            prepare.audit_only(
+                FLAGS.source,
+                FLAGS.out or ".",
+                seed=FLAGS.seed,
+                rules=rules,
+                strict=FLAGS.strict,
+            )
+        else:
+            prepare.prepare(
+                FLAGS.source,
+                FLAGS.out,
+                fractions=_fractions(FLAGS.splits),
+                folds=FLAGS.folds,
+                splits_from=FLAGS.splits_from,
+                resplit=FLAGS.resplit,
+                num_shards=FLAGS.shards,
+                seed=FLAGS.seed,
+                rules=rules,
+                strict=FLAGS.strict,
+                overwrite=FLAGS.overwrite,
+            )
     except (ValueError, OSError) as error:
         console.fail("pipeline.main", error)
 

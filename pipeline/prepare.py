@@ -2,14 +2,81 @@
 
 import collections
 import csv
+import dataclasses
+import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from pipeline import audit, files, records, sources, splits
-from pipeline.sources import SourceImage
+from pipeline import audit, audit_report, files, records, sources, splits, stored
+from pipeline.audit import Audit
+from pipeline.sources import Listing
 
-_MOST_NAMES_ON_SCREEN = 10
+CONFLICTS = ("drop", "keep", "fail")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What is asked of each image.
+
+    min_side_px: smaller images are left out.
+    max_side_px: larger ones are stored smaller; None stores the original bytes.
+    conflicts: what happens to a picture filed under several classes: "drop" leaves all
+      copies out, "keep" uses each with its class, "fail" is an error.
+    """
+
+    min_side_px: int = 16
+    max_side_px: int | None = None
+    conflicts: str = "drop"
+
+
+def examine(
+    source: str, *, seed: int, rules: Rules, work_dir: pathlib.Path
+) -> tuple[Listing, Audit]:
+    """Lists a source and looks at every image once.
+
+    Raises:
+      ValueError: the source cannot be used, or holds a conflict where none may be.
+    """
+    listing = sources.list_images(source, seed=seed, work_dir=work_dir)
+    findings = audit.look_at_all(
+        listing.images, min_side_px=rules.min_side_px, max_side_px=rules.max_side_px
+    )
+    found = audit.judge(findings, keep_conflicts=rules.conflicts == "keep")
+    if found.conflicts and rules.conflicts == "fail":
+        raise ValueError(
+            f"{len(found.conflicts)} picture(s) are filed under several classes. "
+            f"Received: {', '.join(found.conflicts[0])}; remove the wrong copies or "
+            "choose --conflicts=drop."
+        )
+    return listing, found
+
+
+def audit_only(
+    source: str, report_dir: str, *, seed: int, rules: Rules, strict: bool
+) -> None:
+    """Looks at a source, prints what it finds and writes report_dir/audit.html.
+
+    Raises:
+      ValueError: the source cannot be used, or strict and something was found.
+    """
+    path = pathlib.Path(report_dir) / "audit.html"
+    with files.temporary_sibling(path) as work_dir:
+        listing, found = examine(source, seed=seed, rules=rules, work_dir=work_dir)
+        audit_report.print_report(listing, found)
+        settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
+        described = audit_report.describe(listing, found, {}, settings)
+        files.write_text(path, audit_report.make_page(described, found))
+        print(f"report: {path}")
+    if strict:
+        _refuse_findings(found)
+
+
+def _refuse_findings(found: Audit) -> None:
+    counts = audit_report.count_findings(found)
+    if any(counts.values()):
+        listed = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        raise ValueError(f"--strict allows no findings. Received: {listed}")
 
 
 def prepare(
@@ -17,140 +84,230 @@ def prepare(
     out_dir: str,
     *,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    folds: int = 0,
+    splits_from: str | None = None,
+    resplit: bool = False,
     num_shards: int | None = None,
     seed: int = 1,
+    rules: Rules = Rules(),
+    strict: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Looks at a source's images, splits them and writes them as a TFDS dataset.
 
     The directory appears whole or not at all. It holds what
-    `tfds.builder_from_directory` opens, `audit.json` (everything that was found and
-    what was done about it) and `splits.csv` (name, label, group, split).
+    `tfds.builder_from_directory` opens, `audit.json` and `audit.html` (everything that
+    was found and what was done about it) and `splits.csv` (name, label, group, split).
 
     Args:
       source: see sources.list_images.
       out_dir: the directory to write.
       fractions: shares of train, validation and test.
+      folds: write this many such directories instead, out_dir/fold-0 and so on.
+      splits_from: a splits.csv to repeat instead of splitting anew.
+      resplit: split anew even if the source has splits of its own.
       num_shards: of each split; None chooses by size.
       seed: decides the split of every group, and what the sample is drawn from.
+      rules: what is asked of each image.
+      strict: refuse a source in which anything was found.
       overwrite: replace an existing out_dir.
 
     Raises:
       ValueError: the source or an argument cannot be used; says what to do.
     """
     fractions = splits.parse_fractions(fractions)
+    if folds and folds < 3:
+        raise ValueError(
+            "--folds must be at least 3: one part to test on, one to validate on, the "
+            f"others to train on. Received: --folds={folds}"
+        )
     target = pathlib.Path(out_dir)
     if os.path.lexists(target) and not overwrite:
         raise ValueError(
             f"The output exists already. Received: --out={out_dir}; name another "
             "directory or add --overwrite."
         )
-    images = sources.list_images(source, seed=seed)
-    found = audit.audit_images(images)
-    _print_findings(found)
-    _check_every_class_is_left(images, found)
-    split_of = {
-        name: splits.split_of(group, fractions=fractions, seed=seed)
-        for name, group in found.group_of.items()
-    }
-    label_of = {image.name: image.label for image in found.usable}
-    splits.check_every_class_in_every_split(label_of, split_of)
+    with files.temporary_sibling(target) as work_dir:
+        listing, found = examine(source, seed=seed, rules=rules, work_dir=work_dir)
+        audit_report.print_report(listing, found)
+        if strict:
+            _refuse_findings(found)
+        _check_every_class_is_left(listing, found)
+        settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
+        finished = work_dir / "finished"
+        for fold in range(folds) if folds else [None]:
+            split_of = _split(
+                listing,
+                found,
+                by_hash=_hash_split(fractions, seed, folds=folds, fold=fold),
+                splits_from=splits_from,
+                resplit=resplit or bool(folds),
+            )
+            _check_every_class_in_every_split(
+                found, split_of, fractions=None if folds else fractions, seed=seed
+            )
+            dataset_dir = _write(
+                work_dir / "writing",
+                listing,
+                found,
+                split_of,
+                settings=settings,
+                rules=rules,
+                num_shards=num_shards,
+            )
+            place = finished if fold is None else finished / f"fold-{fold}"
+            place.parent.mkdir(exist_ok=True)
+            dataset_dir.rename(place)
+        files.publish_directory(finished, target)
+    print(f"prepared data: {target}")
+
+
+def _hash_split(
+    fractions: Sequence[float], seed: int, *, folds: int, fold: int | None
+) -> Callable[[str], str]:
+    """Group key -> split."""
+    if fold is None:
+        return functools.partial(splits.split_of, fractions=fractions, seed=seed)
+    return functools.partial(
+        splits.split_in_fold, fold=fold, num_folds=folds, seed=seed
+    )
+
+
+def _split(
+    listing: Listing,
+    found: Audit,
+    *,
+    by_hash: Callable[[str], str],
+    splits_from: str | None,
+    resplit: bool,
+) -> dict[str, str]:
+    """Name -> split, the same for all images of a group."""
+    label_of = {finding.image.name: finding.image.label for finding in found.usable}
+    if splits_from is not None:
+        split_of = _read_splits(splits_from, list(label_of))
+    else:
+        given = {f.image.name: f.image.split for f in found.usable if f.image.split}
+        members = collections.defaultdict(list)
+        for name, group in found.group_of.items():
+            members[group].append(name)
+        split_of = {}
+        for group, names in members.items():
+            own = {given[name] for name in names if name in given}
+            # A group that the source itself tears apart may be learnt, not tested on.
+            chosen = own.pop() if len(own) == 1 else "train"
+            if resplit or not any(name in given for name in names):
+                chosen = by_hash(group)
+            split_of |= dict.fromkeys(names, chosen)
+    return split_of
+
+
+def _check_every_class_in_every_split(
+    found: Audit,
+    split_of: Mapping[str, str],
+    *,
+    fractions: Sequence[float] | None,
+    seed: int,
+) -> None:
+    """fractions: where another seed may help; None where it would not."""
+    label_of = {finding.image.name: finding.image.label for finding in found.usable}
+    missing = splits.missing_classes(label_of, split_of)
+    if not missing:
+        return
+    images_of = collections.Counter(label_of.values())
+    lacking = "; ".join(
+        f"{split} has no '{label}' ({images_of[label]} usable images in all)"
+        for split, label in missing
+    )
+    better = fractions and splits.find_seed(
+        label_of, found.group_of, fractions=fractions, seed=seed
+    )
+    advice = f"Add images, or use --seed={better}" if better else "Add images"
+    raise ValueError(
+        f"Every split needs images of every class. Received: {lacking}. What goes where"
+        f" follows from the content of the images and --seed={seed}. {advice}."
+    )
+
+
+def _read_splits(path: str, names: Sequence[str]) -> dict[str, str]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            split_of = {row["name"]: row["split"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"--splits_from must be a splits.csv that pipeline.main wrote ({error!r}). "
+            f"Received: --splits_from={path}"
+        ) from error
+    new = sorted(set(names) - set(split_of))
+    gone = sorted(set(split_of) - set(names))
+    if new or gone or not set(split_of.values()) <= set(splits.SPLITS):
+        raise ValueError(
+            f"--splits_from must name exactly the usable images, each in one of "
+            f"{', '.join(splits.SPLITS)}. Received: --splits_from={path}, which lacks "
+            f"{len(new)} {new[:1]} and has {len(gone)} too many {gone[:1]}"
+        )
+    return split_of
+
+
+def _write(
+    work_dir: pathlib.Path,
+    listing: Listing,
+    found: Audit,
+    split_of: Mapping[str, str],
+    *,
+    settings: Mapping[str, object],
+    rules: Rules,
+    num_shards: int | None,
+) -> pathlib.Path:
+    """Writes one complete prepared-data directory below work_dir."""
     images_by_split = {
-        split: [image for image in found.usable if split_of[image.name] == split]
+        split: [
+            dataclasses.replace(
+                finding.image,
+                read=functools.partial(
+                    _read_stored, finding.image.read, rules.max_side_px
+                ),
+            )
+            for finding in found.usable
+            if split_of[finding.image.name] == split
+        ]
         for split in splits.SPLITS
     }
-    counts = _count_by_class(images_by_split)
-    with files.temporary_sibling(target) as work_dir:
-        dataset_dir = records.write_records(
-            work_dir,
-            classes=sorted(counts),
-            images_by_split=images_by_split,
-            num_shards=num_shards,
-        )
-        settings = {"source": source, "splits": fractions, "seed": seed}
-        files.write_json(
-            dataset_dir / "audit.json", {**settings, **_describe(found, counts)}
-        )
-        _write_splits(dataset_dir / "splits.csv", found, split_of)
-        files.publish_directory(dataset_dir, target)
-    _print_counts(target, counts)
+    dataset_dir = records.write_records(
+        work_dir,
+        classes=sorted({finding.image.label for finding in found.usable}),
+        images_by_split=images_by_split,
+        num_shards=num_shards,
+    )
+    described = audit_report.describe(listing, found, split_of, settings)
+    files.write_json(dataset_dir / "audit.json", described)
+    page = audit_report.make_page(described, found)
+    files.write_text(dataset_dir / "audit.html", page)
+    with open(dataset_dir / "splits.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "label", "group", "split"])
+        for finding in found.usable:
+            name = finding.image.name
+            group = found.group_of[name]
+            writer.writerow([name, finding.image.label, group, split_of[name]])
+    audit_report.print_counts(described["classes"])
+    return dataset_dir
 
 
-def _count_by_class(
-    images_by_split: Mapping[str, Sequence[SourceImage]],
-) -> dict[str, dict[str, int]]:
-    """Class -> split -> number of images."""
-    counts = collections.defaultdict(lambda: dict.fromkeys(splits.SPLITS, 0))
-    for split, images in images_by_split.items():
-        for image in images:
-            counts[image.label][split] += 1
-    return dict(counts)
+def _read_stored(read: Callable[[], bytes], max_side_px: int | None) -> bytes:
+    return stored.stored_bytes(read(), max_side_px=max_side_px)
 
 
-def _check_every_class_is_left(
-    images: Sequence[SourceImage], found: audit.Audit
-) -> None:
-    left = {image.label for image in found.usable}
-    for label in sorted({image.label for image in images} - left):
+def _check_every_class_is_left(listing: Listing, found: Audit) -> None:
+    left = {finding.image.label for finding in found.usable}
+    rejected = {finding.image.name: finding.problem for finding in found.rejected}
+    for label in sorted({image.label for image in listing.images} - left):
         reasons = "; ".join(
             f"{image.name}: "
-            + found.rejected.get(image.name, "the same picture is in another class")
-            for image in images
+            + rejected.get(image.name, "the same picture is in another class")
+            for image in listing.images
             if image.label == label
         )
         raise ValueError(
             f"Class '{label}' has no image that can be used. Received: {reasons[:300]}."
             " Add images or remove the folder."
         )
-
-
-def _describe(found: audit.Audit, counts: Mapping[str, Mapping[str, int]]) -> dict:
-    """The content of audit.json."""
-    return {
-        "classes": counts,
-        "rejected": [
-            {"name": name, "reason": reason, "action": "left out"}
-            for name, reason in found.rejected.items()
-        ],
-        "label_conflicts": [
-            {"names": names, "action": "all copies left out"}
-            for names in found.conflicts
-        ],
-        "duplicate_groups": [
-            {"names": names, "action": "kept in one split"}
-            for names in found.duplicates
-        ],
-    }
-
-
-def _write_splits(
-    path: pathlib.Path, found: audit.Audit, split_of: Mapping[str, str]
-) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "label", "group", "split"])
-        for image in found.usable:
-            group, split = found.group_of[image.name], split_of[image.name]
-            writer.writerow([image.name, image.label, group, split])
-
-
-def _print_findings(found: audit.Audit) -> None:
-    lines = [f"left out {name}: {why}" for name, why in found.rejected.items()]
-    for names in found.conflicts:
-        lines.append(f"left out {', '.join(names)}: the same picture in two classes")
-    for names in found.duplicates:
-        lines.append(f"kept in one split {', '.join(names)}: the same picture")
-    for line in lines[:_MOST_NAMES_ON_SCREEN]:
-        print(line)
-    if len(lines) > _MOST_NAMES_ON_SCREEN:
-        print(f"... {len(lines) - _MOST_NAMES_ON_SCREEN} more, all in audit.json")
-
-
-def _print_counts(
-    target: pathlib.Path, counts: Mapping[str, Mapping[str, int]]
-) -> None:
-    width = max(len("class"), *(len(label) for label in counts))
-    print(f"{'class':<{width}}" + "".join(f"{split:>12}" for split in splits.SPLITS))
-    for label, by_split in sorted(counts.items()):
-        print(f"{label:<{width}}" + "".join(f"{n:>12}" for n in by_split.values()))
-    print(f"prepared data: {target}")

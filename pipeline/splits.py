@@ -1,6 +1,5 @@
 """The split of a group of duplicates: a pure function of (seed, group key)."""
 
-import collections
 import hashlib
 from collections.abc import Mapping, Sequence
 
@@ -33,33 +32,55 @@ def split_of(group_key: str, *, fractions: Sequence[float], seed: int) -> str:
     Adding images therefore moves no other group, and neither the order of the files
     nor the machine matters. The price: shares are met on average, not exactly.
     """
-    digest = hashlib.sha256(f"{seed}:{group_key}".encode()).digest()
-    position = int.from_bytes(digest[:8], "big") / 2**64
+    position = _position(group_key, seed)
     if position < fractions[0]:
         return "train"
     return "validation" if position < fractions[0] + fractions[1] else "test"
 
 
-def check_every_class_in_every_split(
-    labels: Mapping[str, str], splits: Mapping[str, str]
-) -> None:
-    """Takes name -> label and name -> split.
+def split_in_fold(group_key: str, *, fold: int, num_folds: int, seed: int) -> str:
+    """The split of one group in one of num_folds folds.
 
-    Raises:
-      ValueError: a split lacks a class; says which and how many images there are.
+    Fold k tests on the k-th part of the groups, validates on the next and trains on the
+    others: over all folds each image is tested on once.
     """
-    images_of = collections.Counter(labels.values())
-    present = {(labels[name], split) for name, split in splits.items()}
-    missing = [
-        f"{split} has no '{label}' ({images_of[label]} usable images in all)"
-        for label in sorted(images_of)
+    part = int(_position(group_key, seed) * num_folds)
+    return {fold: "test", (fold + 1) % num_folds: "validation"}.get(part, "train")
+
+
+def _position(group_key: str, seed: int) -> float:
+    """Where in [0, 1) a group lies."""
+    digest = hashlib.sha256(f"{seed}:{group_key}".encode()).digest()
+    # 53 bits, all that a float holds: 64 could round up to 1.
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def missing_classes(
+    labels: Mapping[str, str], splits: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Takes name -> label and name -> split; gives the (split, label) without image."""
+    present = {(splits[name], label) for name, label in labels.items()}
+    return [
+        (split, label)
+        for label in sorted(set(labels.values()))
         for split in SPLITS
-        if (label, split) not in present
+        if (split, label) not in present
     ]
-    if missing:
-        raise ValueError(
-            "Every split needs images of every class. Received: "
-            + "; ".join(missing)
-            + ". Add images, give the split a larger share with --splits, or try "
-            "another --seed."
-        )
+
+
+def find_seed(
+    labels: Mapping[str, str],
+    groups: Mapping[str, str],
+    *,
+    fractions: Sequence[float],
+    seed: int,
+) -> int | None:
+    """The first larger seed that gives every class to every split; None: not soon."""
+    for candidate in range(seed + 1, seed + 200):
+        made = {
+            name: split_of(group, fractions=fractions, seed=candidate)
+            for name, group in groups.items()
+        }
+        if not missing_classes(labels, made):
+            return candidate
+    return None

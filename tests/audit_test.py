@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import fakes
@@ -8,8 +9,20 @@ from PIL import Image
 from pipeline import audit, sources
 
 
-def _audit(folder):
-    return audit.audit_images(sources.list_images(str(folder), seed=1))
+def _audit(folder, *, min_side_px=16, max_side_px=None, **judged):
+    listing = sources.list_images(str(folder), seed=1, work_dir=folder)
+    findings = audit.look_at_all(
+        listing.images, min_side_px=min_side_px, max_side_px=max_side_px
+    )
+    return audit.judge(findings, **judged)
+
+
+def _problems(found):
+    return {finding.image.name: finding.problem for finding in found.rejected}
+
+
+def _oddities(found):
+    return {f.image.name: list(f.oddities) for f in found.usable if f.oddities}
 
 
 def test_every_bad_file_is_left_out_with_its_reason(tmp_path):
@@ -22,7 +35,7 @@ def test_every_bad_file_is_left_out_with_its_reason(tmp_path):
     fakes.draw("square", 9).save(folder / "square" / "scan.tiff")
     (folder / "square" / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     found = _audit(folder)
-    assert found.rejected == {
+    assert _problems(found) == {
         "circle/empty.jpg": "empty file",
         "circle/notes.txt": "not an image",
         "circle/page.jpg": "not an image",
@@ -39,30 +52,32 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path):
     bomb = io.BytesIO()
     Image.new("1", (12_000, 12_000)).save(bomb, "PNG")
     (folder / "circle" / "bomb.png").write_bytes(bomb.getvalue())
-    assert _audit(folder).rejected == {
+    assert _problems(_audit(folder)) == {
         "circle/bomb.png": "too large: 12000 x 12000 pixels (limit: 100000000 pixels)"
     }
 
 
-def test_the_same_pixels_in_another_file_are_one_group(tmp_path):
+def test_of_equal_pixels_in_one_class_the_first_is_used(tmp_path):
     folder = fakes.write_folder(tmp_path, per_class=2)
     pixels = np.asarray(fakes.draw("circle", 7))
     Image.fromarray(pixels).save(folder / "circle" / "a.png")
     Image.fromarray(pixels).save(folder / "circle" / "b.bmp")
     found = _audit(folder)
-    assert found.duplicates == [["circle/a.png", "circle/b.bmp"]]
+    assert found.copies == [["circle/a.png", "circle/b.bmp"]]
     assert found.conflicts == []
-    assert found.group_of["circle/a.png"] == found.group_of["circle/b.bmp"]
-    assert len(set(found.group_of.values())) == 7
+    assert "circle/a.png" in found.group_of
+    assert "circle/b.bmp" not in found.group_of
+    assert len(found.usable) == 7
 
 
-def test_the_same_picture_in_two_classes_is_left_out_of_both(tmp_path):
+def test_the_same_picture_in_two_classes_is_left_out_of_both_or_kept(tmp_path):
     folder = fakes.write_folder(tmp_path, per_class=2)
-    copied = (folder / "circle" / "00.jpg").read_bytes()
-    (folder / "square" / "copy.jpg").write_bytes(copied)
+    # Another encoding and size: the pixels differ, the picture does not.
+    twin = fakes.draw("circle", 0).resize((90, 90))
+    twin.save(folder / "square" / "twin.png")
     found = _audit(folder)
-    assert found.conflicts == [["circle/00.jpg", "square/copy.jpg"]]
-    left = [image.name for image in found.usable]
+    assert found.conflicts == [["circle/00.jpg", "square/twin.png"]]
+    left = [finding.image.name for finding in found.usable]
     assert left == [
         "circle/01.jpg",
         "square/00.jpg",
@@ -71,6 +86,71 @@ def test_the_same_picture_in_two_classes_is_left_out_of_both(tmp_path):
         "stripe/01.jpg",
     ]
     assert sorted(found.group_of) == left
+    kept = _audit(folder, keep_conflicts=True)
+    assert kept.conflicts == found.conflicts
+    assert kept.group_of["circle/00.jpg"] == kept.group_of["square/twin.png"]
+    assert len(kept.usable) == 7
+
+
+def test_near_duplicates_share_a_group_and_a_source_group_joins_others(tmp_path):
+    folder = fakes.write_folder(tmp_path, per_class=3)
+    half = fakes.draw("circle", 1).resize((40, 40))
+    half.save(folder / "circle" / "half.jpg", quality=70)
+    listing = sources.list_images(str(folder), seed=1, work_dir=folder)
+    images = [
+        dataclasses.replace(image, group="session")
+        if image.name in ("circle/01.jpg", "square/02.jpg")
+        else image
+        for image in listing.images
+    ]
+    findings = audit.look_at_all(images, min_side_px=1, max_side_px=None)
+    found = audit.judge(findings)
+    assert found.near_duplicates == [
+        ["circle/01.jpg", "circle/half.jpg", "square/02.jpg"]
+    ]
+    assert len(set(found.group_of.values())) == 8
+    assert (
+        found.group_of["circle/01.jpg"]
+        == found.group_of["circle/half.jpg"]
+        == found.group_of["square/02.jpg"]
+    )
+
+
+def test_what_is_odd_is_named_and_used(tmp_path):
+    folder = fakes.write_folder(tmp_path, per_class=1)
+    image = fakes.draw("square", 3)
+    odd = folder / "square"
+    fakes.draw("square", 4).convert("CMYK").save(odd / "cmyk.jpg")
+    fakes.draw("square", 5).convert("L").save(odd / "grey.jpg")
+    fakes.draw("square", 6).convert("P").save(odd / "palette.png")
+    fakes.draw("square", 7).convert("RGBA").save(odd / "alpha.png")
+    fakes.draw("square", 8).save(odd / "wrong.png", "JPEG")
+    sixteen = np.asarray(fakes.draw("square", 9).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(sixteen).save(odd / "sixteen.png")
+    frames = [fakes.draw("square", index).resize((50, 50)) for index in (10, 11)]
+    frames[0].save(odd / "moving.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(odd / "moving.webp", save_all=True, append_images=frames[1:])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(odd / "turned.jpg", exif=exif)
+    image.resize((9, 9)).save(odd / "tiny.jpg")
+    found = _audit(folder)
+    assert _oddities(found) == {
+        "square/alpha.png": ["alpha"],
+        "square/cmyk.jpg": ["CMYK"],
+        "square/grey.jpg": ["grey"],
+        "square/moving.gif": ["animated: the first frame counts", "palette"],
+        "square/palette.png": ["palette"],
+        "square/sixteen.png": ["16-bit"],
+        "square/turned.jpg": ["rotated by EXIF: stored upright"],
+        "square/wrong.png": ["named '.png' but JPEG"],
+    }
+    assert _problems(found) == {
+        "square/moving.webp": "unsupported: animated WebP",
+        "square/tiny.jpg": "too small: 9 x 9 pixels (limit: 16 a side)",
+    }
+    (turned,) = [f for f in found.usable if f.image.name == "square/turned.jpg"]
+    assert (turned.width, turned.height) == (image.height, image.width)
 
 
 def test_group_keys_do_not_depend_on_names_or_order(tmp_path):
@@ -89,5 +169,5 @@ def test_every_supported_format_is_usable(tmp_path, image_format, mode):
     path = folder / "circle" / "image.bin"
     fakes.draw("circle", 5).convert(mode).save(path, image_format)
     found = _audit(folder)
-    assert found.rejected == {}
+    assert _problems(found) == {}
     assert "circle/image.bin" in found.group_of

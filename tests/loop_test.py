@@ -16,7 +16,7 @@ SIZES = {"image_size": 32, "batch_size": 8}
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> str:
     base = tmp_path_factory.mktemp("loop")
-    source = fakes.write_folder(base / "photos", per_class=30)
+    source = fakes.write_folder(base / "photos", per_class=33)
     prepare.prepare(str(source), str(base / "data"))
     return str(base / "data")
 

@@ -20,13 +20,33 @@ pytestmark = [
 ]
 
 
-def test_the_picture_filed_under_two_classes_is_found():
-    found = audit.audit_images(sources.list_images(str(FLOWERS), seed=1))
-    assert found.rejected == {}
+def test_every_known_duplicate_and_conflict_is_found_and_no_other():
+    listing = sources.list_images(str(FLOWERS), seed=1, work_dir=FLOWERS)
+    found = audit.judge(
+        audit.look_at_all(listing.images, min_side_px=16, max_side_px=None)
+    )
+    assert found.rejected == []
     assert found.conflicts == [
         ["rose/15922772266_1167a06620.jpg", "tulip/15922772266_1167a06620.jpg"]
     ]
-    assert len(found.usable) == 998
+    assert found.copies == [
+        [
+            "sunflower/14889392928_9742aed45b_m.jpg",
+            "sunflower/15066430311_fb57fa92b0_m.jpg",
+        ]
+    ]
+    # Looked at one by one: the same picture, resized, recoloured or reframed.
+    assert found.near_duplicates == [
+        ["daisy/10993710036_2033222c91.jpg", "daisy/10993818044_4c19b86c82.jpg"],
+        ["rose/1775233884_12ff5a124f.jpg", "rose/2093263381_afd51358a3.jpg"],
+        ["rose/4608559939_3487bf3b62_n.jpg", "rose/4609168052_3d4e1d3804_n.jpg"],
+        [
+            "sunflower/14925398301_55a180f919_n.jpg",
+            "sunflower/14925398441_107f3e0304_n.jpg",
+        ],
+        ["tulip/12916135413_dafcf3089e_n.jpg", "tulip/12916441224_2ed63596f8_n.jpg"],
+    ]
+    assert len(found.usable) == 997
 
 
 def test_pretrained_features_classify_flowers(tmp_path):

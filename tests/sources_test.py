@@ -1,4 +1,8 @@
+import os
+import pathlib
 import pickle
+import shutil
+import zipfile
 
 import fakes
 import pytest
@@ -6,9 +10,13 @@ import pytest
 from pipeline import sources
 
 
+def _list(source, *, seed=1):
+    return sources.list_images(str(source), seed=seed, work_dir=pathlib.Path())
+
+
 def test_folder_lists_relative_names_sorted_with_labels(tmp_path):
     folder = fakes.write_folder(tmp_path / "photos", per_class=2)
-    images = sources.list_images(str(folder), seed=1)
+    images = _list(folder).images
     assert [(image.name, image.label) for image in images] == [
         ("circle/00.jpg", "circle"),
         ("circle/01.jpg", "circle"),
@@ -28,7 +36,7 @@ def test_folder_looks_below_class_folders_and_passes_over_hidden_files(tmp_path)
     (folder / "circle" / ".DS_Store").write_bytes(b"x")
     (folder / ".git").mkdir()
     (folder / "readme.txt").write_text("not in a class folder")
-    names = [image.name for image in sources.list_images(str(folder), seed=1)]
+    names = [image.name for image in _list(folder).images]
     assert names == [
         "circle/00.jpg",
         "circle/more/ünï.jpg",
@@ -38,7 +46,7 @@ def test_folder_looks_below_class_folders_and_passes_over_hidden_files(tmp_path)
 
 
 def test_sample_is_sixty_images_a_class_that_depend_on_the_seed():
-    images = sources.list_images("sample", seed=3)
+    images = _list("sample", seed=3).images
     assert len(images) == 5 * 60
     assert {image.label for image in images} == {
         "daisy",
@@ -48,7 +56,7 @@ def test_sample_is_sixty_images_a_class_that_depend_on_the_seed():
         "tulip",
     }
     assert len({image.name for image in images}) == 300
-    other = sources.list_images("sample", seed=4)
+    other = _list("sample", seed=4).images
     assert images[0].read() != other[0].read()
 
 
@@ -56,24 +64,174 @@ def test_sample_is_sixty_images_a_class_that_depend_on_the_seed():
     ("make", "message"),
     [
         (lambda p: p / "nowhere", r"is not there\."),
-        (lambda p: _touch(p / "file.jpg"), r"which is a file\."),
-        (lambda p: p, "holds no folder"),
-        (lambda p: _touch(p / "only" / "1.jpg").parent.parent, "one class folder"),
+        (lambda p: _touch(p / "file.jpg"), "which is another file"),
+        (lambda p: p, "holds no image"),
+        (lambda p: _touch(p / "only" / "1.jpg").parent.parent, "one class, 'only'"),
         (lambda p: _two_folders_one_empty(p), "holds no file"),
     ],
 )
 def test_a_source_that_cannot_be_used_is_quoted(tmp_path, make, message):
     path = make(tmp_path)
     with pytest.raises(ValueError, match=message) as error:
-        sources.list_images(str(path), seed=1)
+        _list(path)
     assert str(path) in str(error.value)
     assert "Received:" in str(error.value)
 
 
-def test_one_folder_that_holds_the_class_folders_is_named_as_what_was_meant(tmp_path):
+def test_folders_that_hold_everything_are_passed_over(tmp_path):
     fakes.write_folder(tmp_path / "outer" / "flowers", per_class=1)
-    with pytest.raises(ValueError, match=r"Did you mean --source=.*outer/flowers"):
-        sources.list_images(str(tmp_path / "outer"), seed=1)
+    names = [image.name for image in _list(tmp_path / "outer").images]
+    assert names == ["circle/00.jpg", "square/00.jpg", "stripe/00.jpg"]
+
+
+def test_a_second_copy_of_the_class_folders_is_one_line(tmp_path):
+    """As in Kaggle's archive: flowers/ again inside the class folders."""
+    folder = fakes.write_folder(tmp_path / "flowers", per_class=2)
+    shutil.copytree(folder, tmp_path / "copy")
+    (tmp_path / "copy").rename(folder / "flowers")
+    fakes.draw("circle", 9).save(folder / "flowers" / "circle" / "only_here.jpg")
+    listing = _list(folder)
+    assert listing.notes == (
+        "flowers/ repeats the class folders: 6 files are there already",
+    )
+    assert len(listing.images) == 7
+    assert [image.name for image in listing.images if image.label == "circle"] == [
+        "circle/00.jpg",
+        "circle/01.jpg",
+        "flowers/circle/only_here.jpg",
+    ]
+
+
+def test_links_in_a_circle_and_odd_names_do_no_harm(tmp_path):
+    folder = fakes.write_folder(tmp_path / "photos", per_class=1)
+    (folder / "circle" / "again").symlink_to(folder)
+    (folder / "square" / '日本 語, "x".jpg').write_bytes(b"x")
+    broken = os.fsencode(folder / "square") + b"/caf\xe9.jpg"
+    with open(broken, "wb") as file:
+        file.write(b"x")
+    names = [image.name for image in _list(folder).images]
+    assert names == [
+        "circle/00.jpg",
+        "square/00.jpg",
+        "square/caf\N{REPLACEMENT CHARACTER}.jpg",
+        'square/日本 語, "x".jpg',
+        "stripe/00.jpg",
+    ]
+
+
+def _zip(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_zip_is_read_in_place_like_the_folder_in_it(tmp_path):
+    path = _zip(
+        tmp_path / "set.zip",
+        {
+            "set/rose/1.jpg": b"one",
+            "set/tulip/2.jpg": b"two",
+            "set/set/rose/1.jpg": b"one",
+            "set/set/tulip/2.jpg": b"two",
+            "__MACOSX/set/rose/._1.jpg": b"junk",
+        },
+    )
+    listing = _list(path)
+    assert [(i.name, i.label) for i in listing.images] == [
+        ("rose/1.jpg", "rose"),
+        ("tulip/2.jpg", "tulip"),
+    ]
+    assert pickle.loads(pickle.dumps(listing.images[1].read))() == b"two"
+    assert listing.notes == (
+        "set/ repeats the class folders: 2 files are there already",
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set.zip"]
+
+
+@pytest.mark.parametrize("name", ["../rose/1.jpg", "/rose/1.jpg", "a/../../b/1.jpg"])
+def test_a_zip_whose_names_leave_it_is_refused(tmp_path, name):
+    path = _zip(tmp_path / "bad.zip", {name: b"x", "rose/1.jpg": b"x"})
+    with pytest.raises(ValueError, match=f"Received: --source={path}"):
+        _list(path)
+
+
+def test_a_zip_beyond_the_limits_is_refused(tmp_path, monkeypatch):
+    path = _zip(tmp_path / "big.zip", {"rose/1.jpg": b"x" * 99, "tulip/1.jpg": b"x"})
+    monkeypatch.setattr(sources, "_ZIP_MAX_FILES", 1)
+    with pytest.raises(ValueError, match="with 2 files and 100 bytes"):
+        _list(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(sources, "_ZIP_MAX_FILE_BYTES", 50)
+    rose, tulip = _list(path).images
+    with pytest.raises(ValueError, match="more than 50 bytes"):
+        rose.read()
+    assert tulip.read() == b"x"
+
+
+def test_a_csv_names_paths_labels_splits_and_groups(tmp_path):
+    (tmp_path / "a b.jpg").write_bytes(b"one")
+    (tmp_path / "list.csv").write_text(
+        'label,path,split,group\nrose,"a b.jpg",test,g1\ntulip,2.jpg,,\n'
+    )
+    first, second = _list(f"csv:{tmp_path / 'list.csv'}").images
+    assert (second.name, second.label, second.split, second.group) == (
+        "a b.jpg",
+        "rose",
+        "test",
+        "g1",
+    )
+    assert second.read() == b"one"
+    assert (first.label, first.split, first.group) == ("tulip", None, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file,class\n1.jpg,rose\n", "with file,class"),
+        ("", "with nothing"),
+        ("path,label\n1.jpg,\n", "line 2 of .*label=''"),
+        ("path,label,split\n1.jpg,rose,dev\n", "split='dev'"),
+        ("path,label\n1.jpg,rose\n1.jpg,tulip\n", "in lines 2 and 3"),
+    ],
+)
+def test_a_csv_that_cannot_be_used_is_quoted(tmp_path, content, message):
+    (tmp_path / "list.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        _list(f"csv:{tmp_path / 'list.csv'}")
+
+
+def test_kaggle_without_a_network_names_the_alternatives(tmp_path, monkeypatch):
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
+    _no_network(monkeypatch)
+    with pytest.raises(ValueError, match=r"--source=FILE\.zip") as error:
+        _list("kaggle:alxmamaev/flowers-recognition")
+    assert "Received: --source=kaggle:alxmamaev/flowers-recognition" in str(error.value)
+
+
+def test_kaggle_uses_the_newest_version_in_its_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
+    _no_network(monkeypatch)
+    versions = tmp_path / "datasets" / "someone" / "shapes" / "versions"
+    for number in (2, 10):
+        folder = fakes.write_folder(versions / str(number) / "shapes", per_class=number)
+        shutil.copytree(folder, tmp_path / "copy")
+        (tmp_path / "copy").rename(folder / "shapes")
+        (versions.parent / f"{number}.complete").touch()
+    listing = _list("kaggle:someone/shapes")
+    assert len(listing.images) == 30
+    assert listing.notes == (
+        "shapes/ repeats the class folders: 30 files are there already",
+    )
+
+
+def _no_network(monkeypatch):
+    import socket
+
+    def refuse(*_, **__):
+        raise OSError("no network in a test")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def _touch(path):

@@ -46,13 +46,40 @@ def test_fractions_that_cannot_be_used_are_quoted(fractions):
         splits.parse_fractions(fractions)
 
 
-def test_a_class_that_a_split_lacks_is_named():
+def test_a_class_that_a_split_lacks_is_found():
     labels = {"1": "rose", "2": "rose", "3": "rose", "4": "tulip"}
     made = {"1": "train", "2": "validation", "3": "test", "4": "train"}
-    with pytest.raises(ValueError, match="validation has no 'tulip'") as error:
-        splits.check_every_class_in_every_split(labels, made)
-    assert "test has no 'tulip' (1 usable images in all)" in str(error.value)
-    assert "rose" not in str(error.value)
-    splits.check_every_class_in_every_split(
-        dict.fromkeys("123", "rose"), {k: made[k] for k in "123"}
-    )
+    assert splits.missing_classes(labels, made) == [
+        ("validation", "tulip"),
+        ("test", "tulip"),
+    ]
+    del labels["4"]
+    assert splits.missing_classes(labels, made) == []
+
+
+def test_the_seed_that_is_found_gives_every_class_to_every_split():
+    labels = {str(n): "ab"[n % 2] for n in range(20)}
+    groups = {name: name for name in labels}
+    seed = splits.find_seed(labels, groups, fractions=SHARES, seed=1)
+    for candidate in range(2, seed + 1):
+        made = {
+            name: splits.split_of(name, fractions=SHARES, seed=candidate)
+            for name in labels
+        }
+        assert bool(splits.missing_classes(labels, made)) == (candidate < seed)
+    few = {"1": "a", "2": "b"}
+    assert splits.find_seed(few, few, fractions=SHARES, seed=1) is None
+
+
+def test_folds_part_the_groups_and_each_is_tested_on_once():
+    keys = [str(number) for number in range(300)]
+    tested = collections.Counter()
+    for fold in range(5):
+        made = [
+            splits.split_in_fold(key, fold=fold, num_folds=5, seed=3) for key in keys
+        ]
+        tested.update(k for k, split in zip(keys, made, strict=True) if split == "test")
+        assert 35 < made.count("test") < 90
+        assert 35 < made.count("validation") < 90
+    assert set(tested.values()) == {1}
+    assert set(tested) == set(keys)
