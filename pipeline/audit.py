@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from scipy import sparse
 
 from pipeline import console, duplicates, preprocess, stored
+from pipeline.engine import Engine, run_map
 from pipeline.sources import SourceImage
 
 # Decoding allocates what the header says: 12 bytes a pixel by the time it is float32.
@@ -80,9 +82,21 @@ class Audit:
 
 
 def look_at_all(
-    images: Sequence[SourceImage], *, min_side_px: int, max_side_px: int | None
+    images: Sequence[SourceImage],
+    *,
+    min_side_px: int,
+    max_side_px: int | None,
+    engine: Engine | None = None,
+    work_dir: pathlib.Path | None = None,
 ) -> list[Finding]:
-    """Opens every image once, on all cores."""
+    """Opens every image once, on all cores or on the engine's workers.
+
+    work_dir: where the workers of an engine leave what they find.
+    """
+    look = functools.partial(look_at, min_side_px=min_side_px, max_side_px=max_side_px)
+    if engine is not None:
+        findings = run_map(engine, look, images, work_dir=work_dir)
+        return sorted(findings, key=lambda finding: finding.image.name)
     workers = os.cpu_count() or 1
     with (
         warnings.catch_warnings(),
@@ -90,14 +104,7 @@ def look_at_all(
     ):
         # Pillow warns of sizes below our own limit and of odd metadata.
         warnings.simplefilter("ignore")
-        looks = _map_bounded(
-            pool,
-            lambda image: look_at(
-                image, min_side_px=min_side_px, max_side_px=max_side_px
-            ),
-            images,
-            ahead=8 * workers,
-        )
+        looks = _map_bounded(pool, look, images, ahead=8 * workers)
         return list(
             console.track(looks, total=len(images), label="looking at", unit="images")
         )

@@ -92,8 +92,10 @@ def read_records(data_dir: str, split: str) -> Records:
         split=split,
         decoders={"image": tfds.decode.SkipDecoding()},
         shuffle_files=False,
-        # TFDS would cache decoded or encoded data by its own rule; ours is below.
-        read_config=tfds.ReadConfig(try_autocache=False),
+        # One shard after the other: the shards continue one another in the order of
+        # hashed keys, so the order of the examples does not depend on their number.
+        # TFDS would cache by its own rule; ours is below.
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
     )
     dataset = dataset.map(
         lambda example: {

@@ -1,5 +1,7 @@
 """`python -m pipeline.main --source=PHOTOS --out=DATA`: prepares a data set."""
 
+import shlex
+
 from absl import app, flags
 
 from pipeline import console
@@ -38,6 +40,15 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "shards", None, "TFRecord files of each split. Default: chosen by size."
 )
+flags.DEFINE_string(
+    "beam_runner",
+    None,
+    "Look and write on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, "
+    "DataflowRunner, ...",
+)
+flags.DEFINE_string(
+    "beam_options", "", "Options of the runner, as on Beam's own command line."
+)
 flags.DEFINE_integer("seed", 1, "Decides which images go into which split.")
 flags.DEFINE_bool("overwrite", False, "Replace an existing --out.")
 
@@ -57,6 +68,7 @@ def main(argv: list[str]) -> None:
     if FLAGS.out is None and not FLAGS.audit_only:
         raise app.UsageError("Flag --out is needed, or --audit_only.")
     with console.quiet_tensorflow_import():
+        from pipeline import engine as engines
         from pipeline import prepare
     try:
         rules = prepare.Rules(
@@ -64,6 +76,11 @@ def main(argv: list[str]) -> None:
             max_side_px=FLAGS.max_side_px,
             conflicts=FLAGS.conflicts,
         )
+        engine = None
+        if FLAGS.beam_runner is not None:
+            options = tuple(shlex.split(FLAGS.beam_options))
+            engine = engines.Engine(FLAGS.beam_runner, options)
+            engine.pipeline_options()
         if FLAGS.audit_only:
             prepare.audit_only(
                 FLAGS.source,
@@ -71,6 +88,7 @@ def main(argv: list[str]) -> None:
                 seed=FLAGS.seed,
                 rules=rules,
                 strict=FLAGS.strict,
+                engine=engine,
             )
         else:
             prepare.prepare(
@@ -84,6 +102,7 @@ def main(argv: list[str]) -> None:
                 seed=FLAGS.seed,
                 rules=rules,
                 strict=FLAGS.strict,
+                engine=engine,
                 overwrite=FLAGS.overwrite,
             )
     except (ValueError, OSError) as error:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import audit, audit_report, files, records, sources, splits, stored
 from pipeline.audit import Audit
+from pipeline.engine import Engine
 from pipeline.sources import Listing
 
 CONFLICTS = ("drop", "keep", "fail")
@@ -31,7 +32,12 @@ class Rules:
 
 
 def examine(
-    source: str, *, seed: int, rules: Rules, work_dir: pathlib.Path
+    source: str,
+    *,
+    seed: int,
+    rules: Rules,
+    work_dir: pathlib.Path,
+    engine: Engine | None,
 ) -> tuple[Listing, Audit]:
     """Lists a source and looks at every image once.
 
@@ -40,7 +46,11 @@ def examine(
     """
     listing = sources.list_images(source, seed=seed, work_dir=work_dir)
     findings = audit.look_at_all(
-        listing.images, min_side_px=rules.min_side_px, max_side_px=rules.max_side_px
+        listing.images,
+        min_side_px=rules.min_side_px,
+        max_side_px=rules.max_side_px,
+        engine=engine,
+        work_dir=work_dir,
     )
     found = audit.judge(findings, keep_conflicts=rules.conflicts == "keep")
     if found.conflicts and rules.conflicts == "fail":
@@ -53,7 +63,13 @@ def examine(
 
 
 def audit_only(
-    source: str, report_dir: str, *, seed: int, rules: Rules, strict: bool
+    source: str,
+    report_dir: str,
+    *,
+    seed: int,
+    rules: Rules,
+    strict: bool,
+    engine: Engine | None = None,
 ) -> None:
     """Looks at a source, prints what it finds and writes report_dir/audit.html.
 
@@ -62,7 +78,9 @@ def audit_only(
     """
     path = pathlib.Path(report_dir) / "audit.html"
     with files.temporary_sibling(path) as work_dir:
-        listing, found = examine(source, seed=seed, rules=rules, work_dir=work_dir)
+        listing, found = examine(
+            source, seed=seed, rules=rules, work_dir=work_dir, engine=engine
+        )
         audit_report.print_report(listing, found)
         settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
         described = audit_report.describe(listing, found, {}, settings)
@@ -91,6 +109,7 @@ def prepare(
     seed: int = 1,
     rules: Rules = Rules(),
     strict: bool = False,
+    engine: Engine | None = None,
     overwrite: bool = False,
 ) -> None:
     """Looks at a source's images, splits them and writes them as a TFDS dataset.
@@ -110,6 +129,7 @@ def prepare(
       seed: decides the split of every group, and what the sample is drawn from.
       rules: what is asked of each image.
       strict: refuse a source in which anything was found.
+      engine: looks and writes on its workers; None on this machine alone.
       overwrite: replace an existing out_dir.
 
     Raises:
@@ -128,7 +148,9 @@ def prepare(
             "directory or add --overwrite."
         )
     with files.temporary_sibling(target) as work_dir:
-        listing, found = examine(source, seed=seed, rules=rules, work_dir=work_dir)
+        listing, found = examine(
+            source, seed=seed, rules=rules, work_dir=work_dir, engine=engine
+        )
         audit_report.print_report(listing, found)
         if strict:
             _refuse_findings(found)
@@ -154,6 +176,7 @@ def prepare(
                 settings=settings,
                 rules=rules,
                 num_shards=num_shards,
+                engine=engine,
             )
             place = finished if fold is None else finished / f"fold-{fold}"
             place.parent.mkdir(exist_ok=True)
@@ -257,6 +280,7 @@ def _write(
     settings: Mapping[str, object],
     rules: Rules,
     num_shards: int | None,
+    engine: Engine | None,
 ) -> pathlib.Path:
     """Writes one complete prepared-data directory below work_dir."""
     images_by_split = {
@@ -277,6 +301,7 @@ def _write(
         classes=sorted({finding.image.label for finding in found.usable}),
         images_by_split=images_by_split,
         num_shards=num_shards,
+        engine=engine,
     )
     described = audit_report.describe(listing, found, split_of, settings)
     files.write_json(dataset_dir / "audit.json", described)

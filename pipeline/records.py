@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import tensorflow_datasets as tfds
 
 from pipeline import console
+from pipeline.engine import Engine
 from pipeline.sources import SourceImage
 
 DATASET_NAME = "photographs"
@@ -26,9 +27,11 @@ class Photographs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         data_dir: str,
         classes: Sequence[str],
         images_by_split: Mapping[str, Sequence[SourceImage]],
+        on_beam: bool,
     ):
         self._classes = list(classes)
         self._images_by_split = images_by_split
+        self._on_beam = on_beam
         super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -53,21 +56,25 @@ class Photographs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for split, images in self._images_by_split.items()
         }
 
-    def _generate_examples(
-        self, split: str, images: Sequence[SourceImage]
-    ) -> Iterator[tuple[str, dict]]:
+    def _generate_examples(self, split: str, images: Sequence[SourceImage]):
+        if self._on_beam:
+            import apache_beam as beam
+
+            return beam.Create(list(images)) | beam.Reshuffle() | beam.Map(_to_example)
         progress = console.track(
             images, total=len(images), label=f"writing {split}", unit="images"
         )
-        for image in progress:
-            yield (
-                image.name,
-                {
-                    "image": io.BytesIO(image.read()),
-                    "label": image.label,
-                    "name": image.name,
-                },
-            )
+        return map(_to_example, progress)
+
+
+def _to_example(image: SourceImage) -> tuple[str, dict]:
+    """One record and the key that decides its place."""
+    record = {
+        "image": io.BytesIO(image.read()),
+        "label": image.label,
+        "name": image.name,
+    }
+    return image.name, record
 
 
 @contextlib.contextmanager
@@ -84,10 +91,13 @@ def write_records(
     classes: Sequence[str],
     images_by_split: Mapping[str, Sequence[SourceImage]],
     num_shards: int | None,
+    engine: Engine | None,
 ) -> pathlib.Path:
     """Writes the shards below work_dir.
 
     num_shards: of each split, at most one an image; None chooses by size.
+    engine: writes on its workers; None in this process. The examples and their order
+    are the same.
 
     Returns:
       The finished dataset directory, which can be moved anywhere and opened with
@@ -103,9 +113,15 @@ def write_records(
             f"split. Received: --shards={num_shards}"
         )
     builder = Photographs(
-        data_dir=str(work_dir), classes=classes, images_by_split=images_by_split
+        data_dir=str(work_dir),
+        classes=classes,
+        images_by_split=images_by_split,
+        on_beam=engine is not None,
     )
-    config = tfds.download.DownloadConfig(num_shards=num_shards)
+    config = tfds.download.DownloadConfig(
+        num_shards=num_shards,
+        beam_options=engine.pipeline_options() if engine is not None else None,
+    )
     with _quiet_tfds():
         builder.download_and_prepare(download_config=config)
     return pathlib.Path(builder.data_dir)

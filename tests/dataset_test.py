@@ -117,6 +117,16 @@ def test_the_order_follows_from_seed_and_epoch(data):
     assert _counted(_train(again, seed=1, epoch=1)) == first
 
 
+def test_the_order_does_not_depend_on_the_number_of_shards(data, tmp_path):
+    source, data_dir = data
+    prepare.prepare(str(source), str(tmp_path / "three"), num_shards=3)
+    one, three = (
+        dataset.read_names(dataset.read_records(str(path), "train"))
+        for path in (data_dir, tmp_path / "three")
+    )
+    assert one == three
+
+
 @pytest.mark.parametrize("pipelines", [2, 4])
 def test_workers_share_each_global_batch_exactly(data, pipelines):
     records = dataset.read_records(data[1], "train")
