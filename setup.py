@@ -32,7 +32,12 @@ setuptools.setup(
     ],
     extras_require={
         "beam": ["apache-beam>=2.77,<3"],
-        "dev": ["apache-beam>=2.77,<3", "pytest>=8,<10", "ruff>=0.14,<1"],
+        "dev": [
+            "apache-beam>=2.77,<3",
+            "hypothesis>=6.100,<7",
+            "pytest>=8,<10",
+            "ruff>=0.14,<1",
+        ],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     },

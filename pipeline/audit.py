@@ -219,31 +219,32 @@ def judge(findings: Sequence[Finding], *, keep_conflicts: bool = False) -> Audit
     same, each with its class.
     """
     fine = [finding for finding in findings if finding.problem is None]
-    conflicts = [] if not fine else _find_conflicts(fine)
+    conflicts = _find_conflicts(fine)
     dropped = set() if keep_conflicts else {n for names in conflicts for n in names}
-    copies, by_pixels = [], collections.defaultdict(list)
-    for finding in fine:
-        if finding.image.name not in dropped:
-            key = (finding.image.label, finding.pixel_hash)
-            by_pixels[key].append(finding.image.name)
-    for names in by_pixels.values():
-        if len(names) > 1:
-            copies.append(names)
-            dropped |= set(names[1:])
-    usable = [finding for finding in fine if finding.image.name not in dropped]
-    groups = _group_near_duplicates(usable)
+    candidates = [finding for finding in fine if finding.image.name not in dropped]
+    by_pixels = collections.defaultdict(list)
+    for finding in candidates:
+        key = (finding.image.label, finding.pixel_hash)
+        by_pixels[key].append(finding.image.name)
+    copies = [names for names in by_pixels.values() if len(names) > 1]
+    dropped |= {name for names in copies for name in names[1:]}
+    # Copies count for the key of their group: which of them is used follows from their
+    # names, and no renaming may move a group.
+    groups = _group(candidates, max_bits=duplicates.NEAR_DUPLICATE_BITS, by_source=True)
+    group_of = {
+        finding.image.name: min(member.file_hash for member in group)
+        for group in groups
+        for finding in group
+        if finding.image.name not in dropped
+    }
+    named = [[n for n in _names(group) if n in group_of] for group in groups]
     return Audit(
         readable=fine,
-        usable=usable,
-        group_of={
-            # The smallest hash of the files: no renaming or reordering changes it.
-            finding.image.name: min(member.file_hash for member in group)
-            for group in groups
-            for finding in group
-        },
+        usable=[finding for finding in fine if finding.image.name in group_of],
+        group_of=group_of,
         rejected=[finding for finding in findings if finding.problem is not None],
         copies=copies,
-        near_duplicates=[_names(group) for group in groups if len(group) > 1],
+        near_duplicates=[names for names in named if len(names) > 1],
         conflicts=conflicts,
     )
 
@@ -259,10 +260,6 @@ def _find_conflicts(findings: Sequence[Finding]) -> list[list[str]]:
         for group in groups
         if len({finding.image.label for finding in group}) > 1
     ]
-
-
-def _group_near_duplicates(findings: Sequence[Finding]) -> list[list[Finding]]:
-    return _group(findings, max_bits=duplicates.NEAR_DUPLICATE_BITS, by_source=True)
 
 
 def _group(

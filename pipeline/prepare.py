@@ -158,13 +158,14 @@ def prepare(
         settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
         finished = work_dir / "finished"
         for fold in range(folds) if folds else [None]:
-            split_of = _split(
-                listing,
-                found,
-                by_hash=_hash_split(fractions, seed, folds=folds, fold=fold),
-                splits_from=splits_from,
-                resplit=resplit or bool(folds),
-            )
+            if splits_from is not None:
+                split_of = _read_splits(splits_from, list(found.group_of))
+            else:
+                split_of = split_groups(
+                    found,
+                    by_hash=hash_split(fractions, seed, folds=folds, fold=fold),
+                    resplit=resplit or bool(folds),
+                )
             _check_every_class_in_every_split(
                 found, split_of, fractions=None if folds else fractions, seed=seed
             )
@@ -185,7 +186,7 @@ def prepare(
     print(f"prepared data: {target}")
 
 
-def _hash_split(
+def hash_split(
     fractions: Sequence[float], seed: int, *, folds: int, fold: int | None
 ) -> Callable[[str], str]:
     """Group key -> split."""
@@ -196,31 +197,27 @@ def _hash_split(
     )
 
 
-def _split(
-    listing: Listing,
-    found: Audit,
-    *,
-    by_hash: Callable[[str], str],
-    splits_from: str | None,
-    resplit: bool,
+def split_groups(
+    found: Audit, *, by_hash: Callable[[str], str], resplit: bool
 ) -> dict[str, str]:
-    """Name -> split, the same for all images of a group."""
-    label_of = {finding.image.name: finding.image.label for finding in found.usable}
-    if splits_from is not None:
-        split_of = _read_splits(splits_from, list(label_of))
-    else:
-        given = {f.image.name: f.image.split for f in found.usable if f.image.split}
-        members = collections.defaultdict(list)
-        for name, group in found.group_of.items():
-            members[group].append(name)
-        split_of = {}
-        for group, names in members.items():
-            own = {given[name] for name in names if name in given}
+    """Name -> split, the same for all images of a group.
+
+    by_hash: group key -> split, where the source has no split of its own.
+    resplit: ignore the source's own splits.
+    """
+    own_split = {finding.image.name: finding.image.split for finding in found.usable}
+    members = collections.defaultdict(list)
+    for name, group in found.group_of.items():
+        members[group].append(name)
+    split_of = {}
+    for group, names in members.items():
+        own = {own_split[name] for name in names} - {None}
+        if resplit or not own:
+            chosen = by_hash(group)
+        else:
             # A group that the source itself tears apart may be learnt, not tested on.
             chosen = own.pop() if len(own) == 1 else "train"
-            if resplit or not any(name in given for name in names):
-                chosen = by_hash(group)
-            split_of |= dict.fromkeys(names, chosen)
+        split_of |= dict.fromkeys(names, chosen)
     return split_of
 
 

@@ -5,6 +5,7 @@ import io
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipeline import console
@@ -105,6 +106,7 @@ def write_records(
 
     Raises:
       ValueError: more shards than the smallest split has images.
+      OSError: the disk is full, or cannot be written.
     """
     smallest = min(len(images) for images in images_by_split.values())
     if num_shards is not None and not 1 <= num_shards <= smallest:
@@ -122,6 +124,9 @@ def write_records(
         num_shards=num_shards,
         beam_options=engine.pipeline_options() if engine is not None else None,
     )
-    with _quiet_tfds():
-        builder.download_and_prepare(download_config=config)
+    try:
+        with _quiet_tfds():
+            builder.download_and_prepare(download_config=config)
+    except (RuntimeError, tf.errors.OpError) as error:  # how a full disk arrives
+        raise OSError(f"The shards could not be written: {error}") from error
     return pathlib.Path(builder.data_dir)

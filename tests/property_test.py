@@ -1,0 +1,81 @@
+"""For any groups and any seed: no group crosses a split, and nothing else moves one."""
+
+import dataclasses
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import audit, prepare, sources
+
+LABELS = st.sampled_from(["a", "b"])
+# Few values, so that hashes, pixels and source groups coincide often.
+IMAGES = st.lists(
+    st.tuples(
+        LABELS,
+        st.integers(0, 6),
+        st.integers(0, 3),
+        st.one_of(st.none(), st.sampled_from("xyz")),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+def _findings(drawn) -> list[audit.Finding]:
+    findings = []
+    for index, (label, picture, version, group) in enumerate(drawn):
+        # Versions of a picture differ in a few bits, pictures in about half of them.
+        bits = np.random.default_rng(picture).random(256) < 0.5
+        bits[: 4 * version] = ~bits[: 4 * version]
+        findings.append(
+            audit.Finding(
+                sources.SourceImage(f"{label}/{index:02d}", label, bytes, group=group),
+                problem=None,
+                file_hash=f"{picture}-{version}-{index % 3}",
+                pixel_hash=f"{picture}-{version}",
+                perceptual_hash=np.packbits(bits).tobytes(),
+            )
+        )
+    return findings
+
+
+def _split(found: audit.Audit, seed: int) -> dict[str, str]:
+    by_hash = prepare.hash_split((0.5, 0.3, 0.2), seed, folds=0, fold=None)
+    return prepare.split_groups(found, by_hash=by_hash, resplit=False)
+
+
+@given(drawn=IMAGES, seed=st.integers(0, 1000), keep=st.booleans())
+def test_what_belongs_together_is_in_one_split(drawn, seed, keep):
+    found = audit.judge(_findings(drawn), keep_conflicts=keep)
+    split_of = _split(found, seed)
+    together = {}
+    for finding in found.usable:
+        picture = finding.pixel_hash.split("-")[0]
+        split = split_of[finding.image.name]
+        assert together.setdefault(picture, split) == split
+        if finding.image.group is not None:
+            assert together.setdefault(finding.image.group, split) == split
+    assert set(split_of) == {finding.image.name for finding in found.usable}
+
+
+@given(drawn=IMAGES, seed=st.integers(0, 1000), order=st.randoms())
+def test_neither_order_nor_names_nor_new_pictures_move_a_group(drawn, seed, order):
+    drawn = [(label, picture, version, None) for label, picture, version, _ in drawn]
+    findings = _findings(drawn)
+    before = _split(audit.judge(findings, keep_conflicts=True), seed)
+    by_hash = {
+        f.file_hash: before[f.image.name] for f in findings if f.image.name in before
+    }
+    new = _findings([("a", 7, 0, None), ("b", 8, 0, None)])
+    mixed = [
+        dataclasses.replace(f, image=dataclasses.replace(f.image, name=f"new/{i}"))
+        for i, f in enumerate(new)
+    ]
+    mixed += findings
+    order.shuffle(mixed)
+    after = audit.judge(mixed, keep_conflicts=True)
+    split_of = _split(after, seed)
+    for finding in after.usable:
+        if finding.file_hash in by_hash:
+            assert split_of[finding.image.name] == by_hash[finding.file_hash]
