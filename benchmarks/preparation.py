@@ -1,0 +1,159 @@
+"""How fast preparation is, against a plain TFDS builder and against bare decoding.
+
+`python benchmarks/preparation.py PHOTOS [SIZES]`; PHOTOS holds one folder a class, SIZES
+is a comma-separated list of numbers of images, such as 1000,4000,16000. The images of
+the larger sets are copies with changed pixels. Each contestant runs in a process of its
+own, in turn, three times; the figures are medians and the spread of the images per
+second, start-up excluded, and the largest resident memory of the process.
+"""
+
+import concurrent.futures
+import json
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from PIL import Image
+
+REPEATS = 3
+
+
+def decode(path):
+    """What no preparation can do without: read the file, decode it."""
+    with Image.open(path) as image:
+        image.load()
+
+
+def list_files(folder):
+    return sorted(p for p in pathlib.Path(folder).glob("*/*") if p.is_file())
+
+
+def bare_decoding(folder, out):
+    for path in list_files(folder):
+        decode(path)
+
+
+def bare_decoding_on_all_cores(folder, out):
+    with concurrent.futures.ProcessPoolExecutor() as pool:
+        list(pool.map(decode, list_files(folder), chunksize=32))
+
+
+def plain_tfds_builder(folder, out):
+    """TFDS's own builder for a folder of class folders; it looks at nothing."""
+    import tensorflow_datasets as tfds
+
+    class Plain(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = "plain"
+        VERSION = tfds.core.Version("1.0.0")
+        pkg_dir_path = pathlib.Path(out)
+
+        def _info(self):
+            features = tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(),
+                    "label": tfds.features.ClassLabel(
+                        names=sorted({p.parent.name for p in list_files(folder)})
+                    ),
+                }
+            )
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for path in list_files(folder):
+                yield str(path), {"image": path, "label": path.parent.name}
+
+    Plain(data_dir=out).download_and_prepare()
+
+
+def ours(folder, out):
+    from pipeline import prepare
+
+    prepare.prepare(folder, os.path.join(out, "data"))
+
+
+CONTESTANTS = {
+    function.__name__: function
+    for function in (
+        ours,
+        plain_tfds_builder,
+        bare_decoding,
+        bare_decoding_on_all_cores,
+    )
+}
+
+
+def measure(name, folder):
+    """Runs one contestant in a fresh process; gives seconds and mebibytes."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--run", name, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run(name, folder):
+    if name in ("ours", "plain_tfds_builder"):
+        import tensorflow_datasets  # noqa: F401 (start-up is not what is measured)
+
+        from pipeline import audit, prepare  # noqa: F401
+    with tempfile.TemporaryDirectory() as out:
+        start = time.monotonic()
+        CONTESTANTS[name](folder, out)
+        seconds = time.monotonic() - start
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "mebibytes": kibibytes / 1024}))
+
+
+def grow(paths, size, folder):
+    """Writes `size` photographs, repeated ones with changed pixels."""
+    for index in range(size):
+        path = paths[index % len(paths)]
+        target = pathlib.Path(folder) / path.parent.name / f"{index:06d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if index < len(paths):
+            target.write_bytes(path.read_bytes())
+            continue
+        with Image.open(path) as image:
+            turned = image.convert("RGB").rotate(7.3 * (index // len(paths)))
+        turned.save(target, quality=90)
+
+
+def main(photographs, sizes):
+    paths = list_files(photographs)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print("| images | contestant | images/s: median | min | max | MiB |")
+    print("|---|---|---|---|---|---|")
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            grow(paths, size, folder)
+            found = {name: [] for name in CONTESTANTS}
+            for _ in range(REPEATS if size <= 4000 else 1):
+                for name in CONTESTANTS:
+                    found[name].append(measure(name, folder))
+        for name, runs in found.items():
+            rates = [size / each["seconds"] for each in runs]
+            memory = max(each["mebibytes"] for each in runs)
+            print(
+                f"| {size} | {name} | {statistics.median(rates):.0f} | "
+                f"{min(rates):.0f} | {max(rates):.0f} | {memory:.0f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--run":
+        run(sys.argv[2], sys.argv[3])
+    else:
+        given = sys.argv[2] if len(sys.argv) > 2 else "1000,4000"
+        main(sys.argv[1], [int(size) for size in given.split(",")])
