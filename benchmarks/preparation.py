@@ -1,10 +1,10 @@
 """How fast preparation is, against a plain TFDS builder and against bare decoding.
 
-`python benchmarks/preparation.py PHOTOS [SIZES]`; PHOTOS holds one folder a class, SIZES
-is a comma-separated list of numbers of images, such as 1000,4000,16000. The images of
-the larger sets are copies with changed pixels. Each contestant runs in a process of its
-own, in turn, three times; the figures are medians and the spread of the images per
-second, start-up excluded, and the largest resident memory of the process.
+`python benchmarks/preparation.py PHOTOS [SIZES]`; PHOTOS holds one folder a class and
+SIZES is a comma-separated list of numbers of images, such as 1000,4000,16000. The
+images of the larger sets are copies with changed pixels. Each contestant runs in a
+process of its own, in turn, three times; the figures are medians and the spread of the
+images per second, start-up excluded, and the largest resident memory of the process.
 """
 
 import concurrent.futures

@@ -305,7 +305,7 @@ def _list_tfds(name: str, work_dir: pathlib.Path) -> Listing:
             f"Received: --source=tfds:{name}. Prepare it where there is a network and "
             "copy its directory below ~/tensorflow_datasets, or try --source=sample."
         ) from error
-    features = builder.info.features
+    features = dict(builder.info.features)
     image_key, label_key = builder.info.supervised_keys or ("image", "label")
     if not isinstance(features.get(label_key), tfds.features.ClassLabel) or not (
         isinstance(features.get(image_key), tfds.features.Image)

@@ -222,3 +222,28 @@ def test_a_run_is_never_overwritten(walked):
     )
     assert f"--model_dir={walked / 'run'}" in _error_line(done)
     assert (walked / "run" / "summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_tfds_set_comes_with_its_own_splits_or_is_split_anew(
+    photographs, tmp_path, monkeypatch
+):
+    first = tmp_path / "tfds" / "photographs" / "1.0.0"
+    done = fakes.run("-m", "pipeline.main", f"--source={photographs}", f"--out={first}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    counts = {}
+    for flag in ("--noresplit", "--resplit"):
+        out = tmp_path / flag
+        done = fakes.run(
+            "-m", "pipeline.main", "--source=tfds:photographs", f"--out={out}", flag
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        counts[flag] = json.loads((out / "audit.json").read_text())["classes"]
+    own = json.loads((first / "audit.json").read_text())["classes"]
+    assert counts["--noresplit"] == own
+    # The content decides, and it is the same.
+    assert counts["--resplit"] == own
+    with open(tmp_path / "--noresplit" / "splits.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            assert row["name"].startswith(f"{row['label']}/{row['split']}-")
