@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
         from export import saved_model
     try:
         saved_model.export_run(FLAGS.model_dir, FLAGS.export_dir)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyboardInterrupt) as error:
         console.fail("export.main", error)
 
 

@@ -53,7 +53,7 @@ def track(items: Iterable, *, total: int, label: str, unit: str) -> Iterator:
             last = now
 
 
-def fail(program: str, error: Exception) -> None:
+def fail(program: str, error: BaseException) -> None:
     """Ends the process with status 1 and the error as one line on stderr."""
-    line = " ".join(str(error).split())
+    line = " ".join(str(error).split()) or "interrupted"
     sys.exit(f"{program}: error: {line}")

@@ -105,7 +105,7 @@ def main(argv: list[str]) -> None:
                 engine=engine,
                 overwrite=FLAGS.overwrite,
             )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, KeyboardInterrupt) as error:
         console.fail("pipeline.main", error)
 
 

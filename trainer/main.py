@@ -28,9 +28,11 @@ def main(argv: list[str]) -> None:
         from export import saved_model
         from trainer import train
     try:
-        train.train(settings)
+        summary = train.train(settings)
+        if not summary:  # a worker that is not the chief: it writes nothing
+            return
         version_dir = saved_model.export_run(model_dir, export_dir)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, KeyboardInterrupt) as error:
         console.fail("trainer.main", error)
     print(
         f"report:  {os.path.join(model_dir, 'report.html')}\n"

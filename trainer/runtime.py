@@ -63,17 +63,14 @@ def set_up(
 
 
 def _make_strategy(name: str) -> tf.distribute.Strategy:
+    tf_config = os.environ.get("TF_CONFIG", "")
+    if name == "multi_worker" or (name == "auto" and tf_config):
+        # Before anything asks for the logical devices: it has to set up collectives.
+        _check_cluster(tf_config)
+        return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
     devices = gpus or tf.config.list_logical_devices("CPU")
-    if name == "auto":
-        if os.environ.get("TF_CONFIG"):
-            name = "multi_worker"
-        else:
-            name = "mirrored" if len(devices) > 1 else "one_device"
-    if name == "multi_worker":
-        _check_cluster(os.environ.get("TF_CONFIG", ""))
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    if name == "mirrored":
+    if name == "mirrored" or (name == "auto" and len(devices) > 1):
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.OneDeviceStrategy(devices[0].name)
 
@@ -114,3 +111,10 @@ def choose_precision(requested: str) -> tuple[str, str]:
 def _cpu_has_bfloat16() -> bool:
     cpuinfo = pathlib.Path("/proc/cpuinfo")  # Linux only; elsewhere: not known
     return cpuinfo.is_file() and "avx512_bf16" in cpuinfo.read_text()
+
+
+def wait_for_all(run: Runtime) -> None:
+    """Returns once every worker is here: what the chief wrote before can be read."""
+    if isinstance(run.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        one_each = run.strategy.run(lambda: tf.ones([1]))
+        run.strategy.gather(one_each, axis=0)

@@ -24,33 +24,17 @@ _PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy")
 def train(settings: TrainConfig) -> dict:
     """Prepares the data if need be, runs the regimes and evaluates the best weights.
 
-    Writes the run directory settings.model_dir. After a mistake in the settings, the
-    data or the weights, the directory is left as it was found.
+    Writes the run directory settings.model_dir; of several workers the chief alone
+    does. After a mistake in the settings, the data or the weights, the directory is
+    left as it was found.
 
     Returns:
-      What stands in summary.json.
+      What stands in summary.json; nothing for a worker that is not the chief.
 
     Raises:
       ValueError: a setting, the data or the weights cannot be used.
       FloatingPointError: the loss is no longer finite.
     """
-    model_dir = pathlib.Path(settings.model_dir)
-    existed = model_dir.exists()
-    if existed and (not model_dir.is_dir() or any(model_dir.iterdir())):
-        raise ValueError(
-            "--model_dir must be new or empty, so that no run is overwritten. Received:"
-            f" --model_dir={model_dir}"
-        )
-    try:
-        return _train(settings, model_dir)
-    except ValueError:
-        shutil.rmtree(model_dir, ignore_errors=True)
-        if existed:
-            model_dir.mkdir()
-        raise
-
-
-def _train(settings: TrainConfig, model_dir: pathlib.Path) -> dict:
     run = runtime.set_up(
         strategy=settings.strategy,
         precision=settings.precision,
@@ -58,6 +42,27 @@ def _train(settings: TrainConfig, model_dir: pathlib.Path) -> dict:
         batch_size=settings.batch_size,
         seed=settings.seed,
     )
+    model_dir = pathlib.Path(settings.model_dir)
+    if not run.is_chief:
+        return _train(run, settings, model_dir)
+    existed = model_dir.exists()
+    if existed and (not model_dir.is_dir() or any(model_dir.iterdir())):
+        raise ValueError(
+            "--model_dir must be new or empty, so that no run is overwritten. Received:"
+            f" --model_dir={model_dir}"
+        )
+    try:
+        return _train(run, settings, model_dir)
+    except ValueError:
+        # Once the config is written the training has begun, and nothing is removed.
+        if not (model_dir / checkpoints.CONFIG_FILE).exists():
+            shutil.rmtree(model_dir, ignore_errors=True)
+            if existed:
+                model_dir.mkdir()
+        raise
+
+
+def _train(run: Runtime, settings: TrainConfig, model_dir: pathlib.Path) -> dict:
     # Whatever can be wrong is found before the preparation, which can take hours.
     if settings.data_dir is not None:
         dataset.read_info(settings.data_dir)
@@ -184,6 +189,7 @@ def _run_regimes(
             best=best,
             epochs_before=len(history),
         )
+        runtime.wait_for_all(run)
         seconds_of[regime.name] = time.monotonic() - start
         previous = regime.name
     return history, seconds_of
@@ -324,18 +330,18 @@ def _conclude(
         "export": None,
         "config": dataclasses.asdict(settings),
     }
+    if not run.is_chief:
+        return {}
     progress.print_outcome(summary)
-    if run.is_chief:
-        classifier = checkpoints.restore(settings, classes, model_dir, best)
-        report.write_report(
-            model_dir,
-            summary=summary,
-            history=history,
-            classifier=classifier,
-            records=records["test"],
-            image_size=settings.image_size,
-            logits=logits,
-            labels=labels,
-        )
-        files.write_json(model_dir / checkpoints.SUMMARY_FILE, summary)
+    report.write_report(
+        model_dir,
+        summary=summary,
+        history=history,
+        classifier=checkpoints.restore(settings, classes, model_dir, best),
+        records=records["test"],
+        image_size=settings.image_size,
+        logits=logits,
+        labels=labels,
+    )
+    files.write_json(model_dir / checkpoints.SUMMARY_FILE, summary)
     return summary
