@@ -7,7 +7,7 @@ import functools
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from pipeline import sample
 
@@ -272,8 +272,12 @@ def _list_kaggle(handle: str) -> Listing:
         folder = kagglehub.dataset_download(handle)
     except Exception as error:  # kagglehub raises many kinds, requests' among them
         # Without a version in the handle it asks the network for the newest one.
-        versions = pathlib.Path(config.get_cache_folder(), "datasets", handle)
-        complete = _complete_versions(versions / "versions")
+        cache = pathlib.Path(config.get_cache_folder(), "datasets", handle)
+        complete = [
+            int(marker.stem)
+            for marker in cache.glob("*.complete")
+            if marker.stem.isdecimal()
+        ]
         if not complete:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
@@ -281,14 +285,8 @@ def _list_kaggle(handle: str) -> Listing:
                 f"--source=kaggle:{handle}. Download the data set's .zip with a "
                 "browser and give --source=FILE.zip, or try --source=sample."
             ) from error
-        version = max(complete)
-        folder = kagglehub.dataset_download(f"{handle}/versions/{version}")
+        folder = kagglehub.dataset_download(f"{handle}/versions/{max(complete)}")
     return _list_folder(pathlib.Path(folder))
-
-
-def _complete_versions(folder: pathlib.Path) -> list[int]:
-    entries: Iterable[pathlib.Path] = folder.iterdir() if folder.is_dir() else ()
-    return [int(entry.name) for entry in entries if entry.name.isdecimal()]
 
 
 def _list_tfds(name: str, work_dir: pathlib.Path) -> Listing:
