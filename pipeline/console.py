@@ -56,4 +56,5 @@ def track(items: Iterable, *, total: int, label: str, unit: str) -> Iterator:
 def fail(program: str, error: BaseException) -> None:
     """Ends the process with status 1 and the error as one line on stderr."""
     line = " ".join(str(error).split()) or "interrupted"
+    sys.stdout.flush()  # in a pipe, what came before would otherwise come after
     sys.exit(f"{program}: error: {line}")

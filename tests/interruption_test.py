@@ -45,7 +45,7 @@ def test_kill_at_any_moment_leaves_all_or_nothing(tmp_path):
     _finish(_start(folder, out))
     whole_seconds = time.monotonic() - start
     expected = dataset.read_info(str(out))
-    moments = np.random.default_rng(0).uniform(0.5, 1.0, 6) * whole_seconds
+    moments = np.random.default_rng(0).uniform(0.3, 0.95, 6) * whole_seconds
     finished = []
     for moment in moments:
         target = tmp_path / f"data-{moment:.3f}"
