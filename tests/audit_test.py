@@ -98,7 +98,7 @@ def test_near_duplicates_share_a_group_and_a_source_group_joins_others(tmp_path)
     half.save(folder / "circle" / "half.jpg", quality=70)
     listing = sources.list_images(str(folder), seed=1, work_dir=folder)
     images = [
-        dataclasses.replace(image, group="session")
+        dataclasses.replace(image, group="one shoot")
         if image.name in ("circle/01.jpg", "square/02.jpg")
         else image
         for image in listing.images
