@@ -178,6 +178,26 @@ def test_float16_skips_steps_that_overflow_and_halves_the_scale(data_dir):
     assert int(optimizer.iterations) == steps
 
 
+@pytest.mark.slow
+def test_the_core_compiled_by_xla_computes_the_same(data_dir):
+    records = dataset.read_records(data_dir, "train")
+    results = {}
+    for jit in (False, True):
+        run = dataclasses.replace(fakes.one_device_runtime(), jit=jit)
+        classifier = _classifier()
+        model.freeze(classifier.backbone, len(classifier.backbone.layers))
+        results[jit] = _train(
+            run,
+            classifier,
+            _optimizer(run, classifier, rate=0.01),
+            records,
+            epochs=2,
+            preset="notebook",
+        )
+    for plain, compiled in zip(results[False], results[True], strict=True):
+        assert compiled.loss == pytest.approx(plain.loss, rel=1e-3)
+
+
 _REPLICAS_SCRIPT = """
 import json, sys
 sys.path.insert(0, "tests")
