@@ -14,13 +14,19 @@ import sys
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from pipeline import duplicates
+from pipeline import duplicates, look
 
 
 def encode(image, quality, image_format="JPEG"):
     file = io.BytesIO()
     image.save(file, image_format, quality=quality)
-    return Image.open(file).convert("RGB")
+    return file.getvalue()
+
+
+def hash_bytes(image_bytes):
+    """As preparation does."""
+    with Image.open(io.BytesIO(image_bytes)) as opened:
+        return duplicates.perceptual_hash(look.decode_grey(image_bytes, opened))
 
 
 def resize(image, factor):
@@ -42,29 +48,37 @@ TWINS = {
     "one and a half size": lambda image: resize(image, 1.5),
     "100 pixels wide": lambda image: resize(image, 100 / image.width),
     "squashed to 224 x 224": lambda image: encode(image.resize((224, 224)), 85),
-    "brightness + 20 %": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
-    "grey": lambda image: image.convert("L").convert("RGB"),
+    "brightness + 20 %": lambda image: encode(
+        ImageEnhance.Brightness(image).enhance(1.2), 85
+    ),
+    "grey": lambda image: encode(image.convert("L"), 85),
     "cropped by 2 %": lambda image: crop(image, 0.02),
     "cropped by 5 %": lambda image: crop(image, 0.05),
     "cropped by 10 %": lambda image: crop(image, 0.10),
 }
 
 
+def load(path):
+    return Image.open(path).convert("RGB")
+
+
+def group(hashes):
+    pairs = duplicates.find_pairs(hashes, max_bits=duplicates.NEAR_DUPLICATE_BITS)
+    return duplicates.group_pairs(*pairs[:2], count=len(hashes))
+
+
 def main(folder):
     paths = sorted(pathlib.Path(folder).glob("*/*.jpg"))
-    images = [Image.open(path).convert("RGB") for path in paths]
-    hashes = np.array([duplicates.perceptual_hash(np.asarray(i)) for i in images])
+    hashes = np.array([hash_bytes(path.read_bytes()) for path in paths])
     max_bits = duplicates.NEAR_DUPLICATE_BITS
-    groups = duplicates.find_groups(hashes, max_bits=max_bits)
+    groups = group(hashes)
     _, sizes = np.unique(groups, return_counts=True)
     print(f"{len(paths)} photographs, {(sizes > 1).sum()} groups before any twin")
     alone = [i for i in range(0, len(paths), 5) if (groups == groups[i]).sum() == 1]
     print("| twin | recall | bits: median | 99 % | max |\n|---|---|---|---|---|")
     all_hashes, owners = [hashes], [np.arange(len(paths))]
     for name, make in TWINS.items():
-        twins = np.array(
-            [duplicates.perceptual_hash(np.asarray(make(images[i]))) for i in alone]
-        )
+        twins = np.array([hash_bytes(make(load(paths[i]))) for i in alone])
         bits = (twins != hashes[alone]).sum(axis=1)
         row = [f"{(bits <= max_bits).mean():.3f}"]
         row += [f"{np.percentile(bits, p):.0f}" for p in (50, 99, 100)]
@@ -72,7 +86,7 @@ def main(folder):
         all_hashes.append(twins)
         owners.append(np.array(alone))
     owner = np.concatenate(owners)
-    found = duplicates.find_groups(np.concatenate(all_hashes), max_bits=max_bits)
+    found = group(np.concatenate(all_hashes))
     right = wrong = 0
     for number in np.unique(found):
         # Photographs that were near duplicates before count as one.

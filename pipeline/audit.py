@@ -1,62 +1,14 @@
-"""Looks at every image once: what cannot be used, what is odd, what is there twice."""
+"""Judges what was found: what cannot be used, what is there twice or misfiled."""
 
 import collections
-import concurrent.futures
 import dataclasses
-import functools
-import hashlib
-import io
-import itertools
-import os
-import pathlib
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
-from scipy import sparse
 
-from pipeline import console, duplicates, preprocess, stored
-from pipeline.engine import Engine, run_map
+from pipeline import duplicates
+from pipeline.look import Finding
 from pipeline.sources import SourceImage
-
-# Decoding allocates what the header says: 12 bytes a pixel by the time it is float32.
-MAX_PIXELS = 100_000_000
-
-_SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "GIF": (".gif",),
-    "BMP": (".bmp", ".dib"),
-    "WEBP": (".webp",),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """What one look at one image found.
-
-    problem: why it cannot be used, or None; then the rest says what will be stored.
-    oddities: what is unusual and dealt with, such as "CMYK" or "rotated by EXIF".
-    width, height: pixels, upright.
-    file_bytes, stored_bytes: sizes before and after.
-    file_hash: SHA-256 of the file, the same on every machine.
-    pixel_hash: SHA-256 of the decoded pixels, so that the same picture with other
-      metadata is still the same picture.
-    perceptual_hash: 256 bits as 32 bytes; see duplicates.perceptual_hash.
-    """
-
-    image: SourceImage
-    problem: str | None
-    oddities: tuple[str, ...] = ()
-    width: int = 0
-    height: int = 0
-    file_bytes: int = 0
-    stored_bytes: int = 0
-    file_hash: str = ""
-    pixel_hash: str = ""
-    perceptual_hash: bytes = b""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,156 +33,39 @@ class Audit:
     conflicts: list[list[str]]
 
 
-def look_at_all(
-    images: Sequence[SourceImage],
+def judge(
+    findings: Sequence[Finding],
     *,
-    min_side_px: int,
-    max_side_px: int | None,
-    engine: Engine | None = None,
-    work_dir: pathlib.Path | None = None,
-) -> list[Finding]:
-    """Opens every image once, on all cores or on the engine's workers.
-
-    work_dir: where the workers of an engine leave what they find.
-    """
-    look = functools.partial(look_at, min_side_px=min_side_px, max_side_px=max_side_px)
-    if engine is not None:
-        findings = run_map(engine, look, images, work_dir=work_dir)
-        return sorted(findings, key=lambda finding: finding.image.name)
-    workers = os.cpu_count() or 1
-    with (
-        warnings.catch_warnings(),
-        concurrent.futures.ThreadPoolExecutor(workers) as pool,
-    ):
-        # Pillow warns of sizes below our own limit and of odd metadata.
-        warnings.simplefilter("ignore")
-        looks = _map_bounded(pool, look, images, ahead=8 * workers)
-        return list(
-            console.track(looks, total=len(images), label="looking at", unit="images")
-        )
-
-
-def _map_bounded(
-    pool: concurrent.futures.Executor, function, items: Iterable, *, ahead: int
-) -> Iterator:
-    """pool.map in order, with no more than `ahead` calls waiting: memory stays flat."""
-    items = iter(items)
-    waiting = collections.deque(
-        pool.submit(function, item) for item in itertools.islice(items, ahead)
-    )
-    while waiting:
-        yield waiting.popleft().result()
-        waiting.extend(
-            pool.submit(function, item) for item in itertools.islice(items, 1)
-        )
-
-
-def look_at(
-    image: SourceImage, *, min_side_px: int, max_side_px: int | None
-) -> Finding:
-    """Reads, checks, decodes and hashes one image."""
-    try:
-        image_bytes = image.read()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return Finding(image, f"cannot be read: {reason}")
-    problem, oddities = _look_at_header(image.name, image_bytes, min_side_px)
-    if problem is not None:
-        return Finding(image, problem, oddities, file_bytes=len(image_bytes))
-    try:
-        to_store = stored.stored_bytes(image_bytes, max_side_px=max_side_px)
-        pixels = preprocess.decode(tf.constant(to_store)).numpy()
-    except (tf.errors.InvalidArgumentError, OSError, SyntaxError, ValueError):
-        return Finding(
-            image,
-            "damaged: cannot be decoded",
-            oddities,
-            file_bytes=len(image_bytes),
-        )
-    pixel_hash = hashlib.sha256(str(pixels.shape).encode())
-    pixel_hash.update(pixels.data)
-    return Finding(
-        image,
-        problem=None,
-        oddities=oddities,
-        width=pixels.shape[1],
-        height=pixels.shape[0],
-        file_bytes=len(image_bytes),
-        stored_bytes=len(to_store),
-        file_hash=hashlib.sha256(image_bytes).hexdigest(),
-        pixel_hash=pixel_hash.hexdigest(),
-        perceptual_hash=np.packbits(duplicates.perceptual_hash(pixels)).tobytes(),
-    )
-
-
-def _look_at_header(
-    name: str, image_bytes: bytes, min_side_px: int
-) -> tuple[str | None, tuple[str, ...]]:
-    """Problem and oddities, from the header alone: a bomb is never decoded."""
-    if not image_bytes:
-        return "empty file", ()
-    try:
-        with Image.open(io.BytesIO(image_bytes)) as opened:
-            return _judge_header(name, opened, min_side_px)
-    except UnidentifiedImageError:
-        return "not an image", ()
-    except Image.DecompressionBombError:
-        return f"too large: more than {MAX_PIXELS} pixels", ()
-    except (OSError, SyntaxError, ValueError) as error:
-        return f"damaged: {error}", ()
-
-
-def _judge_header(
-    name: str, opened: Image.Image, min_side_px: int
-) -> tuple[str | None, tuple[str, ...]]:
-    width, height = opened.size
-    animated = getattr(opened, "n_frames", 1) > 1
-    if opened.format not in preprocess.DECODABLE_FORMATS:
-        supported = ", ".join(preprocess.DECODABLE_FORMATS)
-        return f"unsupported format {opened.format} (supported: {supported})", ()
-    if width * height > MAX_PIXELS:
-        return f"too large: {width} x {height} pixels (limit: {MAX_PIXELS} pixels)", ()
-    if min(width, height) < min_side_px:
-        return f"too small: {width} x {height} pixels (limit: {min_side_px} a side)", ()
-    if animated and opened.format == "WEBP":
-        return "unsupported: animated WebP", ()
-    oddities = []
-    suffix = pathlib.PurePosixPath(name).suffix.lower()
-    if suffix and suffix not in _SUFFIXES[opened.format]:
-        oddities.append(f"named '{suffix}' but {opened.format}")
-    if animated:
-        oddities.append("animated: the first frame counts")
-    modes = {"CMYK": "CMYK", "L": "grey", "LA": "grey", "P": "palette", "1": "grey"}
-    if opened.mode in modes:
-        oddities.append(modes[opened.mode])
-    if opened.mode in ("RGBA", "LA", "PA") or "transparency" in opened.info:
-        oddities.append("alpha")
-    if opened.mode.startswith("I"):
-        oddities.append("16-bit")
-    if opened.getexif().get(0x0112, 1) in range(2, 9):
-        oddities.append("rotated by EXIF: stored upright")
-    return None, tuple(oddities)
-
-
-def judge(findings: Sequence[Finding], *, keep_conflicts: bool = False) -> Audit:
+    hash_pixels: Callable[[Sequence[SourceImage]], Mapping[str, str]],
+    keep_conflicts: bool = False,
+) -> Audit:
     """Decides what to use, and which images belong together.
 
-    keep_conflicts: use the copies of a picture filed under several classes all the
-    same, each with its class.
+    Args:
+      findings: of one source, each image once.
+      hash_pixels: images -> name -> a string, equal for equal pixels; asked once, for
+        the images that look like another one.
+      keep_conflicts: use the copies of a picture filed under several classes all the
+        same, each with its class.
     """
     fine = [finding for finding in findings if finding.problem is None]
-    conflicts = _find_conflicts(fine)
+    left, right, bits = _find_pairs(fine)
+    same = bits <= duplicates.SAME_PICTURE_BITS
+    pictures = _members(fine, left[same], right[same])
+    conflicts = [_names(group) for group in pictures if len(_labels(group)) > 1]
     dropped = set() if keep_conflicts else {n for names in conflicts for n in names}
-    candidates = [finding for finding in fine if finding.image.name not in dropped]
-    by_pixels = collections.defaultdict(list)
-    for finding in candidates:
-        key = (finding.image.label, finding.pixel_hash)
-        by_pixels[key].append(finding.image.name)
-    copies = [names for names in by_pixels.values() if len(names) > 1]
+    copies = _find_copies(pictures, dropped, hash_pixels)
+    candidate = np.array([finding.image.name not in dropped for finding in fine], bool)
+    near = candidate[left] & candidate[right]
+    source_left, source_right = _pairs_of_the_source(fine, candidate)
+    groups = _members(
+        fine,
+        np.concatenate([left[near], source_left]),
+        np.concatenate([right[near], source_right]),
+    )
     dropped |= {name for names in copies for name in names[1:]}
     # Copies count for the key of their group: which of them is used follows from their
     # names, and no renaming may move a group.
-    groups = _group(candidates, max_bits=duplicates.NEAR_DUPLICATE_BITS, by_source=True)
     group_of = {
         finding.image.name: min(member.file_hash for member in group)
         for group in groups
@@ -253,40 +88,58 @@ def _names(findings: Iterable[Finding]) -> list[str]:
     return [finding.image.name for finding in findings]
 
 
-def _find_conflicts(findings: Sequence[Finding]) -> list[list[str]]:
-    groups = _group(findings, max_bits=duplicates.SAME_PICTURE_BITS)
-    return [
-        _names(group)
-        for group in groups
-        if len({finding.image.label for finding in group}) > 1
-    ]
+def _labels(findings: Iterable[Finding]) -> set[str]:
+    return {finding.image.label for finding in findings}
 
 
-def _group(
-    findings: Sequence[Finding], *, max_bits: int, by_source: bool = False
-) -> list[list[Finding]]:
-    if not findings:
-        return []
+def _find_pairs(
+    findings: Sequence[Finding],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     packed = np.frombuffer(b"".join(f.perceptual_hash for f in findings), np.uint8)
-    hashes = np.unpackbits(packed.reshape(len(findings), -1), axis=1).astype(bool)
-    numbers = duplicates.find_groups(hashes, max_bits=max_bits)
-    if by_source:
-        numbers = _merge(numbers, [finding.image.group for finding in findings])
+    packed = packed.reshape(len(findings), duplicates.HASH_BITS // 8)
+    hashes = np.unpackbits(packed, axis=1).astype(bool)
+    return duplicates.find_pairs(hashes, max_bits=duplicates.NEAR_DUPLICATE_BITS)
+
+
+def _members(
+    findings: Sequence[Finding], left: np.ndarray, right: np.ndarray
+) -> list[list[Finding]]:
+    """The findings by group, groups in the order of their first member."""
     groups = collections.defaultdict(list)
-    for number, finding in zip(numbers, findings, strict=True):
+    numbers = duplicates.group_pairs(left, right, count=len(findings))
+    for number, finding in zip(numbers.tolist(), findings, strict=True):
         groups[number].append(finding)
     return list(groups.values())
 
 
-def _merge(numbers: np.ndarray, source_groups: Sequence[str | None]) -> np.ndarray:
-    """Joins groups that share a group of the source; takes and gives int [N]."""
-    first_of, left, right = {}, [], []
-    for number, source_group in zip(numbers.tolist(), source_groups, strict=True):
-        if source_group is not None:
-            left.append(first_of.setdefault(source_group, number))
-            right.append(number)
-    count = int(numbers.max()) + 1
-    ones = np.ones(len(left), bool)
-    graph = sparse.coo_matrix((ones, (left, right)), shape=(count, count))
-    _, joined = sparse.csgraph.connected_components(graph, directed=False)
-    return joined[numbers]
+def _find_copies(
+    pictures: Sequence[Sequence[Finding]],
+    dropped: set[str],
+    hash_pixels: Callable[[Sequence[SourceImage]], Mapping[str, str]],
+) -> list[list[str]]:
+    """Names of images of one class with equal pixels; equal pixels look the same."""
+    alike = [
+        finding.image
+        for group in pictures
+        for finding in group
+        if len(group) > 1 and finding.image.name not in dropped
+    ]
+    pixels_of = hash_pixels(alike) if alike else {}
+    by_pixels = collections.defaultdict(list)
+    for image in alike:
+        by_pixels[image.label, pixels_of[image.name]].append(image.name)
+    return [names for names in by_pixels.values() if len(names) > 1]
+
+
+def _pairs_of_the_source(
+    findings: Sequence[Finding], candidate: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs that chain the candidates of each of the source's own groups."""
+    last_of, pairs = {}, []
+    for index, finding in enumerate(findings):
+        source_group = finding.image.group
+        if source_group is not None and candidate[index]:
+            pairs.append((last_of.get(source_group, index), index))
+            last_of[source_group] = index
+    left, right = np.array(pairs, np.int64).reshape(-1, 2).T
+    return left, right

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pipeline import splits
-from pipeline.audit import Audit, Finding
+from pipeline.audit import Audit
+from pipeline.look import Finding
 from pipeline.sources import Listing
 
 _MOST_LINES = 10

@@ -13,7 +13,8 @@ NEAR_DUPLICATE_BITS = 52
 SAME_PICTURE_BITS = 32
 
 _HASH_SIDE = 16
-_HASH_BITS = _HASH_SIDE**2
+HASH_BITS = _HASH_SIDE**2
+_DCT_SIDE = 4 * _HASH_SIDE
 
 # Up to here every pair is compared: seconds. Beyond, only pairs that agree in all bits
 # of one of the bands are: 128 random choices of 16 bits.
@@ -25,63 +26,86 @@ _LARGEST_BUCKET = 1_000
 _NO_PAIRS = np.empty(0, np.int64)
 
 
-def perceptual_hash(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] -> bool [256]: the pHash of the imagehash library.
+def perceptual_hash(grey: np.ndarray) -> np.ndarray:
+    """uint8 [H, W] -> bool [256]: the pHash of the imagehash library.
 
     The signs of the lowest frequencies of the grey image (Zauner, 2010); insensitive
     to size, encoding and small changes of light.
     """
-    return imagehash.phash(Image.fromarray(pixels), hash_size=_HASH_SIDE).hash.ravel()
+    # The library's own resize keeps frequencies that the hash does not look at.
+    small = Image.fromarray(grey).resize((_DCT_SIDE, _DCT_SIDE), Image.HAMMING)
+    return imagehash.phash(small, hash_size=_HASH_SIDE).hash.ravel()
 
 
-def find_groups(hashes: np.ndarray, *, max_bits: int) -> np.ndarray:
-    """Groups pictures whose hashes differ in at most max_bits, directly or in a chain.
+def find_pairs(
+    hashes: np.ndarray, *, max_bits: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Finds the pictures whose hashes differ in at most max_bits.
+
+    Of equal hashes only a chain of pairs is given: ten thousand blank pictures make ten
+    thousand pairs, not fifty million.
 
     Args:
       hashes: bool [N, 256].
       max_bits: 0 to 256.
 
     Returns:
-      int [N]: the number of the group of each picture.
+      int [P], int [P], int [P]: left and right picture of each pair, differing bits.
     """
-    # Equal hashes are one node: ten thousand blank pictures make no bucket of pairs.
     distinct, node_of = np.unique(hashes, axis=0, return_inverse=True)
-    count = len(distinct)
-    if count <= _EXHAUSTIVE_UP_TO:
-        left, right = _all_close_pairs(distinct, max_bits)
+    if len(distinct) <= _EXHAUSTIVE_UP_TO:
+        left, right, bits = _all_close_pairs(distinct, max_bits)
     else:
-        left, right = _banded_close_pairs(distinct, max_bits)
+        left, right, bits = _banded_close_pairs(distinct, max_bits)
+    order = np.argsort(node_of.ravel(), kind="stable")
+    nodes = node_of.ravel()[order]
+    equal = np.flatnonzero(nodes[:-1] == nodes[1:])
+    first = order[np.searchsorted(nodes, np.arange(len(distinct)))]
+    return (
+        np.concatenate([first[left], order[equal]]),
+        np.concatenate([first[right], order[equal + 1]]),
+        np.concatenate([bits, np.zeros(len(equal), np.int64)]),
+    )
+
+
+def group_pairs(left: np.ndarray, right: np.ndarray, *, count: int) -> np.ndarray:
+    """int [P], int [P] -> int [count]: the number of the group of each picture.
+
+    Pictures are in one group that are a pair, directly or in a chain.
+    """
     ones = np.ones(len(left), bool)
     graph = sparse.coo_matrix((ones, (left, right)), shape=(count, count))
-    _, group_of_node = sparse.csgraph.connected_components(graph, directed=False)
-    return group_of_node[node_of.ravel()]
+    _, group_of = sparse.csgraph.connected_components(graph, directed=False)
+    return group_of
 
 
 def _all_close_pairs(
     hashes: np.ndarray, max_bits: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     signs = hashes.astype(np.float32) * 2 - 1
-    lefts, rights = [_NO_PAIRS], [_NO_PAIRS]
+    lefts, rights, bits = [_NO_PAIRS], [_NO_PAIRS], [_NO_PAIRS]
     for start in range(0, len(signs), 1024):
         # The product of two sign vectors is 256 - 2 * the number of differing bits.
         products = signs[start : start + 1024] @ signs[start:].T
-        left, right = np.nonzero(products >= _HASH_BITS - 2 * max_bits)
+        left, right = np.nonzero(products >= HASH_BITS - 2 * max_bits)
         later = left < right
         lefts.append(left[later] + start)
         rights.append(right[later] + start)
-    return np.concatenate(lefts), np.concatenate(rights)
+        near = products[left[later], right[later]].astype(np.int64)
+        bits.append((HASH_BITS - near) // 2)
+    return np.concatenate(lefts), np.concatenate(rights), np.concatenate(bits)
 
 
 def _banded_close_pairs(
     hashes: np.ndarray, max_bits: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     packed = np.packbits(hashes, axis=1).view(np.uint64)
     rng = np.random.default_rng(0)
     weights = 1 << np.arange(_BITS_A_BAND, dtype=np.int64)
-    lefts, rights = [_NO_PAIRS], [_NO_PAIRS]
+    lefts, rights, bits = [_NO_PAIRS], [_NO_PAIRS], [_NO_PAIRS]
     for _ in range(_BANDS):
-        bits = rng.choice(_HASH_BITS, _BITS_A_BAND, replace=False)
-        codes = hashes[:, bits] @ weights
+        band = rng.choice(HASH_BITS, _BITS_A_BAND, replace=False)
+        codes = hashes[:, band] @ weights
         order = np.argsort(codes, kind="stable")
         sorted_codes = codes[order]
         for offset in range(1, _LARGEST_BUCKET):
@@ -93,4 +117,5 @@ def _banded_close_pairs(
             close = differing <= max_bits
             lefts.append(left[close])
             rights.append(right[close])
-    return np.concatenate(lefts), np.concatenate(rights)
+            bits.append(differing[close].astype(np.int64))
+    return np.concatenate(lefts), np.concatenate(rights), np.concatenate(bits)

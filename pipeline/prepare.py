@@ -8,7 +8,7 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline import audit, audit_report, files, records, sources, splits, stored
+from pipeline import audit, audit_report, files, look, records, sources, splits, stored
 from pipeline.audit import Audit
 from pipeline.engine import Engine
 from pipeline.sources import Listing
@@ -45,14 +45,23 @@ def examine(
       ValueError: the source cannot be used, or holds a conflict where none may be.
     """
     listing = sources.list_images(source, seed=seed, work_dir=work_dir)
-    findings = audit.look_at_all(
+    findings = look.look_at_all(
         listing.images,
         min_side_px=rules.min_side_px,
         max_side_px=rules.max_side_px,
         engine=engine,
         work_dir=work_dir,
     )
-    found = audit.judge(findings, keep_conflicts=rules.conflicts == "keep")
+    found = audit.judge(
+        findings,
+        hash_pixels=functools.partial(
+            look.hash_pixels,
+            max_side_px=rules.max_side_px,
+            engine=engine,
+            work_dir=work_dir,
+        ),
+        keep_conflicts=rules.conflicts == "keep",
+    )
     if found.conflicts and rules.conflicts == "fail":
         raise ValueError(
             f"{len(found.conflicts)} picture(s) are filed under several classes. "

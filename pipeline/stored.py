@@ -8,6 +8,16 @@ _JPEG_QUALITY = 95
 _ORIENTATION_TAG = 0x0112
 
 
+def is_stored_as_it_is(opened: Image.Image, *, max_side_px: int | None) -> bool:
+    """Whether the file itself will do, by its header: upright and small enough."""
+    rotated = opened.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
+    return not rotated and not _is_too_large(opened, max_side_px)
+
+
+def _is_too_large(opened: Image.Image, max_side_px: int | None) -> bool:
+    return max_side_px is not None and max(opened.size) > max_side_px
+
+
 def stored_bytes(image_bytes: bytes, *, max_side_px: int | None) -> bytes:
     """The file itself, or a re-encoding where the file itself would not do.
 
@@ -19,10 +29,9 @@ def stored_bytes(image_bytes: bytes, *, max_side_px: int | None) -> bytes:
       OSError, SyntaxError, ValueError: Pillow cannot decode what it has to re-encode.
     """
     with Image.open(io.BytesIO(image_bytes)) as image:
-        rotated = image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
-        too_large = max_side_px is not None and max(image.size) > max_side_px
-        if not (rotated or too_large):
+        if is_stored_as_it_is(image, max_side_px=max_side_px):
             return image_bytes
+        too_large = _is_too_large(image, max_side_px)
         is_jpeg = image.format == "JPEG"
         upright = ImageOps.exif_transpose(image)
         if is_jpeg and upright.mode not in ("L", "RGB"):

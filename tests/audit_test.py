@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import io
 
 import fakes
@@ -6,15 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import audit, sources
+from pipeline import audit, duplicates, look, sources
 
 
 def _audit(folder, *, min_side_px=16, max_side_px=None, **judged):
     listing = sources.list_images(str(folder), seed=1, work_dir=folder)
-    findings = audit.look_at_all(
+    findings = look.look_at_all(
         listing.images, min_side_px=min_side_px, max_side_px=max_side_px
     )
-    return audit.judge(findings, **judged)
+    hash_pixels = functools.partial(look.hash_pixels, max_side_px=max_side_px)
+    return audit.judge(findings, hash_pixels=hash_pixels, **judged)
 
 
 def _problems(found):
@@ -103,8 +105,10 @@ def test_near_duplicates_share_a_group_and_a_source_group_joins_others(tmp_path)
         else image
         for image in listing.images
     ]
-    findings = audit.look_at_all(images, min_side_px=1, max_side_px=None)
-    found = audit.judge(findings)
+    findings = look.look_at_all(images, min_side_px=1, max_side_px=None)
+    found = audit.judge(
+        findings, hash_pixels=functools.partial(look.hash_pixels, max_side_px=None)
+    )
     assert found.near_duplicates == [
         ["circle/01.jpg", "circle/half.jpg", "square/02.jpg"]
     ]
@@ -171,3 +175,39 @@ def test_every_supported_format_is_usable(tmp_path, image_format, mode):
     found = _audit(folder)
     assert _problems(found) == {}
     assert "circle/image.bin" in found.group_of
+
+
+def test_a_large_photograph_is_decoded_small_and_its_damage_still_seen(tmp_path):
+    folder = fakes.write_folder(tmp_path, per_class=1)
+    path = folder / "circle" / "large.jpg"
+    large = fakes.draw("circle", 5).resize((1600, 900))
+    large.save(path, quality=95)
+    with Image.open(path) as opened:
+        grey = look.decode_grey(path.read_bytes(), opened)
+    assert grey.shape == (113, 200)  # an eighth, rounded up
+    whole = np.asarray(large.convert("L"))
+    bits = duplicates.perceptual_hash(grey) != duplicates.perceptual_hash(whole)
+    assert bits.sum() <= 8
+    path.write_bytes(path.read_bytes()[:-400])
+    assert _problems(_audit(folder)) == {
+        "circle/large.jpg": "damaged: cannot be decoded"
+    }
+
+
+@pytest.mark.slow
+def test_processes_find_what_threads_find(tmp_path, monkeypatch):
+    folder = fakes.write_folder(tmp_path, per_class=12)
+    (folder / "circle" / "notes.txt").write_text("no image")
+    images = sources.list_images(str(folder), seed=1, work_dir=folder).images
+
+    def look_at_all():
+        findings = look.look_at_all(images, min_side_px=16, max_side_px=None)
+        # How to read an image comes back as another, equal function.
+        return [
+            dataclasses.replace(f, image=dataclasses.replace(f.image, read=bytes))
+            for f in findings
+        ]
+
+    threads = look_at_all()
+    monkeypatch.setattr(look, "_WORTH_PROCESSES", 1)
+    assert look_at_all() == threads

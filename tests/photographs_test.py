@@ -1,11 +1,12 @@
 """On real photographs and pretrained weights, where a checkout has them beside it."""
 
+import functools
 import json
 
 import fakes
 import pytest
 
-from pipeline import audit, sources
+from pipeline import audit, look, sources
 
 SHARED = fakes.REPOSITORY.parent / "shared"
 FLOWERS = SHARED / "data" / "flowers"
@@ -23,7 +24,8 @@ pytestmark = [
 def test_every_known_duplicate_and_conflict_is_found_and_no_other():
     listing = sources.list_images(str(FLOWERS), seed=1, work_dir=FLOWERS)
     found = audit.judge(
-        audit.look_at_all(listing.images, min_side_px=16, max_side_px=None)
+        look.look_at_all(listing.images, min_side_px=16, max_side_px=None),
+        hash_pixels=functools.partial(look.hash_pixels, max_side_px=None),
     )
     assert found.rejected == []
     assert found.conflicts == [

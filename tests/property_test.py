@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import audit, prepare, sources
+from pipeline import audit, look, prepare, sources
 
 LABELS = st.sampled_from(["a", "b"])
 # Few values, so that hashes, pixels and source groups coincide often.
@@ -22,22 +22,28 @@ IMAGES = st.lists(
 )
 
 
-def _findings(drawn) -> list[audit.Finding]:
+def _findings(drawn) -> list[look.Finding]:
     findings = []
     for index, (label, picture, version, group) in enumerate(drawn):
         # Versions of a picture differ in a few bits, pictures in about half of them.
         bits = np.random.default_rng(picture).random(256) < 0.5
         bits[: 4 * version] = ~bits[: 4 * version]
         findings.append(
-            audit.Finding(
+            look.Finding(
                 sources.SourceImage(f"{label}/{index:02d}", label, bytes, group=group),
                 problem=None,
                 file_hash=f"{picture}-{version}-{index % 3}",
-                pixel_hash=f"{picture}-{version}",
                 perceptual_hash=np.packbits(bits).tobytes(),
             )
         )
     return findings
+
+
+def _judge(findings: list[look.Finding], keep_conflicts: bool) -> audit.Audit:
+    pixels = {f.image.name: f.file_hash.rpartition("-")[0] for f in findings}
+    return audit.judge(
+        findings, hash_pixels=lambda _: pixels, keep_conflicts=keep_conflicts
+    )
 
 
 def _split(found: audit.Audit, seed: int) -> dict[str, str]:
@@ -47,11 +53,11 @@ def _split(found: audit.Audit, seed: int) -> dict[str, str]:
 
 @given(drawn=IMAGES, seed=st.integers(0, 1000), keep=st.booleans())
 def test_what_belongs_together_is_in_one_split(drawn, seed, keep):
-    found = audit.judge(_findings(drawn), keep_conflicts=keep)
+    found = _judge(_findings(drawn), keep)
     split_of = _split(found, seed)
     together = {}
     for finding in found.usable:
-        picture = finding.pixel_hash.split("-")[0]
+        picture = finding.file_hash.split("-")[0]
         split = split_of[finding.image.name]
         assert together.setdefault(picture, split) == split
         if finding.image.group is not None:
@@ -63,7 +69,7 @@ def test_what_belongs_together_is_in_one_split(drawn, seed, keep):
 def test_neither_order_nor_names_nor_new_pictures_move_a_group(drawn, seed, order):
     drawn = [(label, picture, version, None) for label, picture, version, _ in drawn]
     findings = _findings(drawn)
-    before = _split(audit.judge(findings, keep_conflicts=True), seed)
+    before = _split(_judge(findings, True), seed)
     by_hash = {
         f.file_hash: before[f.image.name] for f in findings if f.image.name in before
     }
@@ -74,7 +80,7 @@ def test_neither_order_nor_names_nor_new_pictures_move_a_group(drawn, seed, orde
     ]
     mixed += findings
     order.shuffle(mixed)
-    after = audit.judge(mixed, keep_conflicts=True)
+    after = _judge(mixed, True)
     split_of = _split(after, seed)
     for finding in after.usable:
         if finding.file_hash in by_hash:
