@@ -22,6 +22,7 @@ setuptools.setup(
         "matplotlib>=3.9,<4",
         "numpy>=2.0,<3",
         "pillow>=11,<13",
+        "requests>=2.32,<3",
         "scikit-learn>=1.5,<2",
         "scipy>=1.13,<2",
         # tf.summary needs it; tensorflow itself no longer asks for it.

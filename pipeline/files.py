@@ -1,6 +1,8 @@
 """Files and directories that appear whole or not at all."""
 
 import contextlib
+import fcntl
+import glob
 import json
 import os
 import pathlib
@@ -13,14 +15,43 @@ from collections.abc import Iterator
 def temporary_sibling(target: pathlib.Path) -> Iterator[pathlib.Path]:
     """An empty directory beside the target, so that a rename can publish from it.
 
-    It is hidden, and gone afterwards whatever happened inside.
+    It is hidden, and gone afterwards whatever happened inside; what a killed process
+    left behind goes with the next one for the same target.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    sibling = tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent)
+    prefix = f".{target.name}.tmp-"
+    for left_behind in target.parent.glob(f"{glob.escape(prefix)}*/"):
+        with _lock_directory(left_behind) as locked:
+            if locked:
+                shutil.rmtree(left_behind, ignore_errors=True)
+    sibling = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     try:
-        yield pathlib.Path(sibling)
+        with _lock_directory(sibling):
+            yield sibling
     finally:
         shutil.rmtree(sibling, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lock_directory(directory: pathlib.Path) -> Iterator[bool]:
+    """Locks a directory while it is in use; gives whether nobody else had.
+
+    The system lets go of the lock of a process that dies.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except FileNotFoundError:  # somebody else has just removed it
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked = True
+    except OSError:  # in use, or a file system without locks
+        locked = False
+    try:
+        yield locked
+    finally:
+        os.close(descriptor)
 
 
 def publish_directory(finished: pathlib.Path, target: pathlib.Path) -> None:

@@ -1,6 +1,7 @@
 """A source string -> a list of images, each with a name, a label and a reader."""
 
 import collections
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -291,10 +292,16 @@ def _list_kaggle(handle: str) -> Listing:
 
 def _list_tfds(name: str, work_dir: pathlib.Path) -> Listing:
     """Any TFDS image classification set; its images become files for a while."""
+    import requests
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder(name)
+        if not builder.data_path.exists():
+            # TFDS itself tries ten times, for minutes. Where only its own host is
+            # slow or refuses, it may go on trying.
+            with contextlib.suppress(requests.Timeout, requests.exceptions.ProxyError):
+                requests.head("https://storage.googleapis.com", timeout=10)
         builder.download_and_prepare()
     except Exception as error:  # TFDS raises many kinds, its downloader's among them
         reason = " ".join(str(error).split())[:200]

@@ -41,15 +41,16 @@ def _finish(process: subprocess.Popen) -> None:
 def test_kill_at_any_moment_leaves_all_or_nothing(tmp_path):
     folder = fakes.write_folder(tmp_path / "photos", per_class=150)
     out = tmp_path / "data"
-    start = time.monotonic()
     _finish(_start(folder, out))
-    whole_seconds = time.monotonic() - start
     expected = dataset.read_info(str(out))
-    moments = np.random.default_rng(0).uniform(0.3, 0.95, 6) * whole_seconds
     finished = []
-    for moment in moments:
-        target = tmp_path / f"data-{moment:.3f}"
+    # Seconds after the first thing was written; the whole then takes about one.
+    for number, moment in enumerate(np.random.default_rng(0).uniform(0, 1.2, 8)):
+        target = tmp_path / f"data-{number}"
         process = _start(folder, target)
+        while not list(tmp_path.glob(f".data-{number}.tmp-*")):
+            assert process.poll() is None
+            time.sleep(0.01)
         time.sleep(moment)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -57,9 +58,12 @@ def test_kill_at_any_moment_leaves_all_or_nothing(tmp_path):
         if target.exists():
             assert dataset.read_info(str(target)) == expected
     assert not all(finished), "no kill came before the end: the moments are too late"
-    again = tmp_path / f"data-{moments[finished.index(False)]:.3f}"
-    _finish(_start(folder, again))
-    assert dataset.read_info(str(again)) == expected
+    left_behind = [path.name for path in tmp_path.glob(".data-*.tmp-*")]
+    assert left_behind
+    name = left_behind[0].removeprefix(".").partition(".tmp-")[0]
+    _finish(_start(folder, tmp_path / name))
+    assert dataset.read_info(str(tmp_path / name)) == expected
+    assert not list(tmp_path.glob(f".{name}.tmp-*"))
 
 
 def test_a_file_that_cannot_grow_is_one_line(tmp_path):

@@ -6,6 +6,7 @@ import zipfile
 
 import fakes
 import pytest
+import requests
 
 from pipeline import sources
 
@@ -244,3 +245,14 @@ def _two_folders_one_empty(path):
     _touch(path / "a" / "1.jpg")
     (path / "b").mkdir()
     return path
+
+
+def test_a_tfds_set_without_a_network_says_so_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+
+    def refuse(*args, **kwargs):
+        raise requests.ConnectionError("Failed to resolve the host")
+
+    monkeypatch.setattr(requests, "head", refuse)
+    with pytest.raises(ValueError, match=r"Failed to resolve.*tfds:tf_flowers"):
+        sources.list_images("tfds:tf_flowers", seed=1, work_dir=tmp_path)
