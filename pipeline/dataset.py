@@ -84,8 +84,11 @@ def _open(data_dir: str) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(data_dir)
 
 
-def read_records(data_dir: str, split: str) -> Records:
-    """Opens one split; its bytes are read once and kept in memory if they fit."""
+def read_records(data_dir: str, split: str, *, cached: bool = True) -> Records:
+    """Opens one split; its bytes are read once and kept in memory if they fit.
+
+    cached: False where they are read elsewhere, by a data service.
+    """
     builder = _open(data_dir)
     info = builder.info.splits[split]
     dataset = builder.as_dataset(
@@ -104,7 +107,7 @@ def read_records(data_dir: str, split: str) -> Records:
             "name": example["name"],
         }
     )
-    if info.num_bytes <= _CACHE_BYTES:
+    if cached and info.num_bytes <= _CACHE_BYTES:
         dataset = dataset.cache()
     return Records(
         dataset=dataset,
@@ -126,9 +129,17 @@ def make_train_dataset(
     per_replica_batch_size: int,
     epoch: int,
     seed: int,
+    first_step: int = 0,
     share: Share = Share(),
+    data_service: str | None = None,
 ) -> tf.data.Dataset:
     """One epoch: every example once, in an order that follows from (seed, epoch).
+
+    Args:
+      first_step: leave out the global batches before this one.
+      data_service: address of a tf.data service whose workers read and decode; they
+        must see the files under the same path. The order of the examples, and which
+        pipeline gets which, then follows from which worker is quicker.
 
     Returns:
       Batches for one replica after another, each
@@ -149,6 +160,7 @@ def make_train_dataset(
         image_size=image_size,
         batch_size=batch_size,
         per_replica_batch_size=per_replica_batch_size,
+        first_step=first_step,
         share=share,
     )
 
@@ -191,6 +203,7 @@ def _batches(
     batch_size: int,
     per_replica_batch_size: int,
     share: Share,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     padding = num_batches(records.count, batch_size) * batch_size - records.count
     filler = records.dataset.repeat().take(padding)
@@ -213,7 +226,7 @@ def _batches(
 
     dataset = ordered.map(weigh(1.0)).concatenate(filler.map(weigh(0.0)))
     # The choice of rows comes before the decoding: another worker's rows cost a read.
-    dataset = dataset.enumerate().filter(is_ours)
+    dataset = dataset.enumerate().skip(first_step * batch_size).filter(is_ours)
     dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
     return dataset.prefetch(tf.data.AUTOTUNE)

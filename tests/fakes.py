@@ -101,6 +101,13 @@ def make_classifier():
     return classifier
 
 
+def mean_loss_and_accuracy(updates, count: int) -> tuple[float, float]:
+    """Of one epoch's updates by loop.train_epoch."""
+    updates = list(updates)
+    loss = sum(sum(update.losses) for update in updates)
+    return loss / count, sum(sum(update.corrects) for update in updates) / count
+
+
 def run(*arguments: str, timeout_seconds: float = 300) -> subprocess.CompletedProcess:
     """Runs a Python command line in the repository, as a user would."""
     return subprocess.run(

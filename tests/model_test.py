@@ -51,10 +51,11 @@ def test_the_boundary_of_resnet50_is_where_the_job_says():
     backbone = model.build_backbone("ResNet50", {}, image_size=32)
     assert len(backbone.layers) == 175
     assert backbone.layers[140].name == "conv4_block6_3_bn"
-    model.freeze(backbone, model.resolve_freeze(backbone, 140, None))
+    model.freeze(backbone, model.resolve_freeze(backbone, 140))
     assert model.count_parameters(backbone.trainable_variables) == 14_978_048
     assert model.count_parameters(backbone.weights) == 23_587_712
-    assert model.resolve_freeze(backbone, 0, "conv4_block6_3_conv") == 140
+    assert model.resolve_freeze(backbone, "conv4_block6_3_conv") == 140
+    assert model.resolve_freeze(backbone, None) == 175
 
 
 def test_freezing_can_be_changed_again_and_again():
@@ -71,16 +72,14 @@ def test_freezing_can_be_changed_again_and_again():
 
 
 @pytest.mark.parametrize(
-    ("freeze_layers", "freeze_until", "received"),
-    [(87, None, "--freeze_layers=87"), (0, "conv99", "--freeze_until=conv99")],
+    ("frozen", "received"),
+    [(87, "--freeze_layers=87"), ("conv99", "--freeze_until=conv99")],
 )
-def test_a_boundary_outside_the_backbone_is_quoted(
-    freeze_layers, freeze_until, received
-):
+def test_a_boundary_outside_the_backbone_is_quoted(frozen, received):
     backbone = _tiny().backbone
     assert len(backbone.layers) == 86
     with pytest.raises(ValueError, match=f"Received: {received}"):
-        model.resolve_freeze(backbone, freeze_layers, freeze_until)
+        model.resolve_freeze(backbone, frozen)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_when_the_rest_trains():

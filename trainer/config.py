@@ -14,6 +14,22 @@ STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 BATCH_NORMS = ("trained", "frozen")
 AUGMENTS = ("notebook", "none")
+XLA = ("auto", "on", "off")
+
+# What another machine, or another way to watch, may change in a run that continues.
+MAY_CHANGE = frozenset(
+    {
+        "model_dir",
+        "export_dir",
+        "strategy",
+        "virtual_devices",
+        "xla",
+        "data_service",
+        "deterministic",
+        "keep_checkpoints",
+        "profile_steps",
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +61,11 @@ class TrainConfig:
     strategy: str
     virtual_devices: int
     precision: str
+    xla: str
+    data_service: str | None
+    deterministic: bool
+    keep_checkpoints: int
+    profile_steps: tuple[int, int] | None
     seed: int
 
 
@@ -52,17 +73,20 @@ class TrainConfig:
 class Regime:
     """One stage of training: what trains, how fast and for how long.
 
-    freeze_backbone: the whole backbone stays as it is; otherwise its first layers up
-    to the boundary that --freeze_layers or --freeze_until names.
+    frozen: how much of the backbone stays as it is: None for all of it, else its first
+      layers, by their number or by the name of the last one.
     train_batch_norm: batch norm in the backbone's layers that train uses the statistics
-    of the batch.
+      of the batch.
+    learning_rate, momentum, schedule: of SGD; see loop.make_optimizer.
     """
 
     name: str
-    freeze_backbone: bool
+    frozen: int | str | None
     train_batch_norm: bool
     epochs: int
     learning_rate: float
+    momentum: float
+    schedule: str
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -156,6 +180,30 @@ def define_flags(values: flags.FlagValues) -> None:
         PRECISIONS,
         "Arithmetic in the backbone. auto: half precision where the hardware has it.",
     )
+    choice(
+        "xla",
+        "auto",
+        XLA,
+        "Whether XLA compiles the model in each step. auto: on accelerators.",
+    )
+    string(
+        "data_service",
+        None,
+        "Decode training images on a tf.data service, such as grpc://HOST:PORT.",
+    )
+    flags.DEFINE_bool(
+        "deterministic",
+        False,
+        "Only arithmetic that gives the same bits every time; slower on GPUs.",
+        flag_values=values,
+    )
+    integer("keep_checkpoints", 2, "How many of the newest checkpoints to keep.")
+    flags.DEFINE_list(
+        "profile_steps",
+        None,
+        "FIRST,LAST: write a TensorBoard profile of these steps of the run.",
+        flag_values=values,
+    )
     integer("seed", 1, "Decides splits, initial weights, order and augmentation.")
 
 
@@ -171,6 +219,7 @@ def from_flags(values: flags.FlagValues) -> TrainConfig:
     }
     settings["backbone_args"] = _parse_arguments(settings["backbone_args"])
     settings["regimes"] = tuple(settings["regimes"])
+    settings["profile_steps"] = _parse_steps(settings["profile_steps"])
     config = TrainConfig(**settings)
     if config.data_dir is None and config.source is None:
         config = dataclasses.replace(config, source="sample")
@@ -209,6 +258,7 @@ def _check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
         "finetune_epochs",
         "finetune_lr",
         "virtual_devices",
+        "keep_checkpoints",
     ):
         value = getattr(config, name)
         if not (value > 0 and math.isfinite(value)):
@@ -226,6 +276,32 @@ def _check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
             "--dropout must be at least 0 and less than 1. Received: "
             f"--dropout={config.dropout}"
         )
+
+    if config.data_service is not None:
+        if not config.data_service.startswith("grpc://"):
+            raise ValueError(
+                "--data_service must be the address of a dispatcher, grpc://HOST:PORT. "
+                f"Received: --data_service={config.data_service}"
+            )
+        if config.deterministic:
+            raise ValueError(
+                "--deterministic needs the examples in one order, which a data service "
+                f"does not keep. Received: --data_service={config.data_service} "
+                "--deterministic"
+            )
+
+
+def _parse_steps(texts: list[str] | None) -> tuple[int, int] | None:
+    if texts is None:
+        return None
+    if len(texts) == 2 and all(text.isdecimal() for text in texts):
+        first, last = (int(text) for text in texts)
+        if first < last:
+            return first, last
+    raise ValueError(
+        "--profile_steps must be two numbers of steps, FIRST,LAST. Received: "
+        f"--profile_steps={','.join(texts)}"
+    )
 
 
 def _parse_arguments(pairs: list[str]) -> dict[str, object]:
@@ -247,20 +323,23 @@ def _parse_arguments(pairs: list[str]) -> dict[str, object]:
 
 def make_regimes(config: TrainConfig) -> list[Regime]:
     """The stages of a run; another stage is another row."""
+    common = {"momentum": 0.9, "schedule": config.schedule}
     rows = {
         "head": Regime(
             name="head",
-            freeze_backbone=True,
+            frozen=None,
             train_batch_norm=False,
             epochs=config.head_epochs,
             learning_rate=config.head_lr,
+            **common,
         ),
         "finetune": Regime(
             name="finetune",
-            freeze_backbone=False,
+            frozen=config.freeze_until or config.freeze_layers,
             train_batch_norm=config.finetune_batch_norm == "trained",
             epochs=config.finetune_epochs,
             learning_rate=config.finetune_lr,
+            **common,
         ),
     }
     return [rows[name] for name in config.regimes]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -15,17 +15,30 @@ from trainer import model as model_lib
 from trainer.model import Classifier
 from trainer.runtime import Runtime
 
-# Many steps a call keep Python out of the way; few enough for progress to be seen.
-_STEPS_PER_CALL = 8
+# Many steps a call keep Python out of the way; few enough, in time, for progress to be
+# seen and for a request to stop to be heard.
+_SECONDS_PER_CALL = 1.0
+_MOST_STEPS_PER_CALL = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class EpochResult:
-    """Means over one epoch's examples, as augmented and while training."""
+class Update:
+    """What one call of a few steps did.
 
-    loss: float
-    accuracy: float
+    done: steps of the epoch that are done now.
+    losses, corrects: of each of its steps the sum over the examples.
+    seconds, waited_seconds: that this call took, and waited for input; NaN if not known.
+    stop: whether a worker was asked to stop.
+    save: whether a worker finds it time for a checkpoint.
+    """
+
+    done: int
+    losses: tuple[float, ...]
+    corrects: tuple[float, ...]
     seconds: float
+    waited_seconds: float
+    stop: bool
+    save: bool
 
 
 def make_optimizer(
@@ -33,10 +46,11 @@ def make_optimizer(
     classifier: Classifier,
     *,
     learning_rate: float,
+    momentum: float,
     schedule: str,
     total_steps: int,
 ) -> keras.optimizers.Optimizer:
-    """SGD with Nesterov momentum 0.9; float16 adds dynamic loss scaling.
+    """SGD with Nesterov momentum; float16 adds dynamic loss scaling.
 
     schedule: "notebook" divides the rate by 1 + 1e-6 a step, "constant" keeps it and
     "cosine" takes it to zero over total_steps.
@@ -49,7 +63,9 @@ def make_optimizer(
         "cosine": keras.optimizers.schedules.CosineDecay(learning_rate, total_steps),
     }
     with runtime.strategy.scope():
-        optimizer = keras.optimizers.SGD(rates[schedule], momentum=0.9, nesterov=True)
+        optimizer = keras.optimizers.SGD(
+            rates[schedule], momentum=momentum, nesterov=momentum > 0
+        )
         if runtime.precision == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         optimizer.build(classifier.model.trainable_variables)
@@ -64,10 +80,12 @@ def make_train_steps(
     *,
     train_batch_norm: bool,
 ) -> Callable:
-    """Builds train_steps(iterator, seed, first_step, num_steps, batch_size, count).
+    """Builds the function that runs steps of an epoch in one graph.
 
-    It runs num_steps steps of an epoch of count examples in one graph and returns the
-    sums float32 [2] of loss and of correct predictions over their examples.
+    train_steps(iterator, seed, first_step, num_steps, batch_size, count, says) returns
+    float64 [num_steps, 3]: of each step's examples the sum of the losses and the number
+    of correct predictions, and the seconds it waited for input (NaN if deterministic);
+    and the mean of every worker's `says` (float32 [n]), by which workers agree.
     """
     strategy = runtime.strategy
     replicas = strategy.num_replicas_in_sync
@@ -78,10 +96,10 @@ def make_train_steps(
     # kernel, and variables of another replica cannot be assigned inside a jitted
     # function.
     @tf.function(jit_compile=runtime.jit)
-    def compute_gradients(images, labels, weights, examples):
+    def compute_gradients(images, labels, weights, examples, seed):
         with tf.GradientTape() as tape:
             logits = model_lib.compute_logits(
-                classifier, images, train_head=True, train_backbone=train_batch_norm
+                classifier, images, dropout_seed=seed, train_backbone=train_batch_norm
             )
             losses = weights * tf.nn.sparse_softmax_cross_entropy_with_logits(
                 labels, logits
@@ -101,9 +119,16 @@ def make_train_steps(
     def replica_step(batch, seed, step, examples):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-        images = augment(batch["image"], tf.stack([seed, step * replicas + replica]))
+        # No two replicas, steps or epochs share their randomness, and none has a state:
+        # a run that continues repeats nothing and loses nothing.
+        seed = tf.stack([seed, step * replicas + replica])
+        images = augment(batch["image"], seed)
         gradients, sums = compute_gradients(
-            images, batch["label"], batch["weight"], examples
+            images,
+            batch["label"],
+            batch["weight"],
+            examples,
+            tf.random.experimental.stateless_fold_in(seed, 1),
         )
         if loss_scaling and replicas > 1:
             # The scaler must see the same overflow on every replica, so it gets the
@@ -113,17 +138,36 @@ def make_train_steps(
         optimizer.apply(gradients, variables)
         return sums
 
+    def read_clock(after):
+        if runtime.deterministic:  # where TensorFlow allows no clock
+            return tf.constant(np.nan, tf.float64)
+        with tf.control_dependencies(after):
+            return tf.timestamp()
+
     @tf.function
-    def train_steps(iterator, seed, first_step, num_steps, batch_size, count):
-        total = tf.zeros([2])
-        for step in tf.range(first_step, first_step + num_steps):
+    def train_steps(iterator, seed, first_step, num_steps, batch_size, count, says):
+        said = strategy.run(lambda: says)
+        agreed = strategy.reduce(tf.distribute.ReduceOp.MEAN, said, axis=None)
+        steps = tf.TensorArray(tf.float64, num_steps)
+        sums = tf.zeros([2])
+        for index in tf.range(num_steps):
+            step = first_step + index
             examples = tf.minimum(batch_size, count - step * batch_size)
+            # The clock starts when the step before is through and stops when the batch
+            # is there: what lies between is waiting.
+            asked = read_clock([sums])
+            with tf.control_dependencies([asked]):
+                batch = next(iterator)
+            parts = strategy.experimental_local_results(batch["weight"])
+            waited = read_clock(parts) - asked
             per_replica = strategy.run(
                 replica_step,
-                args=(next(iterator), seed, step, tf.cast(examples, tf.float32)),
+                args=(batch, seed, step, tf.cast(examples, tf.float32)),
             )
-            total += strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
-        return total
+            sums = strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+            row = tf.concat([tf.cast(sums, tf.float64), [waited]], axis=0)
+            steps = steps.write(index, row)
+        return steps.stack(), agreed
 
     return train_steps
 
@@ -137,10 +181,19 @@ def train_epoch(
     batch_size: int,
     epoch: int,
     seed: int,
-) -> Iterator[tuple[int, int, EpochResult]]:
-    """Trains one epoch; yields (step, steps of the epoch, result so far) now and then.
+    first_step: int = 0,
+    pause_at: Sequence[int] = (),
+    wants: Callable[[], tuple[bool, bool]] = lambda: (False, False),
+    data_service: str | None = None,
+) -> Iterator[Update]:
+    """Trains one epoch, or what is left of it; yields an Update every second or so.
 
-    epoch counts over all regimes, so that no two epochs of a run share randomness.
+    Args:
+      epoch: counts over all regimes, so that no two epochs of a run share randomness.
+      first_step: how many steps of it were done before.
+      pause_at: steps after which to yield in any case.
+      wants: asked before each call; whether this worker wants to stop, to save.
+      data_service: decodes the images; the order is then no longer reproducible.
     """
 
     def make_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -151,29 +204,45 @@ def train_epoch(
             per_replica_batch_size=context.get_per_replica_batch_size(batch_size),
             epoch=epoch,
             seed=seed,
+            first_step=first_step,
             share=Share(context.num_input_pipelines, context.input_pipeline_id),
+            data_service=data_service,
         )
 
-    start = time.monotonic()
-    batches = runtime.strategy.distribute_datasets_from_function(make_dataset)
-    iterator = iter(batches)
     steps = dataset.num_batches(records.count, batch_size)
-    total = np.zeros(2)
-    for first in range(0, steps, _STEPS_PER_CALL):
-        num_steps = min(_STEPS_PER_CALL, steps - first)
-        sums = train_steps(
+    iterator = iter(runtime.strategy.distribute_datasets_from_function(make_dataset))
+    done, num_steps, step_seconds = first_step, 1, 0.0
+    while done < steps:
+        start = time.monotonic()
+        next_pause = min([pause for pause in pause_at if pause > done], default=steps)
+        num_steps = min(num_steps, steps - done, next_pause - done)
+        per_step, agreed = train_steps(
             iterator,
             tf.constant(dataset.mix_seed(seed, epoch)),
-            tf.constant(first),
+            tf.constant(done),
             tf.constant(num_steps),
             tf.constant(batch_size),
             tf.constant(records.count),
+            tf.constant([*wants(), step_seconds], tf.float32),
         )
-        total += sums.numpy()
-        done = first + num_steps
-        loss, accuracy = total / min(done * batch_size, records.count)
+        losses, corrects, waited = per_step.numpy().T.tolist()
+        stop, save, mean_step_seconds = agreed.numpy().tolist()
         seconds = time.monotonic() - start
-        yield done, steps, EpochResult(float(loss), float(accuracy), seconds)
+        done += num_steps
+        step_seconds = seconds / num_steps
+        yield Update(
+            done,
+            tuple(losses),
+            tuple(corrects),
+            seconds,
+            sum(waited),
+            stop > 0,
+            save > 0,
+        )
+        # From what all workers said, so that all take the same number of steps.
+        if mean_step_seconds:
+            num_steps = int(_SECONDS_PER_CALL / mean_step_seconds)
+            num_steps = min(max(num_steps, 1), _MOST_STEPS_PER_CALL)
 
 
 def make_eval_step(runtime: Runtime, classifier: Classifier) -> Callable:

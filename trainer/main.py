@@ -3,11 +3,12 @@
 import dataclasses
 import datetime
 import os
+import sys
 
 from absl import app, flags
 
 from pipeline import console
-from trainer import config
+from trainer import config, interrupt
 
 FLAGS = flags.FLAGS
 config.define_flags(FLAGS)
@@ -24,15 +25,23 @@ def main(argv: list[str]) -> None:
     model_dir = settings.model_dir or os.path.join("runs", now)
     export_dir = settings.export_dir or os.path.join(model_dir, "export")
     settings = dataclasses.replace(settings, model_dir=model_dir, export_dir=export_dir)
-    with console.quiet_tensorflow_import():
-        from export import saved_model
-        from trainer import train
+    requests = interrupt.listen()
     try:
-        summary = train.train(settings)
+        with console.quiet_tensorflow_import():
+            from export import saved_model
+            from trainer import train
+        summary = train.train(settings, requests)
         if not summary:  # a worker that is not the chief: it writes nothing
             return
-        version_dir = saved_model.export_run(model_dir, export_dir)
-    except (ValueError, OSError, FloatingPointError, KeyboardInterrupt) as error:
+        version_dir = summary["export"] or saved_model.export_run(model_dir, export_dir)
+    except interrupt.Stopped as stopped:
+        print(
+            f"trainer.main: stopped by {stopped}; the same command with "
+            f"--model_dir={model_dir} continues",
+            file=sys.stderr,
+        )
+        sys.exit(128 + stopped.signal_number)
+    except (ValueError, OSError, FloatingPointError) as error:
         console.fail("trainer.main", error)
     print(
         f"report:  {os.path.join(model_dir, 'report.html')}\n"

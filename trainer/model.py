@@ -201,28 +201,30 @@ def _count_arrays(path: str) -> int | None:
     return len(names)
 
 
-def resolve_freeze(
-    backbone: keras.Model, freeze_layers: int, freeze_until: str | None
-) -> int:
-    """The number of backbone layers that finetune freezes, counted from the input.
+def resolve_freeze(backbone: keras.Model, frozen: int | str | None) -> int:
+    """How many of a backbone's layers stay frozen, counted from the input.
+
+    frozen: see config.Regime.
 
     Raises:
       ValueError: more layers than there are, or no layer of that name.
     """
     names = [layer.name for layer in backbone.layers]
-    if freeze_until is not None:
-        if freeze_until not in names:
+    if frozen is None:
+        return len(names)
+    if isinstance(frozen, str):
+        if frozen not in names:
             raise ValueError(
                 f"--freeze_until must name a layer of {backbone.name}, such as "
-                f"{names[len(names) // 2]}. Received: --freeze_until={freeze_until}"
+                f"{names[len(names) // 2]}. Received: --freeze_until={frozen}"
             )
-        return names.index(freeze_until) + 1
-    if freeze_layers > len(names):
+        return names.index(frozen) + 1
+    if frozen > len(names):
         raise ValueError(
             f"--freeze_layers must be at most {len(names)}, the layers of "
-            f"{backbone.name}. Received: --freeze_layers={freeze_layers}"
+            f"{backbone.name}. Received: --freeze_layers={frozen}"
         )
-    return freeze_layers
+    return frozen
 
 
 def freeze(backbone: keras.Model, num_layers: int) -> None:
@@ -266,20 +268,24 @@ def compute_logits(
     classifier: Classifier,
     images: tf.Tensor,
     *,
-    train_head: bool = False,
+    dropout_seed: tf.Tensor | None = None,
     train_backbone: bool = False,
 ) -> tf.Tensor:
     """float32 [B, S, S, 3], range [0, 255] -> float32 logits [B, K].
 
-    train_head: apply the head's dropout.
+    dropout_seed: int32 [2]; apply the head's dropout, with randomness that follows from
+      it: a layer's own would be the same on every replica.
     train_backbone: those of the backbone's layers that are not frozen behave as in
       training: batch norm uses the batch's statistics and moves its own towards them.
       Frozen layers never do.
     """
-    features = classifier.backbone(
-        classifier.normalise(images), training=train_backbone
-    )
-    return classifier.head(features, training=train_head)
+    x = classifier.backbone(classifier.normalise(images), training=train_backbone)
+    for layer in classifier.head.layers[1:]:  # after its input
+        if not isinstance(layer, keras.layers.Dropout):
+            x = layer(x)
+        elif dropout_seed is not None and layer.rate > 0:
+            x = tf.nn.experimental.stateless_dropout(x, layer.rate, dropout_seed)
+    return x
 
 
 @contextlib.contextmanager

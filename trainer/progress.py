@@ -1,13 +1,14 @@
 """What a person sees of a run: the plan, each epoch, the outcome."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.dataset import DataInfo
 from trainer import model
-from trainer.config import Regime, TrainConfig
-from trainer.loop import EpochResult
+from trainer.checkpoints import Position
+from trainer.config import Regime, TrainConfig, make_regimes
 from trainer.model import Classifier
 from trainer.runtime import Runtime
 
@@ -21,7 +22,6 @@ def print_plan(
     classifier: Classifier,
     *,
     weights: str,
-    frozen_layers: int,
 ) -> None:
     """Says what is about to happen, before it takes its time."""
     strategy = run.strategy
@@ -29,7 +29,7 @@ def print_plan(
     devices = ", ".join(strategy.extended.worker_devices)
     counts = ", ".join(f"{count} {split}" for split, count in info.counts.items())
     parameters = model.count_parameters(classifier.model.weights)
-    jit = "on" if run.jit else "off (no accelerator)"
+    jit = "on" if run.jit else "off"
     lines = {
         "data": f"{settings.data_dir}: {counts}; {len(info.classes)} classes: "
         + ", ".join(info.classes),
@@ -41,76 +41,87 @@ def print_plan(
         "model": f"{settings.backbone}, weights: {weights}; {parameters:,} parameters",
     }
     for name, text in lines.items():
-        print(f"{name:<10}{text}")
-    layers = classifier.backbone.layers
-    if "finetune" in settings.regimes:
-        boundary = layers[frozen_layers - 1].name if frozen_layers else "the input"
-        print(
-            f"{'boundary':<10}finetune freezes {frozen_layers} of the backbone's "
-            f"{len(layers)} layers, up to {boundary}",
-            flush=True,
-        )
+        print(f"{name:<10}{text}", flush=True)
 
 
-def print_regime(regime: Regime, classifier: Classifier) -> None:
+def print_continuation(position: Position, settings: TrainConfig) -> None:
+    """Says where a run goes on."""
+    regime = make_regimes(settings)[position.regime]
+    print(
+        f"continuing after step {position.total_steps} of the run: {regime.name}, "
+        f"{position.epoch} of {regime.epochs} epochs and {position.step} steps done",
+        flush=True,
+    )
+
+
+def print_regime(regime: Regime, classifier: Classifier, *, frozen_layers: int) -> None:
     """Says what trains in a regime and how."""
+    layers = classifier.backbone.layers
+    boundary = layers[frozen_layers - 1].name if frozen_layers else "the input"
     trainable = model.count_parameters(classifier.model.trainable_variables)
     total = model.count_parameters(classifier.model.weights)
     in_backbone = model.count_parameters(classifier.backbone.trainable_variables)
     print(
         f"\n{regime.name}: {trainable:,} parameters train ({in_backbone:,} of them in "
         f"the backbone), {total - trainable:,} frozen; {regime.epochs} epochs at "
-        f"rate {regime.learning_rate:g}",
+        f"rate {regime.learning_rate:g}\n{frozen_layers} of the backbone's "
+        f"{len(layers)} layers are frozen, up to {boundary}",
         flush=True,
     )
 
 
-def follow(
-    updates: Iterable[tuple[int, int, EpochResult]], *, label: str
-) -> EpochResult:
-    """Shows an epoch's progress as it runs; returns its last result.
+@contextlib.contextmanager
+def follow(label: str, *, images: int) -> Iterator[Callable]:
+    """Gives show(position, images=done), which shows an epoch's progress.
 
     A bar on a terminal; elsewhere a plain line every half minute.
     """
     if sys.stderr.isatty():
-        return _follow_with_bar(updates, label=label)
+        from tqdm import tqdm
+
+        with tqdm(desc=label, total=images, unit="images", leave=False) as bar:
+
+            def show_bar(position: Position, *, images: int) -> None:
+                loss, accuracy = _means(position, images)
+                bar.set_postfix(loss=loss, accuracy=accuracy, refresh=False)
+                bar.update(images - bar.n)
+
+            yield show_bar
+        return
     last = time.monotonic()
-    for done, steps, result in updates:
+
+    def show_line(position: Position, *, images: int) -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - last > _SECONDS_BETWEEN_LINES and done < steps:
-            remaining = result.seconds / done * (steps - done)
+        if now - last > _SECONDS_BETWEEN_LINES and images < total:
+            rate = images / position.seconds
+            loss, accuracy = _means(position, images)
             print(
-                f"{label}: step {done}/{steps}, loss {result.loss:.4f}, accuracy "
-                f"{result.accuracy:.4f}, {remaining:.0f} s to go",
+                f"{label}: {images}/{total} images, loss {loss}, accuracy {accuracy}, "
+                f"{rate:.1f} images/s, {(total - images) / rate:.0f} s to go",
                 flush=True,
             )
             last = now
-    return result
+
+    total = images
+    yield show_line
 
 
-def _follow_with_bar(
-    updates: Iterable[tuple[int, int, EpochResult]], *, label: str
-) -> EpochResult:
-    from tqdm import tqdm
-
-    with tqdm(desc=label, unit="step", leave=False) as bar:
-        for done, steps, result in updates:
-            bar.total = steps
-            bar.set_postfix(
-                loss=f"{result.loss:.4f}", accuracy=f"{result.accuracy:.4f}"
-            )
-            bar.update(done - bar.n)
-    return result
+def _means(position: Position, images: int) -> tuple[str, str]:
+    return f"{position.loss_sum / images:.4f}", f"{position.correct_sum / images:.4f}"
 
 
 def print_epoch(line: Mapping[str, object], *, epochs: int) -> None:
     """Prints one line of metrics.jsonl for people."""
+    waiting = ""
+    if line["input_wait"] is not None:
+        waiting = f"{line['input_wait']:.0%} waiting for input, "
     print(
         f"{line['regime']} {line['epoch']}/{epochs}: "
         f"loss {line['train_loss']:.4f}, accuracy {line['train_accuracy']:.4f} | "
         f"validation loss {line['val_loss']:.4f}, accuracy {line['val_accuracy']:.4f}"
         f"{' (best)' if line['best'] else ''} | "
-        f"{line['images_per_second']:.1f} images/s, {line['seconds']:.0f} s",
+        f"{line['images_per_second']:.1f} images/s, {waiting}{line['seconds']:.0f} s",
         flush=True,
     )
 

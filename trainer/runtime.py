@@ -17,6 +17,7 @@ class Runtime:
     precision: name of the Keras dtype policy that models are built under.
     reason: why --precision=auto chose it, or that it was asked for.
     jit: whether XLA compiles the core of each step.
+    deterministic: whether operations without a deterministic form are refused.
     is_chief: whether this process writes the run's files.
     """
 
@@ -24,11 +25,19 @@ class Runtime:
     precision: str
     reason: str
     jit: bool
+    deterministic: bool
     is_chief: bool
 
 
 def set_up(
-    *, strategy: str, precision: str, virtual_devices: int, batch_size: int, seed: int
+    *,
+    strategy: str,
+    precision: str,
+    virtual_devices: int,
+    batch_size: int,
+    seed: int,
+    xla: str = "auto",
+    deterministic: bool = False,
 ) -> Runtime:
     """Sets the process up; call it once, before any tensor is made.
 
@@ -49,15 +58,21 @@ def set_up(
             f"--batch_size={batch_size}"
         )
     keras.utils.set_random_seed(seed)
+    if deterministic:
+        # keras-cv asks for it, though our augmentation draws nothing from it.
+        tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
+        tf.config.experimental.enable_op_determinism()
     chosen, reason = choose_precision(precision)
     keras.config.set_dtype_policy(chosen)
+    has_accelerator = bool(tf.config.list_physical_devices("GPU"))
     resolver = made.cluster_resolver
     task_id = resolver.task_id if resolver is not None else None
     return Runtime(
         strategy=made,
         precision=chosen,
         reason=reason,
-        jit=bool(tf.config.list_physical_devices("GPU")),
+        jit=xla == "on" or (xla == "auto" and has_accelerator),
+        deterministic=deterministic,
         is_chief=not task_id,
     )
 
@@ -113,8 +128,18 @@ def _cpu_has_bfloat16() -> bool:
     return cpuinfo.is_file() and "avx512_bf16" in cpuinfo.read_text()
 
 
-def wait_for_all(run: Runtime) -> None:
-    """Returns once every worker is here: what the chief wrote before can be read."""
-    if isinstance(run.strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        one_each = run.strategy.run(lambda: tf.ones([1]))
-        run.strategy.gather(one_each, axis=0)
+def has_several_workers(run: Runtime) -> bool:
+    """Whether other processes take part, and may fail."""
+    return isinstance(run.strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def take_from_chief(run: Runtime, number: int) -> int:
+    """The chief's number, on every worker.
+
+    Returns once every worker is here: what the chief wrote before can be read.
+    """
+    if has_several_workers(run):
+        one_each = run.strategy.run(lambda: tf.constant([number]))
+        # In the order of the workers, of which the chief is the first.
+        return int(run.strategy.gather(one_each, axis=0)[0])
+    return number

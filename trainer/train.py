@@ -3,37 +3,52 @@
 import dataclasses
 import importlib.metadata
 import json
-import math
+import os
 import pathlib
 import platform
 import shutil
-import time
 
 import tensorflow as tf
 
-from pipeline import augment, dataset, files, prepare
-from pipeline.dataset import Records
-from trainer import checkpoints, loop, metrics, model, progress, report, runtime
-from trainer.config import Regime, TrainConfig, make_regimes
+from pipeline import dataset, prepare
+from pipeline.dataset import DataInfo
+from trainer import checkpoints, model, progress, regimes, runtime
+from trainer.checkpoints import Checkpoint
+from trainer.conclude import conclude
+from trainer.config import TrainConfig, make_regimes
+from trainer.interrupt import Requests
 from trainer.model import Classifier
 from trainer.runtime import Runtime
 
 _PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy")
 
+# How TensorFlow says that it no longer hears another worker.
+_LOST_WORKER = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
 
-def train(settings: TrainConfig) -> dict:
+
+def train(settings: TrainConfig, requests: Requests | None = None) -> dict:
     """Prepares the data if need be, runs the regimes and evaluates the best weights.
 
     Writes the run directory settings.model_dir; of several workers the chief alone
-    does. After a mistake in the settings, the data or the weights, the directory is
-    left as it was found.
+    does, and all read it. A run that lies there unfinished is continued, a finished one
+    left alone. After a mistake in the settings, the data or the weights, the directory
+    is left as it was found.
 
     Returns:
       What stands in summary.json; nothing for a worker that is not the chief.
 
     Raises:
-      ValueError: a setting, the data or the weights cannot be used.
+      ValueError: a setting, the data or the weights cannot be used, or do not belong to
+        the run that lies there.
+      ConnectionError: another worker is gone.
       FloatingPointError: the loss is no longer finite.
+      interrupt.Stopped: asked to, through `requests`; the run can be continued.
     """
     run = runtime.set_up(
         strategy=settings.strategy,
@@ -41,52 +56,97 @@ def train(settings: TrainConfig) -> dict:
         virtual_devices=settings.virtual_devices,
         batch_size=settings.batch_size,
         seed=settings.seed,
+        xla=settings.xla,
+        deterministic=settings.deterministic,
     )
     model_dir = pathlib.Path(settings.model_dir)
-    if not run.is_chief:
-        return _train(run, settings, model_dir)
-    existed = model_dir.exists()
-    if existed and (not model_dir.is_dir() or any(model_dir.iterdir())):
-        raise ValueError(
-            "--model_dir must be new or empty, so that no run is overwritten. Received:"
-            f" --model_dir={model_dir}"
-        )
+    if settings.data_dir is None:
+        settings = dataclasses.replace(settings, data_dir=str(model_dir / "data"))
+    continues = (model_dir / checkpoints.CONFIG_FILE).is_file()
+    existed = model_dir.is_dir()
+    if run.is_chief:
+        if continues:
+            checkpoints.check_same_run(model_dir, settings, run)
+            finished = model_dir / checkpoints.SUMMARY_FILE
+            if finished.is_file():
+                print(f"The run in {model_dir} is finished.")
+                return json.loads(finished.read_text())
+        else:
+            _check_empty(model_dir, settings)
     try:
-        return _train(run, settings, model_dir)
+        return _train(run, settings, model_dir, requests)
     except ValueError:
-        # Once the config is written the training has begun, and nothing is removed.
-        if not (model_dir / checkpoints.CONFIG_FILE).exists():
+        if (
+            run.is_chief
+            and not continues
+            and not checkpoints.list_checkpoints(model_dir)
+        ):
             shutil.rmtree(model_dir, ignore_errors=True)
             if existed:
                 model_dir.mkdir()
         raise
+    except _LOST_WORKER as error:
+        if not runtime.has_several_workers(run):
+            raise
+        newest = checkpoints.list_checkpoints(model_dir)[:1]
+        raise ConnectionError(
+            "Another worker is gone, and without it no step can be taken. Start all "
+            "workers again with the same command: the run continues from "
+            f"{newest[0] if newest else 'the beginning'}. TensorFlow says: "
+            f"{error.message.strip().splitlines()[-1][:200]}"
+        ) from error
 
 
-def _train(run: Runtime, settings: TrainConfig, model_dir: pathlib.Path) -> dict:
+def _check_empty(model_dir: pathlib.Path, settings: TrainConfig) -> None:
+    if not os.path.lexists(model_dir):
+        return
+    # What a run left that was killed in or after its preparation may be there.
+    if not model_dir.is_dir() or any(
+        not path.name.startswith(".data.tmp-")
+        and not (path.name == "data" and _is_prepared_from(path, settings))
+        for path in model_dir.iterdir()
+    ):
+        raise ValueError(
+            "--model_dir must be new, empty or a run to continue. Received: "
+            f"--model_dir={model_dir}, which holds something else."
+        )
+
+
+def _is_prepared_from(data_dir: pathlib.Path, settings: TrainConfig) -> bool:
+    try:
+        made_by = json.loads((data_dir / "audit.json").read_text())["settings"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return (made_by["source"], made_by["seed"]) == (settings.source, settings.seed)
+
+
+def _train(
+    run: Runtime, settings: TrainConfig, model_dir: pathlib.Path, requests: Requests
+) -> dict:
     # Whatever can be wrong is found before the preparation, which can take hours.
-    if settings.data_dir is not None:
+    if settings.source is None:
         dataset.read_info(settings.data_dir)
+    checkpoint = _choose_checkpoint(run, model_dir)
     with run.strategy.scope():
         backbone = model.build_backbone(
             settings.backbone, settings.backbone_args, image_size=settings.image_size
         )
-        weights = model.load_backbone_weights(
-            backbone,
-            settings.backbone,
-            settings.backbone_args,
-            settings.weights,
-            random_if_offline=settings.source == "sample",
-        )
-    frozen_layers = len(backbone.layers)
-    if "finetune" in settings.regimes:
-        frozen_layers = model.resolve_freeze(
-            backbone, settings.freeze_layers, settings.freeze_until
-        )
-    if settings.data_dir is None:
-        settings = dataclasses.replace(
-            settings, data_dir=_prepare(settings, model_dir, run)
-        )
+        weights = "the checkpoint"
+        if checkpoint is None:
+            weights = model.load_backbone_weights(
+                backbone,
+                settings.backbone,
+                settings.backbone_args,
+                settings.weights,
+                random_if_offline=settings.source == "sample",
+            )
+    for regime in make_regimes(settings):
+        model.resolve_freeze(backbone, regime.frozen)
+    if settings.source is not None:
+        _prepare(run, settings, model_dir)
     info = dataset.read_info(settings.data_dir)
+    if run.is_chief:
+        _write_config(run, settings, model_dir, info, weights)
     with run.strategy.scope():
         classifier = model.build_classifier(
             backbone,
@@ -98,28 +158,58 @@ def _train(run: Runtime, settings: TrainConfig, model_dir: pathlib.Path) -> dict
         )
     if weights == "random":
         _calibrate(classifier, settings)
-    progress.print_plan(
-        run, settings, info, classifier, weights=weights, frozen_layers=frozen_layers
+    progress.print_plan(run, settings, info, classifier, weights=weights)
+    if checkpoint is not None:
+        progress.print_continuation(checkpoint.position, settings)
+    position = regimes.run_regimes(
+        run, settings, model_dir, classifier, requests, checkpoint=checkpoint
     )
-    model_dir.mkdir(parents=True, exist_ok=True)
-    if run.is_chief:
-        _write_config(model_dir, settings, run, weights=weights)
-    history, seconds_of = _run_regimes(
-        run, settings, model_dir, classifier, frozen_layers=frozen_layers
-    )
-    return _conclude(run, settings, model_dir, info.classes, history, seconds_of)
+    return conclude(run, settings, model_dir, info.classes, position.history)
 
 
-def _prepare(settings: TrainConfig, model_dir: pathlib.Path, run: Runtime) -> str:
-    if settings.strategy == "multi_worker" or not run.is_chief:
+def _choose_checkpoint(run: Runtime, model_dir: pathlib.Path) -> Checkpoint | None:
+    """The newest whole checkpoint, as the chief sees it."""
+    checkpoint = checkpoints.load_newest(model_dir) if run.is_chief else None
+    steps = checkpoint.position.total_steps if checkpoint is not None else -1
+    chosen = runtime.take_from_chief(run, steps)
+    if chosen == -1 or run.is_chief:
+        return checkpoint
+    return checkpoints.load(checkpoints.checkpoint_path(model_dir, chosen))
+
+
+def _prepare(run: Runtime, settings: TrainConfig, model_dir: pathlib.Path) -> None:
+    if runtime.has_several_workers(run):
         raise ValueError(
             "Several workers need data that is prepared already: run pipeline.main "
             f"first and give --data_dir. Received: --source={settings.source}"
         )
-    data_dir = str(model_dir / "data")
-    prepare.prepare(settings.source, data_dir, seed=settings.seed)
-    print()
-    return data_dir
+    if not os.path.exists(settings.data_dir):
+        prepare.prepare(settings.source, settings.data_dir, seed=settings.seed)
+        print()
+
+
+def _write_config(
+    run: Runtime,
+    settings: TrainConfig,
+    model_dir: pathlib.Path,
+    info: DataInfo,
+    weights: str,
+) -> None:
+    """Writes config.json, or checks that the data is still what it says."""
+    data = {"classes": list(info.classes), "counts": info.counts}
+    if (model_dir / checkpoints.CONFIG_FILE).is_file():
+        checkpoints.check_same_data(model_dir, data)
+        return
+    model_dir.mkdir(parents=True, exist_ok=True)
+    checkpoints.write_config(
+        model_dir,
+        settings,
+        run,
+        data=data,
+        weights_from=weights,
+        python=platform.python_version(),
+        versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+    )
 
 
 def _calibrate(classifier: Classifier, settings: TrainConfig) -> None:
@@ -131,217 +221,3 @@ def _calibrate(classifier: Classifier, settings: TrainConfig) -> None:
         per_replica_batch_size=settings.batch_size,
     )
     model.calibrate_batch_norm(classifier, next(iter(batches))["image"])
-
-
-def _write_config(
-    model_dir: pathlib.Path, settings: TrainConfig, run: Runtime, *, weights: str
-) -> None:
-    content = {
-        "flags": dataclasses.asdict(settings),
-        "weights_from": weights,
-        "precision": run.precision,
-        "replicas": run.strategy.num_replicas_in_sync,
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-    }
-    files.write_json(model_dir / checkpoints.CONFIG_FILE, content)
-
-
-def _run_regimes(
-    run: Runtime,
-    settings: TrainConfig,
-    model_dir: pathlib.Path,
-    classifier: Classifier,
-    *,
-    frozen_layers: int,
-) -> tuple[list[dict], dict[str, float]]:
-    """Runs each regime from the best weights of the one before.
-
-    Returns:
-      The lines of metrics.jsonl, and each regime's seconds.
-    """
-    train_records = dataset.read_records(settings.data_dir, "train")
-    val_records = dataset.read_records(settings.data_dir, "validation")
-    history, seconds_of, previous = [], {}, None
-    for regime in make_regimes(settings):
-        start = time.monotonic()
-        all_layers = len(classifier.backbone.layers)
-        model.freeze(
-            classifier.backbone, all_layers if regime.freeze_backbone else frozen_layers
-        )
-        progress.print_regime(regime, classifier)
-        best = (-1.0, 0.0)
-        if previous is not None:
-            # The weights it starts from are its first candidate, so that a regime
-            # which gains nothing loses nothing either.
-            checkpoints.load_best(classifier, model_dir, previous)
-            best = max(_rank(line) for line in history)
-            if run.is_chief:
-                checkpoints.save_best(classifier, model_dir, regime.name)
-        history += _run_regime(
-            run,
-            settings,
-            model_dir,
-            classifier,
-            regime,
-            train_records=train_records,
-            val_records=val_records,
-            best=best,
-            epochs_before=len(history),
-        )
-        runtime.wait_for_all(run)
-        seconds_of[regime.name] = time.monotonic() - start
-        previous = regime.name
-    return history, seconds_of
-
-
-def _rank(line: dict) -> tuple[float, float]:
-    """Orders weights by validation accuracy, equal ones by validation loss."""
-    return line["val_accuracy"], -line["val_loss"]
-
-
-def _run_regime(
-    run: Runtime,
-    settings: TrainConfig,
-    model_dir: pathlib.Path,
-    classifier: Classifier,
-    regime: Regime,
-    *,
-    train_records: Records,
-    val_records: Records,
-    best: tuple[float, float],
-    epochs_before: int,
-) -> list[dict]:
-    steps = dataset.num_batches(train_records.count, settings.batch_size)
-    optimizer = loop.make_optimizer(
-        run,
-        classifier,
-        learning_rate=regime.learning_rate,
-        schedule=settings.schedule,
-        total_steps=steps * regime.epochs,
-    )
-    train_steps = loop.make_train_steps(
-        run,
-        classifier,
-        optimizer,
-        augment.build_augmenter(settings.augment),
-        train_batch_norm=regime.train_batch_norm,
-    )
-    eval_step = loop.make_eval_step(run, classifier)
-    sizes = {"image_size": settings.image_size, "batch_size": settings.batch_size}
-    writer = tf.summary.create_file_writer(str(model_dir / "tensorboard" / regime.name))
-    lines = []
-    for epoch in range(1, regime.epochs + 1):
-        result = progress.follow(
-            loop.train_epoch(
-                run,
-                train_steps,
-                train_records,
-                epoch=epochs_before + epoch,
-                seed=settings.seed,
-                **sizes,
-            ),
-            label=f"{regime.name} {epoch}/{regime.epochs}",
-        )
-        _check_finite(result.loss, regime, epoch)
-        logits, labels = loop.evaluate(run, eval_step, val_records, **sizes)
-        val_accuracy, val_loss = metrics.accuracy_and_loss(logits, labels)
-        line = {
-            "regime": regime.name,
-            "epoch": epoch,
-            "step": (epochs_before + epoch) * steps,
-            "train_loss": result.loss,
-            "train_accuracy": result.accuracy,
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
-            "learning_rate": float(optimizer.learning_rate),
-            "images_per_second": train_records.count / result.seconds,
-            "seconds": result.seconds,
-        }
-        line["best"] = _rank(line) > best
-        best = max(best, _rank(line))
-        lines.append(line)
-        progress.print_epoch(line, epochs=regime.epochs)
-        if run.is_chief:
-            _record(model_dir, writer, line)
-            if line["best"]:
-                checkpoints.save_best(classifier, model_dir, regime.name)
-    return lines
-
-
-def _check_finite(loss: float, regime: Regime, epoch: int) -> None:
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"The loss became {loss} in epoch {epoch} of {regime.name}. Try a smaller "
-            f"--{regime.name}_lr. Received: --{regime.name}_lr={regime.learning_rate:g}"
-        )
-
-
-def _record(model_dir: pathlib.Path, writer: tf.summary.SummaryWriter, line: dict):
-    """Appends one epoch to metrics.jsonl and to the TensorBoard files."""
-    with open(model_dir / "metrics.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-    with writer.as_default(step=line["step"]):
-        for name, value in line.items():
-            if isinstance(value, float):
-                tf.summary.scalar(name, value)
-    writer.flush()
-
-
-def _conclude(
-    run: Runtime,
-    settings: TrainConfig,
-    model_dir: pathlib.Path,
-    classes: tuple[str, ...],
-    history: list[dict],
-    seconds_of: dict[str, float],
-) -> dict:
-    """Evaluates each regime's best weights, in float32; the first look at the test."""
-    sizes = {"image_size": settings.image_size, "batch_size": settings.batch_size}
-    records = {
-        split: dataset.read_records(settings.data_dir, split)
-        for split in ("validation", "test")
-    }
-    summary = {"classes": list(classes), "regimes": list(settings.regimes)}
-    outputs = {}
-    for name in settings.regimes:
-        with run.strategy.scope():
-            classifier = checkpoints.restore(settings, classes, model_dir, name)
-        eval_step = loop.make_eval_step(run, classifier)
-        figures = {}
-        for split, key in (("validation", "val"), ("test", "test")):
-            logits, labels = loop.evaluate(run, eval_step, records[split], **sizes)
-            outputs[name, split] = (logits, labels)
-            described = metrics.describe(logits, labels, classes)
-            for figure in ("accuracy", "loss", "count", "ci95"):
-                figures[f"{key}_{figure}"] = described[figure]
-        epochs = [line for line in history if line["regime"] == name]
-        figures["epochs"] = len(epochs)
-        figures["best_epoch"] = max(
-            (line["epoch"] for line in epochs if line["best"]), default=0
-        )
-        figures["seconds"] = seconds_of[name]
-        summary[name] = figures
-    best = max(settings.regimes, key=lambda name: _rank(summary[name]))
-    logits, labels = outputs[best, "test"]
-    summary |= {
-        "best_regime": best,
-        "test": metrics.describe(logits, labels, classes),
-        "export": None,
-        "config": dataclasses.asdict(settings),
-    }
-    if not run.is_chief:
-        return {}
-    progress.print_outcome(summary)
-    report.write_report(
-        model_dir,
-        summary=summary,
-        history=history,
-        classifier=checkpoints.restore(settings, classes, model_dir, best),
-        records=records["test"],
-        image_size=settings.image_size,
-        logits=logits,
-        labels=labels,
-    )
-    files.write_json(model_dir / checkpoints.SUMMARY_FILE, summary)
-    return summary

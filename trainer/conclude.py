@@ -1,0 +1,82 @@
+"""conclude(): what the best weights of a run are worth, for people and programs."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from pipeline import dataset, files
+from trainer import checkpoints, loop, metrics, progress, report
+from trainer.config import TrainConfig, make_regimes
+from trainer.runtime import Runtime
+
+
+def conclude(
+    run: Runtime,
+    settings: TrainConfig,
+    model_dir: pathlib.Path,
+    classes: tuple[str, ...],
+    history: Sequence[dict],
+) -> dict:
+    """Evaluates each regime's best weights, in float32; the first look at the test.
+
+    Args:
+      history: the lines of metrics.jsonl.
+
+    Returns:
+      What stands in summary.json, which it writes with the report; nothing for a worker
+      that is not the chief.
+    """
+    sizes = {"image_size": settings.image_size, "batch_size": settings.batch_size}
+    records = {
+        split: dataset.read_records(settings.data_dir, split)
+        for split in ("validation", "test")
+    }
+    names = [regime.name for regime in make_regimes(settings)]
+    summary = {"classes": list(classes), "regimes": names}
+    outputs = {}
+    for name in names:
+        with run.strategy.scope():
+            classifier = checkpoints.restore(settings, classes, model_dir, name)
+        eval_step = loop.make_eval_step(run, classifier)
+        figures = {}
+        for split, key in (("validation", "val"), ("test", "test")):
+            logits, labels = loop.evaluate(run, eval_step, records[split], **sizes)
+            outputs[name, split] = (logits, labels)
+            described = metrics.describe(logits, labels, classes)
+            for figure in ("accuracy", "loss", "count", "ci95"):
+                figures[f"{key}_{figure}"] = described[figure]
+        epochs = [line for line in history if line["regime"] == name]
+        figures["epochs"] = len(epochs)
+        figures["best_epoch"] = max(
+            (line["epoch"] for line in epochs if line["best"]), default=0
+        )
+        figures["seconds"] = sum(e["seconds"] + e["val_seconds"] for e in epochs)
+        summary[name] = figures
+    best = max(names, key=lambda name: _rank(summary[name]))
+    logits, labels = outputs[best, "test"]
+    summary |= {
+        "best_regime": best,
+        "test": metrics.describe(logits, labels, classes),
+        "export": None,
+        "config": dataclasses.asdict(settings),
+    }
+    if not run.is_chief:
+        return {}
+    progress.print_outcome(summary)
+    report.write_report(
+        model_dir,
+        summary=summary,
+        history=history,
+        classifier=checkpoints.restore(settings, classes, model_dir, best),
+        records=records["test"],
+        image_size=settings.image_size,
+        logits=logits,
+        labels=labels,
+    )
+    files.write_json(model_dir / checkpoints.SUMMARY_FILE, summary)
+    return summary
+
+
+def _rank(figures: dict) -> tuple[float, float]:
+    """As the regimes rank their epochs."""
+    return figures["val_accuracy"], -figures["val_loss"]

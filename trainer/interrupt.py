@@ -1,0 +1,57 @@
+"""SIGTERM, as a preempted machine gets it, and Ctrl-C: save what there is and end."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+
+class Stopped(BaseException):
+    """Somebody asked the process to end; signal_number is how."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
+
+
+@dataclasses.dataclass(frozen=True)
+class Requests:
+    """requested holds the signal's number; while busy is set, nothing is raised."""
+
+    requested: list[int] = dataclasses.field(default_factory=list)
+    busy: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Raises Stopped if that was asked for."""
+        if self.requested:
+            raise Stopped(self.requested[0])
+
+
+def listen() -> Requests:
+    """From now on SIGTERM and SIGINT raise Stopped, at once unless busy; once."""
+    requests = Requests()
+
+    def receive(signal_number, frame):
+        del frame
+        if requests.requested:  # the second time: end, whatever it costs
+            signal.signal(signal_number, signal.SIG_DFL)
+            os.kill(os.getpid(), signal_number)
+        requests.requested.append(signal_number)
+        if not requests.busy.is_set():
+            requests.check()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, receive)
+    return requests
+
+
+@contextlib.contextmanager
+def busy(requests: Requests) -> Iterator[None]:
+    """Keeps Stopped from being raised inside, but by check()."""
+    requests.busy.set()
+    try:
+        yield
+    finally:
+        requests.busy.clear()
