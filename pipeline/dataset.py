@@ -2,7 +2,9 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -17,7 +19,8 @@ _SHUFFLE_BUFFER_BYTES = 1 * 2**30
 class Records:
     """One split's examples, still encoded, in the order they are stored in.
 
-    dataset: elements {"image_bytes": string [], "label": int64 [], "name": string []}.
+    dataset: elements {"image_bytes": string [], "label": int64 [], "name": string [],
+      "position": int64 []}, the position counting from 0 in stored order.
     count: number of examples.
     mean_bytes: average size of an example in its shard.
     """
@@ -95,18 +98,37 @@ def read_records(data_dir: str, split: str, *, cached: bool = True) -> Records:
         split=split,
         decoders={"image": tfds.decode.SkipDecoding()},
         shuffle_files=False,
-        # One shard after the other: the shards continue one another in the order of
-        # hashed keys, so the order of the examples does not depend on their number.
-        # TFDS would cache by its own rule; ours is below.
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        read_config=tfds.ReadConfig(
+            # One shard after the other: the shards continue one another in the order
+            # of hashed keys, so the order of the examples does not depend on their
+            # number.
+            interleave_cycle_length=1,
+            # TFDS would cache by its own rule; ours is below.
+            try_autocache=False,
+            # A data service gives each worker a part of the shards.
+            assert_cardinality=False,
+            add_tfds_id=True,
+        ),
     )
-    dataset = dataset.map(
-        lambda example: {
+    shard_starts = np.cumsum([0, *info.shard_lengths[:-1]])
+
+    def select(example):
+        # "photographs-train.tfrecord-00003-of-00008__17": the 18th of the 4th shard.
+        pattern = r".*tfrecord-(\d+)-of-\d+__(\d+)"
+        shard, row = (
+            tf.strings.to_number(
+                tf.strings.regex_replace(example["tfds_id"], pattern, group), tf.int64
+            )
+            for group in (r"\1", r"\2")
+        )
+        return {
             "image_bytes": example["image"],
             "label": example["label"],
             "name": example["name"],
+            "position": tf.gather(tf.constant(shard_starts, tf.int64), shard) + row,
         }
-    )
+
+    dataset = dataset.map(select)
     if cached and info.num_bytes <= _CACHE_BYTES:
         dataset = dataset.cache()
     return Records(
@@ -137,9 +159,9 @@ def make_train_dataset(
 
     Args:
       first_step: leave out the global batches before this one.
-      data_service: address of a tf.data service whose workers read and decode; they
-        must see the files under the same path. The order of the examples, and which
-        pipeline gets which, then follows from which worker is quicker.
+      data_service: address of a tf.data service whose workers read and decode, each
+        some of the shards; they must see the files under the same path. Then the order
+        follows from which worker is quicker, and first_step must be 0.
 
     Returns:
       Batches for one replica after another, each
@@ -153,6 +175,16 @@ def make_train_dataset(
     buffer_size = min(
         records.count, max(1, _SHUFFLE_BUFFER_BYTES // records.mean_bytes)
     )
+    if data_service is not None:
+        return _batches_from_service(
+            data_service,
+            records,
+            image_size=image_size,
+            batch_size=batch_size,
+            per_replica_batch_size=per_replica_batch_size,
+            shuffle=lambda d: d.shuffle(buffer_size, seed=mix_seed(seed, epoch)),
+            share=share,
+        )
     shuffled = records.dataset.shuffle(buffer_size, seed=mix_seed(seed, epoch))
     return _batches(
         shuffled,
@@ -195,6 +227,18 @@ def mix_seed(seed: int, epoch: int) -> int:
     return (seed * 1_000_003 + epoch) % 2**31
 
 
+def _weigh(weight: float) -> Callable[[dict], dict]:
+    return lambda example: {**example, "weight": tf.constant(weight, tf.float32)}
+
+
+def _decode(image_size: int) -> Callable[[dict], dict]:
+    return lambda example: {
+        "image": preprocess.decode_and_resize(example["image_bytes"], image_size),
+        "label": tf.cast(example["label"], tf.int32),
+        "weight": example["weight"],
+    }
+
+
 def _batches(
     ordered: tf.data.Dataset,
     records: Records,
@@ -206,27 +250,50 @@ def _batches(
     first_step: int = 0,
 ) -> tf.data.Dataset:
     padding = num_batches(records.count, batch_size) * batch_size - records.count
-    filler = records.dataset.repeat().take(padding)
     rows = batch_size // share.num_pipelines
     first_row = share.pipeline_id * rows
 
-    def weigh(weight):
-        return lambda example: {**example, "weight": tf.constant(weight, tf.float32)}
-
-    def is_ours(position, _):
-        row = position % batch_size
+    def is_ours(row, _):
+        row = row % batch_size
         return (first_row <= row) & (row < first_row + rows)
 
-    def decode(_, example):
-        return {
-            "image": preprocess.decode_and_resize(example["image_bytes"], image_size),
-            "label": tf.cast(example["label"], tf.int32),
-            "weight": example["weight"],
-        }
-
-    dataset = ordered.map(weigh(1.0)).concatenate(filler.map(weigh(0.0)))
+    filler = records.dataset.repeat().take(padding).map(_weigh(0.0))
+    dataset = ordered.map(_weigh(1.0)).concatenate(filler).enumerate()
     # The choice of rows comes before the decoding: another worker's rows cost a read.
-    dataset = dataset.enumerate().skip(first_step * batch_size).filter(is_ours)
-    dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.skip(first_step * batch_size).filter(is_ours)
+    dataset = dataset.map(lambda row, example: example)
+    dataset = dataset.map(_decode(image_size), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _batches_from_service(
+    address: str,
+    records: Records,
+    *,
+    image_size: int,
+    batch_size: int,
+    per_replica_batch_size: int,
+    shuffle: Callable[[tf.data.Dataset], tf.data.Dataset],
+    share: Share,
+) -> tf.data.Dataset:
+    """Batches like those of _batches; a row is ours by its position in the shards."""
+    rows = num_batches(records.count, batch_size) * batch_size // share.num_pipelines
+    ours = len(range(share.pipeline_id, records.count, share.num_pipelines))
+
+    def is_ours(example):
+        return example["position"] % share.num_pipelines == share.pipeline_id
+
+    served = shuffle(records.dataset.filter(is_ours))
+    served = served.map(_weigh(1.0))
+    served = served.map(_decode(image_size), num_parallel_calls=tf.data.AUTOTUNE)
+    served = served.apply(
+        tf.data.experimental.service.distribute(
+            processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
+            service=address,
+        )
+    )
+    filler = records.dataset.repeat().take(rows - ours).map(_weigh(0.0))
+    dataset = served.concatenate(filler.map(_decode(image_size)))
     dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
     return dataset.prefetch(tf.data.AUTOTUNE)

@@ -168,3 +168,65 @@ def test_what_is_no_prepared_data_is_quoted(tmp_path, make):
         (path / "image.jpg").write_bytes(b"x")
     with pytest.raises(ValueError, match=f"Received: --data_dir={path}"):
         dataset.read_info(str(path))
+
+
+def test_an_epoch_can_begin_at_a_later_step(data):
+    records = dataset.read_records(data[1], "train")
+    whole = _train(records, batch_size=8, per_replica=4)
+    rest = dataset.make_train_dataset(
+        records,
+        image_size=16,
+        batch_size=8,
+        per_replica_batch_size=4,
+        epoch=1,
+        seed=1,
+        first_step=3,
+    )
+    rest = list(rest.as_numpy_iterator())
+    assert len(rest) == len(whole) - 6
+    for ours, theirs in zip(rest, whole[6:], strict=True):
+        for key in ("image", "label", "weight"):
+            np.testing.assert_array_equal(ours[key], theirs[key])
+
+
+def test_positions_count_through_the_shards(tmp_path):
+    source = fakes.write_folder(tmp_path / "photos", per_class=25)
+    prepare.prepare(str(source), str(tmp_path / "data"), num_shards=4)
+    records = dataset.read_records(str(tmp_path / "data"), "train")
+    positions = [int(e["position"]) for e in records.dataset.as_numpy_iterator()]
+    assert positions == list(range(records.count))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pipelines", [1, 3])
+def test_a_data_service_gives_every_example_once_an_epoch(tmp_path, pipelines):
+    source = fakes.write_folder(tmp_path / "photos", per_class=25)
+    prepare.prepare(str(source), str(tmp_path / "data"), num_shards=5)
+    records = dataset.read_records(str(tmp_path / "data"), "train", cached=False)
+    dispatcher = tf.data.experimental.service.DispatchServer()
+    address = dispatcher.target.removeprefix("grpc://")
+    config = tf.data.experimental.service.WorkerConfig(dispatcher_address=address)
+    workers = [tf.data.experimental.service.WorkerServer(config) for _ in range(2)]
+    assert len(workers) == 2
+    orders = []
+    for epoch in (1, 2):
+        seen, steps = [], set()
+        for pipeline in range(pipelines):
+            batches = list(
+                dataset.make_train_dataset(
+                    records,
+                    image_size=16,
+                    batch_size=12,
+                    per_replica_batch_size=12 // pipelines,
+                    epoch=epoch,
+                    seed=1,
+                    share=Share(pipelines, pipeline),
+                    data_service=dispatcher.target,
+                ).as_numpy_iterator()
+            )
+            steps.add(len(batches))
+            seen += _counted(batches)
+        assert steps == {dataset.num_batches(records.count, 12)}
+        assert len(seen) == len(set(seen)) == records.count
+        orders.append(seen)
+    assert set(orders[0]) == set(orders[1])

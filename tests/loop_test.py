@@ -208,6 +208,7 @@ _REPLICAS_SCRIPT = """
 import json, sys
 sys.path.insert(0, "tests")
 import fakes
+import tensorflow as tf
 from pipeline import augment, dataset
 from trainer import loop, model, runtime
 
@@ -245,7 +246,22 @@ eval_step = loop.make_eval_step(run, classifier)
 logits, labels = loop.evaluate(
     run, eval_step, dataset.read_records(data_dir, "test"), image_size=32, batch_size=8
 )
-print(json.dumps({"losses": losses, "logits": logits.tolist()}))
+seeds = []
+
+def record_seed(images, seed):
+    tf.numpy_function(lambda seed: seeds.append(seed.tolist()), [seed], [])
+    return images
+
+train_steps = loop.make_train_steps(
+    run, classifier, optimizer, record_seed, train_batch_norm=False
+)
+for epoch in (1, 2):
+    list(
+        loop.train_epoch(
+            run, train_steps, records, image_size=32, batch_size=8, epoch=epoch, seed=1
+        )
+    )
+print(json.dumps({"losses": losses, "logits": logits.tolist(), "seeds": seeds}))
 """
 
 
@@ -257,6 +273,9 @@ def test_two_and_four_replicas_give_the_losses_of_one(data_dir, precision):
         done = fakes.run("-c", _REPLICAS_SCRIPT, str(replicas), precision, data_dir)
         assert done.returncode == 0, done.stderr[-3000:]
         found[replicas] = json.loads(done.stdout.splitlines()[-1])
+        # Each replica draws its own randomness in each step.
+        distinct = {tuple(seed) for seed in found[replicas]["seeds"]}
+        assert len(distinct) == len(found[replicas]["seeds"]) == 2 * 10 * replicas
     tolerance = 1e-4 if precision == "float32" else 2e-2
     for replicas in (2, 4):
         np.testing.assert_allclose(

@@ -1,3 +1,4 @@
+import fakes
 import keras
 import numpy as np
 import pytest
@@ -227,3 +228,18 @@ def test_arguments_that_a_backbone_does_not_take_are_quoted():
         model.build_backbone("MobileNet", {"width": 2}, image_size=32)
     with pytest.raises(ValueError, match="--image_size=8"):
         model.build_backbone("ResNet50", {}, image_size=8)
+
+
+def test_dropout_follows_from_its_seed_and_is_off_without_one():
+    classifier = fakes.make_classifier()
+    classifier.head.get_layer("dropout").rate = 0.5
+    images = tf.random.stateless_uniform([4, 32, 32, 3], [1, 2], 0, 255)
+    plain = model.compute_logits(classifier, images)
+    np.testing.assert_allclose(plain, classifier.model(images), atol=1e-5)
+    drawn = [
+        model.compute_logits(classifier, images, dropout_seed=tf.constant(seed))
+        for seed in ([1, 2], [1, 2], [1, 3])
+    ]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.allclose(drawn[0], drawn[2])
+    assert not np.allclose(drawn[0], plain)

@@ -7,6 +7,7 @@ import pathlib
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 
 from pipeline import prepare
 from trainer import checkpoints
+from trainer.checkpoints import Checkpoint, Position
 
 FLAGS = (
     *fakes.TINY_MODEL_FLAGS,
@@ -114,3 +116,189 @@ def test_twenty_kills_at_random_moments_change_no_bit(data_dir, tmp_path):
     done = fakes.run("-m", "trainer.main", *arguments, f"--model_dir={pieces}")
     assert done.returncode == 0, done.stderr[-3000:]
     _assert_same_run(whole, pieces)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("localhost", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@contextlib.contextmanager
+def _started_workers(count: int, log_dir: pathlib.Path, *arguments: str):
+    """Workers of one cluster on this machine; gives (process, log) of each."""
+    cluster = {"worker": [f"localhost:{port}" for port in _free_ports(count)]}
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for index in range(count):
+            task = {"type": "worker", "index": index}
+            tf_config = json.dumps({"cluster": cluster, "task": task})
+            log = log_dir / f"worker-{index}.log"
+            process = stack.enter_context(
+                _started(log, *arguments, TF_CONFIG=tf_config)
+            )
+            workers.append((process, log))
+        yield workers
+
+
+def _finish(workers) -> None:
+    for process, log in workers:
+        assert process.wait(timeout=240) == 0, log.read_text()[-3000:]
+
+
+@pytest.mark.slow
+def test_two_and_three_workers_give_the_losses_of_one(data_dir, tmp_path):
+    arguments = (
+        *fakes.TINY_MODEL_FLAGS,
+        f"--data_dir={data_dir}",
+        "--batch_size=12",
+        "--augment=none",
+        "--freeze_layers=60",
+        "--finetune_batch_norm=frozen",
+        "--head_epochs=2",
+        "--finetune_epochs=2",
+    )
+    alone = tmp_path / "1"
+    done = fakes.run("-m", "trainer.main", *arguments, f"--model_dir={alone}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    for count in (2, 3):
+        model_dir = tmp_path / str(count)
+        with _started_workers(
+            count, tmp_path, *arguments, f"--model_dir={model_dir}"
+        ) as workers:
+            _finish(workers)
+        for ours, theirs in zip(_lines(model_dir), _lines(alone), strict=True):
+            for key in ("train_loss", "val_loss"):
+                assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
+        summary = json.loads((model_dir / "summary.json").read_text())
+        expected = json.loads((alone / "summary.json").read_text())
+        assert summary["test"]["count"] == expected["test"]["count"]
+
+
+@pytest.mark.slow
+def test_a_lost_worker_ends_the_other_and_both_can_continue(data_dir, tmp_path):
+    arguments = (
+        *FLAGS,
+        f"--data_dir={data_dir}",
+        "--head_epochs=60",
+        "--finetune_epochs=2",
+    )
+    whole = tmp_path / "whole"
+    with _started_workers(2, tmp_path, *arguments, f"--model_dir={whole}") as workers:
+        _finish(workers)
+    pieces = tmp_path / "pieces"
+    arguments = (*arguments, f"--model_dir={pieces}")
+    with _started_workers(2, tmp_path, *arguments) as workers:
+        (chief, log), (other, _) = workers
+        _wait_for("head 4/60", log, chief)
+        other.kill()
+        assert chief.wait(timeout=90) == 1
+        last = log.read_text().strip().splitlines()[-1]
+        assert last.startswith("trainer.main: error: Another worker is gone")
+        assert "step-" in last
+    with _started_workers(2, tmp_path, *arguments) as workers:
+        (chief, log), (other, _) = workers
+        _wait_for("continuing after step", log, chief)
+        _wait_for("head 20/60", log, chief)
+        # A preempted machine: one worker is asked to stop, and both save and end.
+        other.send_signal(signal.SIGTERM)
+        assert [process.wait(timeout=30) for process, _ in workers] == [143, 143]
+        assert "stopped by SIGTERM" in log.read_text()
+    with _started_workers(2, tmp_path, *arguments) as workers:
+        _finish(workers)
+    _assert_same_run(whole, pieces)
+
+
+def _save(model_dir: pathlib.Path, steps: int, *, keep: int) -> None:
+    values = [np.full([3], steps, np.float32), np.array(steps, np.int64)]
+    position = Position(total_steps=steps, history=({"val_loss": 0.5},), best=(0.5, -1))
+    checkpoint = Checkpoint(position, variables=values, optimizer=[], best=values[:1])
+    checkpoints.save(model_dir, checkpoint, keep=keep)
+
+
+def test_the_newest_checkpoints_are_kept_and_come_back_as_they_were(tmp_path):
+    for steps in range(1, 13):
+        _save(tmp_path, steps, keep=3)
+    names = [path.name for path in checkpoints.list_checkpoints(tmp_path)]
+    assert names == [f"step-{steps:010d}.npz" for steps in (12, 11, 10)]
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == sorted(names)
+    loaded = checkpoints.load_newest(tmp_path)
+    assert loaded.position == Position(
+        total_steps=12, history=({"val_loss": 0.5},), best=(0.5, -1)
+    )
+    np.testing.assert_array_equal(loaded.variables[0], np.full([3], 12, np.float32))
+    assert loaded.variables[1].dtype == np.int64
+    assert loaded.optimizer == []
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
+    tmp_path, damage, capsys
+):
+    for steps in (1, 2):
+        _save(tmp_path, steps, keep=2)
+    newest, before = checkpoints.list_checkpoints(tmp_path)
+    content = bytearray(newest.read_bytes())
+    value = content.index(np.full([3], 2, np.float32).tobytes())
+    content[value] ^= 1
+    kept = {"flip": content, "cut": content[:-20], "empty": b""}[damage]
+    newest.write_bytes(kept)
+    assert checkpoints.load_newest(tmp_path).position.total_steps == 1
+    assert f"WARNING: {newest.name} is damaged" in capsys.readouterr().out
+    before.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="No checkpoint of the run can be read"):
+        checkpoints.load_newest(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_continues_only_with_its_own_flags(data_dir, tmp_path):
+    arguments = (
+        "-m",
+        "trainer.main",
+        *FLAGS,
+        f"--data_dir={data_dir}",
+        f"--model_dir={tmp_path / 'run'}",
+        "--regimes=head",
+        "--head_epochs=2",
+        "--profile_steps=12,15",
+    )
+    done = fakes.run(*arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (profile,) = (tmp_path / "run").glob("tensorboard/plugins/profile/*/*.xplane.pb")
+    assert profile.stat().st_size > 1000
+    again = fakes.run(*arguments)
+    assert again.returncode == 0
+    assert "is finished" in again.stdout
+    other = fakes.run(*arguments, "--head_lr=0.5")
+    assert other.returncode == 1
+    last = other.stderr.strip().splitlines()[-1]
+    assert "--head_lr=0.01" in last
+    assert "Received: --head_lr=0.5" in last
+    # Where it runs, and what is kept of it, may change.
+    moved = fakes.run(*arguments, "--keep_checkpoints=5", "--virtual_devices=2")
+    assert moved.returncode == 0, moved.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_checkpoint(
+    data_dir, tmp_path
+):
+    arguments = (
+        "-m",
+        "trainer.main",
+        *FLAGS,
+        f"--data_dir={data_dir}",
+        f"--model_dir={tmp_path / 'run'}",
+        "--head_epochs=1",
+        "--finetune_epochs=1",
+        "--finetune_lr=1e38",
+    )
+    done = fakes.run(*arguments)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert re.search(r"The loss became (nan|inf) in step 1\d of the run", last), last
+    assert "the last good checkpoint is" in last
+    assert "step-0000000010.npz" in last
+    assert "Received: --finetune_lr=1e+38" in last

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pipeline import dataset, files
 from trainer import checkpoints, loop, metrics, progress, report
-from trainer.config import TrainConfig, make_regimes
+from trainer.config import TrainConfig
+from trainer.interrupt import Requests
 from trainer.runtime import Runtime
 
 
@@ -16,6 +17,7 @@ def conclude(
     model_dir: pathlib.Path,
     classes: tuple[str, ...],
     history: Sequence[dict],
+    requests: Requests,
 ) -> dict:
     """Evaluates each regime's best weights, in float32; the first look at the test.
 
@@ -31,7 +33,7 @@ def conclude(
         split: dataset.read_records(settings.data_dir, split)
         for split in ("validation", "test")
     }
-    names = [regime.name for regime in make_regimes(settings)]
+    names = list(dict.fromkeys(line["regime"] for line in history))
     summary = {"classes": list(classes), "regimes": names}
     outputs = {}
     for name in names:
@@ -40,7 +42,9 @@ def conclude(
         eval_step = loop.make_eval_step(run, classifier)
         figures = {}
         for split, key in (("validation", "val"), ("test", "test")):
-            logits, labels = loop.evaluate(run, eval_step, records[split], **sizes)
+            logits, labels = loop.evaluate(
+                run, eval_step, records[split], requests=requests, **sizes
+            )
             outputs[name, split] = (logits, labels)
             described = metrics.describe(logits, labels, classes)
             for figure in ("accuracy", "loss", "count", "ci95"):

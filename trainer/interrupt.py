@@ -23,15 +23,22 @@ class Requests:
     requested: list[int] = dataclasses.field(default_factory=list)
     busy: threading.Event = dataclasses.field(default_factory=threading.Event)
 
+    def stopped(self) -> Stopped:
+        """What to raise, also where another worker was asked."""
+        return Stopped((*self.requested, signal.SIGTERM)[0])
+
     def check(self) -> None:
         """Raises Stopped if that was asked for."""
         if self.requested:
-            raise Stopped(self.requested[0])
+            raise self.stopped()
 
 
-def listen() -> Requests:
-    """From now on SIGTERM and SIGINT raise Stopped, at once unless busy; once."""
-    requests = Requests()
+def listen(requests: Requests) -> None:
+    """From now on SIGTERM and SIGINT raise Stopped, at once unless busy.
+
+    To be called again once TensorFlow has set up several workers: its own handler of
+    SIGTERM takes the place of ours.
+    """
 
     def receive(signal_number, frame):
         del frame
@@ -44,14 +51,17 @@ def listen() -> Requests:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, receive)
-    return requests
 
 
 @contextlib.contextmanager
 def busy(requests: Requests) -> Iterator[None]:
-    """Keeps Stopped from being raised inside, but by check()."""
+    """Puts off what was asked for until check(), or the end of the outermost busy()."""
+    outermost = not requests.busy.is_set()
     requests.busy.set()
     try:
         yield
     finally:
-        requests.busy.clear()
+        if outermost:
+            requests.busy.clear()
+    if outermost:
+        requests.check()

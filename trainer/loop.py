@@ -12,6 +12,7 @@ from pipeline import dataset
 from pipeline.augment import Augmenter
 from pipeline.dataset import Records, Share
 from trainer import model as model_lib
+from trainer.interrupt import Requests
 from trainer.model import Classifier
 from trainer.runtime import Runtime
 
@@ -27,7 +28,7 @@ class Update:
 
     done: steps of the epoch that are done now.
     losses, corrects: of each of its steps the sum over the examples.
-    seconds, waited_seconds: that this call took, and waited for input; NaN if not known.
+    seconds, waited_seconds: that this call took, and waited for input (NaN if unknown).
     stop: whether a worker was asked to stop.
     save: whether a worker finds it time for a checkpoint.
     """
@@ -246,16 +247,20 @@ def train_epoch(
 
 
 def make_eval_step(runtime: Runtime, classifier: Classifier) -> Callable:
-    """Builds eval_step(batch) -> per-replica (logits, labels, weights)."""
+    """Builds eval_step(batch, says) -> per-replica (logits, labels, weights, says)."""
 
     @tf.function(jit_compile=runtime.jit)
     def compute(images):
         return model_lib.compute_logits(classifier, images)
 
-    def replica_step(batch):
-        return compute(batch["image"]), batch["label"], batch["weight"]
+    def replica_step(batch, says):
+        return compute(batch["image"]), batch["label"], batch["weight"], says
 
-    return tf.function(lambda batch: runtime.strategy.run(replica_step, args=(batch,)))
+    @tf.function
+    def eval_step(batch, says):
+        return runtime.strategy.run(replica_step, args=(batch, says))
+
+    return eval_step
 
 
 def evaluate(
@@ -265,11 +270,15 @@ def evaluate(
     *,
     image_size: int,
     batch_size: int,
+    requests: Requests | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Classifies every example of a split exactly once.
 
     Returns:
       logits float32 [N, K] and labels int32 [N], in stored order.
+
+    Raises:
+      interrupt.Stopped: on every worker, if one of them was asked to, by `requests`.
     """
 
     def make_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -281,11 +290,16 @@ def evaluate(
             share=Share(context.num_input_pipelines, context.input_pipeline_id),
         )
 
+    requests = requests or Requests()
     parts = []
     for batch in runtime.strategy.distribute_datasets_from_function(make_dataset):
-        gathered = [
-            runtime.strategy.gather(part, axis=0).numpy() for part in eval_step(batch)
+        says = tf.constant([len(requests.requested)])
+        *gathered, said = [
+            runtime.strategy.gather(part, axis=0).numpy()
+            for part in eval_step(batch, says)
         ]
+        if said.any():
+            raise requests.stopped()
         parts.append(gathered)
     logits, labels, weights = (
         np.concatenate(part) for part in zip(*parts, strict=True)

@@ -25,7 +25,8 @@ def main(argv: list[str]) -> None:
     model_dir = settings.model_dir or os.path.join("runs", now)
     export_dir = settings.export_dir or os.path.join(model_dir, "export")
     settings = dataclasses.replace(settings, model_dir=model_dir, export_dir=export_dir)
-    requests = interrupt.listen()
+    requests = interrupt.Requests()
+    interrupt.listen(requests)
     try:
         with console.quiet_tensorflow_import():
             from export import saved_model

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pipeline.dataset import DataInfo
 from trainer import model
 from trainer.checkpoints import Position
-from trainer.config import Regime, TrainConfig, make_regimes
+from trainer.config import Regime, TrainConfig
 from trainer.model import Classifier
 from trainer.runtime import Runtime
 
@@ -44,9 +44,8 @@ def print_plan(
         print(f"{name:<10}{text}", flush=True)
 
 
-def print_continuation(position: Position, settings: TrainConfig) -> None:
+def print_continuation(position: Position, regime: Regime) -> None:
     """Says where a run goes on."""
-    regime = make_regimes(settings)[position.regime]
     print(
         f"continuing after step {position.total_steps} of the run: {regime.name}, "
         f"{position.epoch} of {regime.epochs} epochs and {position.step} steps done",

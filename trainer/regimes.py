@@ -5,7 +5,6 @@ import dataclasses
 import json
 import math
 import pathlib
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -17,7 +16,7 @@ from pipeline import augment, dataset, files
 from pipeline.dataset import Records
 from trainer import checkpoints, interrupt, loop, metrics, model, progress, runtime
 from trainer.checkpoints import Checkpoint, Position
-from trainer.config import Regime, TrainConfig, make_regimes
+from trainer.config import Regime, TrainConfig
 from trainer.interrupt import Requests
 from trainer.loop import Update
 from trainer.model import Classifier
@@ -70,11 +69,13 @@ def run_regimes(
     classifier: Classifier,
     requests: Requests,
     *,
+    rows: Sequence[Regime],
     checkpoint: Checkpoint | None,
 ) -> Position:
     """Runs each regime from the best weights of the one before.
 
     Args:
+      rows: the regimes, in order.
       checkpoint: where to continue; None starts anew.
 
     Returns:
@@ -99,7 +100,7 @@ def run_regimes(
     if run.is_chief:
         write_metrics(model_dir, position)
     best: Sequence[np.ndarray] = ()
-    for index, regime in enumerate(make_regimes(settings)):
+    for index, regime in enumerate(rows):
         if index < position.regime:
             continue
         frozen_layers = model.resolve_freeze(classifier.backbone, regime.frozen)
@@ -130,7 +131,9 @@ def run_regimes(
                     epoch=0,
                     best=max(_rank(line) for line in position.history),
                 )
-        position, best = _run_regime(shared, regime, optimizer, position, best)
+        # Stopped comes where all workers agree and the variables are the position's.
+        with interrupt.busy(requests):
+            position, best = _run_regime(shared, regime, optimizer, position, best)
         with run.strategy.scope():
             checkpoints.restore_variables(classifier.model.weights, best)
         if run.is_chief:
@@ -184,17 +187,15 @@ def _run_regime(
             for reached in _train_epoch(run, regime, train_steps, position, save):
                 position = reached
             line = _evaluate_epoch(run, regime, eval_step, optimizer, position)
-            with interrupt.busy(run.requests):
-                if line["best"]:
-                    with run.runtime.strategy.scope():
-                        best = checkpoints.capture(run.classifier.model.weights)
-                position = _complete_epoch(position, line)
-                save(position)
-                if run.runtime.is_chief:
-                    write_metrics(run.model_dir, position)
-                    _write_scalars(writer, line)
+            if line["best"]:
+                with run.runtime.strategy.scope():
+                    best = checkpoints.capture(run.classifier.model.weights)
+            position = _complete_epoch(position, line)
+            save(position)
+            if run.runtime.is_chief:
+                write_metrics(run.model_dir, position)
+                _write_scalars(writer, line)
             progress.print_epoch(line, epochs=regime.epochs)
-            run.requests.check()
     except interrupt.Stopped:
         if position.step in (0, run.epoch_steps) or run.can_continue_in_an_epoch:
             save(position)
@@ -234,7 +235,6 @@ def _train_epoch(
     )
     label = f"{regime.name} {position.epoch + 1}/{regime.epochs}"
     with (
-        interrupt.busy(run.requests),
         _profiling(run) as profile,
         progress.follow(label, images=run.train_records.count) as show,
     ):
@@ -246,7 +246,7 @@ def _train_epoch(
             profile(position.total_steps)
             show(position, images=run.images_of(position))
             if update.stop:
-                raise interrupt.Stopped((*run.requests.requested, signal.SIGTERM)[0])
+                raise run.requests.stopped()
             if update.save and run.can_continue_in_an_epoch:
                 save(position)
                 saved_at = time.monotonic()
@@ -319,7 +319,9 @@ def _evaluate_epoch(
 ) -> dict:
     """Evaluates on validation and makes the epoch's line of metrics.jsonl."""
     start = time.monotonic()
-    logits, labels = loop.evaluate(run.runtime, eval_step, run.val_records, **run.sizes)
+    logits, labels = loop.evaluate(
+        run.runtime, eval_step, run.val_records, requests=run.requests, **run.sizes
+    )
     val_accuracy, val_loss = metrics.accuracy_and_loss(logits, labels)
     count = run.train_records.count
     line = {

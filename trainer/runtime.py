@@ -139,7 +139,7 @@ def take_from_chief(run: Runtime, number: int) -> int:
     Returns once every worker is here: what the chief wrote before can be read.
     """
     if has_several_workers(run):
-        one_each = run.strategy.run(lambda: tf.constant([number]))
+        one_each = run.strategy.run(lambda: tf.constant([int(number)]))
         # In the order of the workers, of which the chief is the first.
         return int(run.strategy.gather(one_each, axis=0)[0])
     return number

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipeline import dataset, prepare
 from pipeline.dataset import DataInfo
-from trainer import checkpoints, model, progress, regimes, runtime
+from trainer import checkpoints, interrupt, model, progress, regimes, runtime
 from trainer.checkpoints import Checkpoint
 from trainer.conclude import conclude
 from trainer.config import TrainConfig, make_regimes
@@ -62,25 +62,26 @@ def train(settings: TrainConfig, requests: Requests | None = None) -> dict:
     model_dir = pathlib.Path(settings.model_dir)
     if settings.data_dir is None:
         settings = dataclasses.replace(settings, data_dir=str(model_dir / "data"))
+    if requests is None:
+        requests = Requests()
+    elif runtime.has_several_workers(run):
+        interrupt.listen(requests)
     continues = (model_dir / checkpoints.CONFIG_FILE).is_file()
     existed = model_dir.is_dir()
     if run.is_chief:
         if continues:
             checkpoints.check_same_run(model_dir, settings, run)
-            finished = model_dir / checkpoints.SUMMARY_FILE
-            if finished.is_file():
-                print(f"The run in {model_dir} is finished.")
-                return json.loads(finished.read_text())
         else:
             _check_empty(model_dir, settings)
     try:
-        return _train(run, settings, model_dir, requests)
+        if not runtime.has_several_workers(run):
+            return _train(run, settings, model_dir, requests)
+        # One that just ended would leave the others waiting: they end together.
+        with interrupt.busy(requests):
+            return _train(run, settings, model_dir, requests)
     except ValueError:
-        if (
-            run.is_chief
-            and not continues
-            and not checkpoints.list_checkpoints(model_dir)
-        ):
+        begun = continues or checkpoints.list_checkpoints(model_dir)
+        if run.is_chief and not begun:
             shutil.rmtree(model_dir, ignore_errors=True)
             if existed:
                 model_dir.mkdir()
@@ -123,6 +124,10 @@ def _is_prepared_from(data_dir: pathlib.Path, settings: TrainConfig) -> bool:
 def _train(
     run: Runtime, settings: TrainConfig, model_dir: pathlib.Path, requests: Requests
 ) -> dict:
+    summary_path = model_dir / checkpoints.SUMMARY_FILE
+    if runtime.take_from_chief(run, summary_path.is_file()):
+        print(f"The run in {model_dir} is finished.")
+        return json.loads(summary_path.read_text()) if run.is_chief else {}
     # Whatever can be wrong is found before the preparation, which can take hours.
     if settings.source is None:
         dataset.read_info(settings.data_dir)
@@ -140,7 +145,8 @@ def _train(
                 settings.weights,
                 random_if_offline=settings.source == "sample",
             )
-    for regime in make_regimes(settings):
+    rows = make_regimes(settings)
+    for regime in rows:
         model.resolve_freeze(backbone, regime.frozen)
     if settings.source is not None:
         _prepare(run, settings, model_dir)
@@ -160,11 +166,18 @@ def _train(
         _calibrate(classifier, settings)
     progress.print_plan(run, settings, info, classifier, weights=weights)
     if checkpoint is not None:
-        progress.print_continuation(checkpoint.position, settings)
+        regime = rows[checkpoint.position.regime]
+        progress.print_continuation(checkpoint.position, regime)
     position = regimes.run_regimes(
-        run, settings, model_dir, classifier, requests, checkpoint=checkpoint
+        run,
+        settings,
+        model_dir,
+        classifier,
+        requests,
+        rows=rows,
+        checkpoint=checkpoint,
     )
-    return conclude(run, settings, model_dir, info.classes, position.history)
+    return conclude(run, settings, model_dir, info.classes, position.history, requests)
 
 
 def _choose_checkpoint(run: Runtime, model_dir: pathlib.Path) -> Checkpoint | None:
