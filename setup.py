@@ -37,6 +37,7 @@ setuptools.setup(
             "apache-beam>=2.77,<3",
             "hypothesis>=6.100,<7",
             "pytest>=8,<10",
+            "pyyaml>=6,<7",
             "ruff>=0.14,<1",
         ],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],

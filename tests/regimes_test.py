@@ -1,0 +1,75 @@
+"""Regimes are rows: a third one needs no code."""
+
+import json
+
+import fakes
+import numpy as np
+from absl import flags
+
+from pipeline import prepare
+from trainer import checkpoints, config, model, regimes
+from trainer.config import Regime
+from trainer.interrupt import Requests
+
+
+def test_a_third_regime_is_another_row(tmp_path):
+    source = fakes.write_folder(tmp_path / "photos", per_class=25)
+    prepare.prepare(str(source), str(tmp_path / "data"))
+    values = flags.FlagValues()
+    config.define_flags(values)
+    model_dir = tmp_path / "run"
+    values(
+        [
+            "test",
+            *fakes.TINY_MODEL_FLAGS,
+            f"--data_dir={tmp_path / 'data'}",
+            f"--model_dir={model_dir}",
+            "--freeze_until=conv_pw_9_bn",
+            "--head_epochs=1",
+            "--finetune_epochs=2",
+        ]
+    )
+    settings = config.from_flags(values)
+    model_dir.mkdir()
+    run = fakes.one_device_runtime()
+    with run.strategy.scope():
+        classifier = fakes.make_classifier()
+    head, finetune = config.make_regimes(settings)
+    assert (head.frozen, finetune.frozen) == (None, "conv_pw_9_bn")
+    unfreeze = Regime(
+        name="unfreeze",
+        frozen=20,
+        train_batch_norm=False,
+        epochs=1,
+        learning_rate=1e-4,
+        momentum=0.0,
+        schedule="cosine",
+    )
+    before = [layer.get_weights() for layer in classifier.backbone.layers]
+    position = regimes.run_regimes(
+        run,
+        settings,
+        model_dir,
+        classifier,
+        Requests(),
+        rows=[head, finetune, unfreeze],
+        checkpoint=None,
+    )
+    ran = [(line["regime"], line["epoch"]) for line in position.history]
+    assert ran == [("head", 1), ("finetune", 1), ("finetune", 2), ("unfreeze", 1)]
+    lines = (model_dir / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == list(position.history)
+    for line in position.history:
+        assert 0 <= line["input_wait"] < 1
+        assert line["images_per_second"] > 0
+    # The variables are those of the best epoch; what was never to train has not.
+    after = [layer.get_weights() for layer in classifier.backbone.layers]
+    for layer_before, layer_after in zip(before[:20], after[:20], strict=True):
+        for left, right in zip(layer_before, layer_after, strict=True):
+            np.testing.assert_array_equal(left, right)
+    for name in ("head", "finetune", "unfreeze"):
+        model.load_weights(
+            classifier.model, str(checkpoints.best_path(model_dir, name))
+        )
+    (newest, *_) = checkpoints.list_checkpoints(model_dir)
+    assert checkpoints.load(newest).position == position
