@@ -213,6 +213,7 @@ from pipeline import augment, dataset
 from trainer import loop, model, runtime
 
 replicas, precision, data_dir = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+batch_norm = sys.argv[4] == "trained"
 run = runtime.set_up(
     strategy="auto", precision=precision, virtual_devices=replicas, batch_size=8, seed=1
 )
@@ -230,7 +231,11 @@ optimizer = loop.make_optimizer(
     total_steps=100,
 )
 train_steps = loop.make_train_steps(
-    run, classifier, optimizer, augment.build_augmenter("none"), train_batch_norm=False
+    run,
+    classifier,
+    optimizer,
+    augment.build_augmenter("none"),
+    train_batch_norm=batch_norm,
 )
 records = dataset.read_records(data_dir, "train")
 losses = [
@@ -266,11 +271,16 @@ print(json.dumps({"losses": losses, "logits": logits.tolist(), "seeds": seeds}))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_two_and_four_replicas_give_the_losses_of_one(data_dir, precision):
+@pytest.mark.parametrize(
+    ("precision", "batch_norm"),
+    [("float32", "frozen"), ("float32", "trained"), ("mixed_float16", "frozen")],
+)
+def test_two_and_four_replicas_give_the_losses_of_one(data_dir, precision, batch_norm):
     found = {}
     for replicas in (1, 2, 4):
-        done = fakes.run("-c", _REPLICAS_SCRIPT, str(replicas), precision, data_dir)
+        done = fakes.run(
+            "-c", _REPLICAS_SCRIPT, str(replicas), precision, data_dir, batch_norm
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         found[replicas] = json.loads(done.stdout.splitlines()[-1])
         # Each replica draws its own randomness in each step.

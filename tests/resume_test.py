@@ -156,7 +156,6 @@ def test_two_and_three_workers_give_the_losses_of_one(data_dir, tmp_path):
         "--batch_size=12",
         "--augment=none",
         "--freeze_layers=60",
-        "--finetune_batch_norm=frozen",
         "--head_epochs=2",
         "--finetune_epochs=2",
     )

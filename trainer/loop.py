@@ -93,10 +93,11 @@ def make_train_steps(
     variables = classifier.model.trainable_variables
     loss_scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
-    # XLA compiles this core alone: the augmentation's projective transform has no XLA
-    # kernel, and variables of another replica cannot be assigned inside a jitted
-    # function.
-    @tf.function(jit_compile=runtime.jit)
+    # Replicas can exchange their statistics only where XLA does not compile the model.
+    model_lib.synchronise_batch_norm(
+        classifier.backbone, train_batch_norm and replicas > 1 and not runtime.jit
+    )
+
     def compute_gradients(images, labels, weights, examples, seed):
         with tf.GradientTape() as tape:
             logits = model_lib.compute_logits(
@@ -116,6 +117,12 @@ def make_train_steps(
             ]
         )
         return tape.gradient(scaled, variables), sums
+
+    if runtime.jit:
+        # XLA compiles this core alone: the augmentation's projective transform has no
+        # XLA kernel, and variables of another replica cannot be assigned inside a
+        # jitted function.
+        compute_gradients = tf.function(compute_gradients, jit_compile=True)
 
     def replica_step(batch, seed, step, examples):
         context = tf.distribute.get_replica_context()

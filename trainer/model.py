@@ -235,6 +235,13 @@ def freeze(backbone: keras.Model, num_layers: int) -> None:
         layer.trainable = index >= num_layers
 
 
+def synchronise_batch_norm(backbone: keras.Model, synchronised: bool) -> None:
+    """Whether batch norm that trains takes its statistics over all replicas."""
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = synchronised
+
+
 def calibrate_batch_norm(classifier: Classifier, images: tf.Tensor) -> None:
     """Sets the backbone's batch norm statistics to those of some images.
 
