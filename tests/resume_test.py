@@ -275,6 +275,11 @@ def test_a_run_continues_only_with_its_own_flags(data_dir, tmp_path):
     last = other.stderr.strip().splitlines()[-1]
     assert "--head_lr=0.01" in last
     assert "Received: --head_lr=0.5" in last
+    prepare.prepare(str(data_dir.parent / "photos"), str(tmp_path / "2"), seed=2)
+    on_other_data = fakes.run(*arguments, f"--data_dir={tmp_path / '2'}")
+    assert on_other_data.returncode == 1
+    last = on_other_data.stderr.strip().splitlines()[-1]
+    assert "was started on other data" in last
     # Where it runs, and what is kept of it, may change.
     moved = fakes.run(*arguments, "--keep_checkpoints=5", "--virtual_devices=2")
     assert moved.returncode == 0, moved.stderr[-3000:]

@@ -216,8 +216,7 @@ def check_same_run(
     config = json.loads((model_dir / CONFIG_FILE).read_text())
     before = config["flags"]
     now = json.loads(json.dumps(dataclasses.asdict(settings)))
-    skip = MAY_CHANGE | ({"data_dir"} if settings.source is not None else set())
-    for name in sorted(set(now) - skip):
+    for name in sorted(set(now) - MAY_CHANGE):
         if name in before and before[name] != now[name]:
             _refuse(model_dir, name, before[name], now[name])
     if config["precision"] != run.precision:

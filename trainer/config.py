@@ -17,8 +17,10 @@ AUGMENTS = ("notebook", "none")
 XLA = ("auto", "on", "off")
 
 # What another machine, or another way to watch, may change in a run that continues.
+# Data that moved is known by its content.
 MAY_CHANGE = frozenset(
     {
+        "data_dir",
         "model_dir",
         "export_dir",
         "strategy",

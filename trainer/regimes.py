@@ -167,8 +167,11 @@ def _run_regime(
         train_batch_norm=regime.train_batch_norm,
     )
     eval_step = loop.make_eval_step(run.runtime, run.classifier)
-    writer = tf.summary.create_file_writer(
-        str(run.model_dir / "tensorboard" / regime.name)
+    tensorboard_dir = run.model_dir / "tensorboard" / regime.name
+    writer = (
+        tf.summary.create_file_writer(str(tensorboard_dir))
+        if run.runtime.is_chief
+        else None
     )
 
     def save(position: Position) -> None:

@@ -1,6 +1,7 @@
 """train(): the whole job, from a source or prepared data to the run directory."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -11,7 +12,6 @@ import shutil
 import tensorflow as tf
 
 from pipeline import dataset, prepare
-from pipeline.dataset import DataInfo
 from trainer import checkpoints, interrupt, model, progress, regimes, runtime
 from trainer.checkpoints import Checkpoint
 from trainer.conclude import conclude
@@ -71,6 +71,8 @@ def train(settings: TrainConfig, requests: Requests | None = None) -> dict:
     if run.is_chief:
         if continues:
             checkpoints.check_same_run(model_dir, settings, run)
+            if os.path.exists(settings.data_dir):
+                checkpoints.check_same_data(model_dir, _describe_data(settings))
         else:
             _check_empty(model_dir, settings)
     try:
@@ -151,8 +153,17 @@ def _train(
     if settings.source is not None:
         _prepare(run, settings, model_dir)
     info = dataset.read_info(settings.data_dir)
-    if run.is_chief:
-        _write_config(run, settings, model_dir, info, weights)
+    if run.is_chief and not (model_dir / checkpoints.CONFIG_FILE).is_file():
+        model_dir.mkdir(parents=True, exist_ok=True)
+        checkpoints.write_config(
+            model_dir,
+            settings,
+            run,
+            data=_describe_data(settings),
+            weights_from=weights,
+            python=platform.python_version(),
+            versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+        )
     with run.strategy.scope():
         classifier = model.build_classifier(
             backbone,
@@ -201,28 +212,15 @@ def _prepare(run: Runtime, settings: TrainConfig, model_dir: pathlib.Path) -> No
         print()
 
 
-def _write_config(
-    run: Runtime,
-    settings: TrainConfig,
-    model_dir: pathlib.Path,
-    info: DataInfo,
-    weights: str,
-) -> None:
-    """Writes config.json, or checks that the data is still what it says."""
-    data = {"classes": list(info.classes), "counts": info.counts}
-    if (model_dir / checkpoints.CONFIG_FILE).is_file():
-        checkpoints.check_same_data(model_dir, data)
-        return
-    model_dir.mkdir(parents=True, exist_ok=True)
-    checkpoints.write_config(
-        model_dir,
-        settings,
-        run,
-        data=data,
-        weights_from=weights,
-        python=platform.python_version(),
-        versions={name: importlib.metadata.version(name) for name in _PACKAGES},
-    )
+def _describe_data(settings: TrainConfig) -> dict:
+    """What tells one data set from another, wherever it lies."""
+    info = dataset.read_info(settings.data_dir)
+    splits = pathlib.Path(settings.data_dir, "splits.csv").read_bytes()
+    return {
+        "classes": list(info.classes),
+        "counts": info.counts,
+        "splits_sha256": hashlib.sha256(splits).hexdigest(),
+    }
 
 
 def _calibrate(classifier: Classifier, settings: TrainConfig) -> None:
