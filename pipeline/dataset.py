@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import socket
+import urllib.parse
 from collections.abc import Callable
 
 import numpy as np
@@ -136,6 +138,22 @@ def read_records(data_dir: str, split: str, *, cached: bool = True) -> Records:
         count=info.num_examples,
         mean_bytes=max(1, info.num_bytes // info.num_examples),
     )
+
+
+def check_data_service(address: str) -> None:
+    """Asks whether a dispatcher answers; tf.data itself would wait for it for ever.
+
+    Raises:
+      ValueError: none does.
+    """
+    parts = urllib.parse.urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname, parts.port), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"No dispatcher of a tf.data service answers ({error}). Received: "
+            f"--data_service={address}"
+        ) from error
 
 
 def num_batches(count: int, batch_size: int) -> int:

@@ -71,6 +71,11 @@ def test_the_augment_choices_are_the_presets_that_exist():
         (["--backbone_args=alpha"], "--backbone_args=alpha"),
         (["--data_dir=A", "--source=B"], "--data_dir=A --source=B"),
         (["--freeze_until=x", "--freeze_layers=3"], "--freeze_until=x"),
+        (["--keep_checkpoints=0"], "--keep_checkpoints=0"),
+        (["--profile_steps=20,10"], "--profile_steps=20,10"),
+        (["--profile_steps=5"], "--profile_steps=5"),
+        (["--data_service=host:5050"], "--data_service=host:5050"),
+        (["--data_service=grpc://h:1", "--deterministic"], "--deterministic"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_quoted(arguments, received):

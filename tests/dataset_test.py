@@ -208,6 +208,7 @@ def test_a_data_service_gives_every_example_once_an_epoch(tmp_path, pipelines):
     config = tf.data.experimental.service.WorkerConfig(dispatcher_address=address)
     workers = [tf.data.experimental.service.WorkerServer(config) for _ in range(2)]
     assert len(workers) == 2
+    dataset.check_data_service(dispatcher.target)
     orders = []
     for epoch in (1, 2):
         seen, steps = [], set()
@@ -230,3 +231,9 @@ def test_a_data_service_gives_every_example_once_an_epoch(tmp_path, pipelines):
         assert len(seen) == len(set(seen)) == records.count
         orders.append(seen)
     assert set(orders[0]) == set(orders[1])
+
+
+@pytest.mark.parametrize("address", ["grpc://localhost:1", "grpc://localhost:port"])
+def test_a_data_service_that_is_not_there_is_quoted(address):
+    with pytest.raises(ValueError, match=f"Received: --data_service={address}"):
+        dataset.check_data_service(address)

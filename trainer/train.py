@@ -133,6 +133,8 @@ def _train(
     # Whatever can be wrong is found before the preparation, which can take hours.
     if settings.source is None:
         dataset.read_info(settings.data_dir)
+    if settings.data_service is not None:
+        dataset.check_data_service(settings.data_service)
     checkpoint = _choose_checkpoint(run, model_dir)
     with run.strategy.scope():
         backbone = model.build_backbone(
