@@ -24,9 +24,10 @@ def test_the_defaults_are_the_notebooks_recipe_on_the_sample():
     assert settings.backbone == "ResNet50"
     assert settings.freeze_layers == 140
     regimes = config.make_regimes(settings)
+    sgd = {"momentum": 0.9, "schedule": "notebook"}
     assert regimes == [
-        config.Regime("head", True, False, epochs=5, learning_rate=0.01),
-        config.Regime("finetune", False, True, epochs=10, learning_rate=0.001),
+        config.Regime("head", None, False, epochs=5, learning_rate=0.01, **sgd),
+        config.Regime("finetune", 140, True, epochs=10, learning_rate=0.001, **sgd),
     ]
 
 

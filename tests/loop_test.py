@@ -294,3 +294,26 @@ def test_two_and_four_replicas_give_the_losses_of_one(data_dir, precision, batch
         np.testing.assert_allclose(
             found[replicas]["logits"], found[1]["logits"], atol=10 * tolerance
         )
+
+
+@pytest.mark.slow
+def test_xla_compiles_the_core_on_several_replicas(data_dir, tmp_path):
+    done = fakes.run(
+        "-m",
+        "trainer.main",
+        *fakes.TINY_MODEL_FLAGS,
+        "--xla=on",
+        "--virtual_devices=2",
+        "--dropout=0.3",
+        f"--data_dir={data_dir}",
+        f"--model_dir={tmp_path / 'run'}",
+        "--freeze_layers=60",
+        "--head_epochs=1",
+        "--finetune_epochs=1",
+        timeout_seconds=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "2 replica(s)" in done.stdout
+    assert "XLA on" in done.stdout
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert np.isfinite(summary["finetune"]["val_loss"])
