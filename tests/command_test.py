@@ -110,7 +110,7 @@ def test_the_screen_says_what_will_happen_and_what_happened(walked):
         "1 replica",
         "float32 (asked for)",
         "batch     8 global",
-        "finetune freezes 60 of the backbone's 86 layers, up to conv_pw_9_bn",
+        "60 of the backbone's 86 layers are frozen, up to conv_pw_9_bn",
         "(139,648 of them in the backbone)",
         "finetune 3/3",
         "report.html",
