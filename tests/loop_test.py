@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline import augment, dataset, prepare
-from trainer import loop, model
+from trainer import checkpoints, loop, model
 
 SIZES = {"image_size": 32, "batch_size": 8}
 
@@ -182,6 +182,13 @@ def test_float16_skips_steps_that_overflow_and_halves_the_scale(data_dir):
     _train(run, classifier, optimizer, records)
     assert not np.array_equal(bias, before)
     assert int(optimizer.iterations) == steps
+    # A checkpoint carries the scale, and how many steps went well with it.
+    captured = checkpoints.capture(optimizer.variables)
+    fresh = _optimizer(run, classifier)
+    checkpoints.restore_variables(fresh.variables, captured)
+    assert float(fresh.dynamic_scale) == 2.0**10
+    assert int(fresh.step_counter) == int(optimizer.step_counter) == steps
+    assert int(fresh.iterations) == steps
 
 
 @pytest.mark.slow
@@ -252,21 +259,26 @@ logits, labels = loop.evaluate(
     run, eval_step, dataset.read_records(data_dir, "test"), image_size=32, batch_size=8
 )
 seeds = []
+notebook = augment.build_augmenter("notebook")
 
 def record_seed(images, seed):
     tf.numpy_function(lambda seed: seeds.append(seed.tolist()), [seed], [])
-    return images
+    return notebook(images, seed)
 
 train_steps = loop.make_train_steps(
     run, classifier, optimizer, record_seed, train_batch_norm=False
 )
-for epoch in (1, 2):
-    list(
+augmented = [
+    fakes.mean_loss_and_accuracy(
         loop.train_epoch(
-            run, train_steps, records, image_size=32, batch_size=8, epoch=epoch, seed=1
-        )
-    )
-print(json.dumps({"losses": losses, "logits": logits.tolist(), "seeds": seeds}))
+            run, train_steps, records, image_size=32, batch_size=8, epoch=e, seed=1
+        ),
+        records.count,
+    )[0]
+    for e in (1, 2)
+]
+found = {"losses": losses, "logits": logits.tolist()}
+print(json.dumps({**found, "seeds": seeds, "augmented": augmented}))
 """
 
 
@@ -294,6 +306,10 @@ def test_two_and_four_replicas_give_the_losses_of_one(data_dir, precision, batch
         np.testing.assert_allclose(
             found[replicas]["logits"], found[1]["logits"], atol=10 * tolerance
         )
+        # Other images on each replica, drawn from the same distribution.
+        augmented, alone = found[replicas]["augmented"], found[1]["augmented"]
+        assert augmented != alone
+        np.testing.assert_allclose(augmented, alone, rtol=0.1)
 
 
 @pytest.mark.slow

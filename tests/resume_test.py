@@ -171,6 +171,8 @@ def test_two_and_three_workers_give_the_losses_of_one(data_dir, tmp_path):
         for ours, theirs in zip(_lines(model_dir), _lines(alone), strict=True):
             for key in ("train_loss", "val_loss"):
                 assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
+        # Only the chief writes.
+        assert len(list((model_dir / "tensorboard" / "head").glob("events*"))) == 1
         summary = json.loads((model_dir / "summary.json").read_text())
         expected = json.loads((alone / "summary.json").read_text())
         assert summary["test"]["count"] == expected["test"]["count"]
