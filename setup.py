@@ -29,11 +29,14 @@ setuptools.setup(
         "tensorboard>=2.20,<2.22",
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.10,<4.10",
+        # The server's messages, for warm-up requests and configuration.
+        "tensorflow-serving-api>=2.21,<2.22",
         "tqdm>=4.66,<5",
     ],
     extras_require={
         "beam": ["apache-beam>=2.77,<3"],
         "dev": [
+            "aiohttp>=3.10,<4",
             "apache-beam>=2.77,<3",
             "hypothesis>=6.100,<7",
             "pytest>=8,<10",
@@ -41,6 +44,6 @@ setuptools.setup(
             "ruff>=0.14,<1",
         ],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "serving": ["tensorflow-serving-api>=2.21,<2.22"],
+        "serve": ["aiohttp>=3.10,<4"],
     },
 )
