@@ -70,8 +70,10 @@ def _load_library() -> ctypes.CDLL:
         "TF_DeleteBuffer": (None, [ctypes.POINTER(_Buffer)]),
         "TF_LoadSessionFromSavedModel": (
             pointer,
-            [pointer, pointer, text, ctypes.POINTER(text), ctypes.c_int, pointer]
-            + [ctypes.POINTER(_Buffer), pointer],
+            [
+                *(pointer, pointer, text, ctypes.POINTER(text), ctypes.c_int, pointer),
+                *(ctypes.POINTER(_Buffer), pointer),
+            ],
         ),
         "TF_CloseSession": (None, [pointer, pointer]),
         "TF_DeleteSession": (None, [pointer, pointer]),
@@ -172,10 +174,9 @@ class Session:
         if missing or extra:
             raise StatusError(
                 _INVALID_ARGUMENT,
-                "input size does not match signature: "
-                f"{len(inputs)}!={len(signature.inputs)} len({{{','.join(inputs)}}}) "
-                f"!= len({{{','.join(signature.inputs)}}}). Sent extra: "
-                f"{{{','.join(extra)}}}. Missing but required: {{{','.join(missing)}}}.",
+                f"input size does not match signature: {len(inputs)}!="
+                f"{len(signature.inputs)}. Sent extra: {{{','.join(extra)}}}. "
+                f"Missing but required: {{{','.join(missing)}}}.",
             )
         for name, info in signature.inputs.items():
             _check_fits(name, inputs[name], info)
@@ -293,12 +294,13 @@ def _to_tensor(library: ctypes.CDLL, array: np.ndarray) -> int:
 
 
 def _from_tensor(library: ctypes.CDLL, tensor: int) -> np.ndarray:
-    dtype = protos.NUMPY_OF[library.TF_TensorType(tensor)]
+    number = library.TF_TensorType(tensor)
+    dtype = protos.NUMPY_OF[number]
     rank = library.TF_NumDims(tensor)
     shape = tuple(library.TF_Dim(tensor, axis) for axis in range(rank))
     data = library.TF_TensorData(tensor)
     array = np.empty(shape, dtype)
-    if dtype != object:
+    if number != protos.types_pb2.DT_STRING:
         if array.size:
             ctypes.memmove(array.ctypes.data, data, array.nbytes)
         return array
@@ -320,7 +322,8 @@ def replay_warmup(session: Session, saved_model_dir: str) -> int:
     """
     path = pathlib.Path(saved_model_dir, WARMUP_FILE)
     count = 0
-    for count, record in enumerate(protos.read_records(path), start=1):
+    for record in protos.read_records(path):
+        count += 1
         log = protos.prediction_log_pb2.PredictionLog.FromString(record)
         if log.HasField("classify_log"):
             request = log.classify_log.request
