@@ -1,48 +1,120 @@
-"""The tf.Module that is saved: one function a signature."""
+"""What is saved: the variables, and one function a signature."""
 
 from collections.abc import Sequence
 
 import tensorflow as tf
 
+from export import containment
 from pipeline import preprocess
 from trainer import model
 from trainer.model import Classifier
 
+CLASSIFY_KEY = "image/encoded"
 
-class ServingModel(tf.Module):
-    """Image bytes in, probabilities and labels out.
 
-    Decoding, normalisation and head are the functions that training uses. The Keras
-    model itself is not an attribute: SavedModel would store its weights a second time.
+def hold_variables(classifier: Classifier) -> tf.Module:
+    """What is saved along with the signatures: each variable once.
+
+    Of the Keras models nothing may be an attribute, or SavedModel stores their weights
+    a second time.
     """
+    module = tf.Module()
+    module.weights = [
+        variable.value
+        for part in (classifier.backbone, classifier.head)
+        for variable in part.weights
+    ]
+    return module
 
-    def __init__(
-        self, classifier: Classifier, classes: Sequence[str], *, image_size: int
-    ):
-        super().__init__()
-        self.variables_to_save = [
-            variable.value for variable in classifier.model.weights
-        ]
-        self._label_names = tf.constant(list(classes))
 
-        # A closure, not an attribute: see above.
-        def predict(image_bytes):
-            images = tf.map_fn(
-                lambda one: preprocess.decode_and_resize(one, image_size),
-                image_bytes,
-                fn_output_signature=tf.TensorSpec(
-                    [image_size, image_size, 3], tf.float32
-                ),
-            )
-            logits = model.compute_logits(classifier, images)
-            class_id = tf.argmax(logits, axis=1)
-            return {
-                "probabilities": tf.nn.softmax(logits),
-                "class_id": class_id,
-                "label": tf.gather(self._label_names, class_id),
-            }
+def make_signatures(
+    classifier: Classifier, classes: Sequence[str], *, image_size: int
+) -> dict[str, tf.types.experimental.PolymorphicFunction]:
+    """Signature name -> function; what each takes and gives stands in its docstring.
 
-        self.serving_default = tf.function(
-            predict,
-            input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")],
+    Decoding, normalisation and head are the function objects that training uses. The
+    first dimension is the batch everywhere, and of any size, 0 included. A row that is
+    no image has probabilities 0, class -1 and an empty label.
+    """
+    names = tf.constant(list(classes))
+    pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.float32)
+    strings = tf.TensorSpec([None], tf.string)
+
+    # Once in the file, not once a signature.
+    @tf.function(autograph=False, input_signature=[pixels])
+    def probabilities_of(images):
+        logits = model.compute_logits(classifier, images)
+        return tf.nn.softmax(tf.cast(logits, tf.float32))
+
+    @tf.function(autograph=False, input_signature=[pixels])
+    def embedding_of(images):
+        return tf.cast(model.compute_embedding(classifier, images), tf.float32)
+
+    def describe(images, ok):
+        probabilities = _blank(probabilities_of(images), ok, 0.0)
+        class_id = tf.argmax(probabilities, axis=1)
+        return {
+            "probabilities": probabilities,
+            "class_id": tf.where(ok, class_id, -1),
+            "label": tf.where(ok, tf.gather(names, class_id), ""),
+        }
+
+    @tf.function(autograph=False, input_signature=[_named(strings, "image_bytes")])
+    def serving_default(image_bytes):
+        """image_bytes string [n] -> probabilities float32 [n, K], class_id int64 [n],
+        label string [n], decode_ok bool [n]."""
+        images, ok = containment.decode_rows(image_bytes, image_size, contained=True)
+        return describe(images, ok) | {"decode_ok": ok}
+
+    @tf.function(autograph=False, input_signature=[_named(strings, "image_bytes")])
+    def predict_strict(image_bytes):
+        """As serving_default, but a bad image is an error."""
+        images, ok = containment.decode_rows(image_bytes, image_size, contained=False)
+        return describe(images, ok)
+
+    @tf.function(autograph=False, input_signature=[_named(strings, "inputs")])
+    def classify(inputs):
+        """inputs string [n], tf.train.Example with image/encoded -> classes string
+        [n, K], scores float32 [n, K], best first; see ClassificationRequest."""
+        feature = {CLASSIFY_KEY: tf.io.FixedLenFeature([], tf.string, "")}
+        images, ok = containment.decode_rows(
+            inputs,
+            image_size,
+            contained=True,
+            find_image_bytes=lambda example: tf.io.parse_single_example(
+                example, feature
+            )[CLASSIFY_KEY],
         )
+        probabilities = _blank(probabilities_of(images), ok, 0.0)
+        scores, order = tf.math.top_k(probabilities, k=len(classes))
+        labels = tf.where(ok[:, tf.newaxis], tf.gather(names, order), "")
+        return {"classes": labels, "scores": scores}
+
+    @tf.function(
+        autograph=False,
+        input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="image")],
+    )
+    def predict_pixels(image):
+        """image uint8 [n, H, W, 3], RGB, upright -> as predict_strict."""
+        count = tf.shape(image)[0]
+        ok = tf.fill([count], True)
+        one_more = [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]]
+        return describe(preprocess.resize(tf.pad(image, one_more), image_size), ok)
+
+    @tf.function(autograph=False, input_signature=[_named(strings, "image_bytes")])
+    def features(image_bytes):
+        """image_bytes string [n] -> embedding float32 [n, D], decode_ok bool [n]."""
+        images, ok = containment.decode_rows(image_bytes, image_size, contained=True)
+        return {"embedding": _blank(embedding_of(images), ok, 0.0), "decode_ok": ok}
+
+    functions = (serving_default, predict_strict, classify, predict_pixels, features)
+    return {function.__name__: function for function in functions}
+
+
+def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec(spec.shape, spec.dtype, name=name)
+
+
+def _blank(values: tf.Tensor, ok: tf.Tensor, blank: float) -> tf.Tensor:
+    """[max(n, 1), D], bool [n] -> [n, D]: blank where not ok."""
+    return tf.where(ok[:, tf.newaxis], values[: tf.size(ok)], blank)

@@ -5,6 +5,9 @@ import tensorflow as tf
 # What tf.io.decode_image reads, by the names Pillow gives the formats.
 DECODABLE_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
+# Decoding allocates what the header says: 12 bytes a pixel by the time it is float32.
+MAX_PIXELS = 100_000_000
+
 # From this shrink factor on, a plain bilinear resize skips over pixels and aliases.
 _ANTIALIAS_FROM_SHRINK = 2
 
@@ -24,22 +27,27 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
 def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
     """string [] -> float32 [image_size, image_size, 3], range [0, 255], RGB.
 
+    Raises:
+      tf.errors.InvalidArgumentError: see decode().
+    """
+    return resize(decode(image_bytes), image_size)
+
+
+def resize(images: tf.Tensor, image_size: int) -> tf.Tensor:
+    """uint8 [..., H, W, 3] -> float32 [..., image_size, image_size, 3], [0, 255].
+
     The whole image is resized bilinearly and its aspect ratio given up, so that nothing
     of the subject is cut off. Photographs at least twice the target on a side are
     anti-aliased; smaller ones are not, where it would cost half as much again as
     decoding and resizing together and change little.
-
-    Raises:
-      tf.errors.InvalidArgumentError: see decode().
     """
-    image = decode(image_bytes)
     size = (image_size, image_size)
-    longer_side = tf.reduce_max(tf.shape(image)[:2])
+    longer_side = tf.reduce_max(tf.shape(images)[-3:-1])
     resized = tf.cond(
         longer_side >= _ANTIALIAS_FROM_SHRINK * image_size,
-        lambda: tf.image.resize(image, size, antialias=True),
-        lambda: tf.image.resize(image, size),
+        lambda: tf.image.resize(images, size, antialias=True),
+        lambda: tf.image.resize(images, size),
     )
     # Anti-aliasing overshoots by rounding error at most; the contract is [0, 255].
     resized = tf.clip_by_value(resized, 0.0, 255.0)
-    return tf.ensure_shape(resized, [image_size, image_size, 3])
+    return tf.ensure_shape(resized, [*images.shape[:-3], *size, 3])

@@ -99,7 +99,13 @@ def build_classifier(
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     # float32 under every policy: half-precision logits lose the small probabilities.
     logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
-    head = keras.Model(features, logits, name="head")
+    return assemble(normalise, backbone, keras.Model(features, logits, name="head"))
+
+
+def assemble(
+    normalise: Callable, backbone: keras.Model, head: keras.Model
+) -> Classifier:
+    """Puts the parts of a Classifier in a row."""
     images = keras.Input(backbone.input.shape[1:], dtype="float32", name="image")
     model = keras.Model(images, head(backbone(normalise(images))), name="classifier")
     return Classifier(normalise=normalise, backbone=backbone, head=head, model=model)
@@ -293,6 +299,12 @@ def compute_logits(
         elif dropout_seed is not None and layer.rate > 0:
             x = tf.nn.experimental.stateless_dropout(x, layer.rate, dropout_seed)
     return x
+
+
+def compute_embedding(classifier: Classifier, images: tf.Tensor) -> tf.Tensor:
+    """float32 [B, S, S, 3], range [0, 255] -> the pooled features [B, C]."""
+    features = classifier.backbone(classifier.normalise(images), training=False)
+    return classifier.head.get_layer("embedding")(features)
 
 
 @contextlib.contextmanager

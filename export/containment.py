@@ -1,0 +1,178 @@
+"""Image bytes -> images, where one bad image spoils its own row only.
+
+Everything here is graph: it runs inside the server, on bytes from anybody.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from pipeline import preprocess
+
+_HEADER_BYTES = 32
+
+# More would decode faster and let more large images be in memory at once.
+_PARALLEL_DECODERS = 4
+
+
+def decode_rows(
+    encoded: tf.Tensor,
+    image_size: int,
+    *,
+    contained: bool,
+    find_image_bytes: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes and resizes a batch as training does.
+
+    Args:
+      encoded: string [n].
+      contained: give a row of zeros for a bad image instead of failing.
+      find_image_bytes: string [] -> string [], from one of them to the image in it.
+
+    Returns:
+      float32 [max(n, 1), image_size, image_size, 3], range [0, 255]: no layer is run on
+        an empty batch, which TensorFlow's fused ones do not survive.
+      bool [n]: which rows are images.
+
+    Raises:
+      tf.errors.InvalidArgumentError: not contained, and an image is bad.
+    """
+    count = tf.size(encoded, tf.int64)
+
+    def decode(row, one):
+        image_bytes = find_image_bytes(one)
+        with tf.control_dependencies([assert_safe(image_bytes)]):
+            image_bytes = tf.identity(image_bytes)
+        return row, preprocess.decode_and_resize(image_bytes, image_size)
+
+    rows = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
+    rows = rows.map(decode, num_parallel_calls=_PARALLEL_DECODERS)
+    if contained:
+        rows = rows.ignore_errors()
+    # One more row, dropped again: so there is always a batch.
+    blank = tf.zeros([image_size, image_size, 3])
+    rows = rows.concatenate(tf.data.Dataset.from_tensors((count, blank)))
+    places, images = rows.batch(count + 1).get_single_element()
+    places = places[:, tf.newaxis]
+    shape = tf.stack([count + 1, image_size, image_size, 3])
+    images = tf.scatter_nd(places, images, tf.cast(shape, tf.int64))
+    ok = tf.scatter_nd(places, tf.ones_like(places[:, 0]), (count + 1)[tf.newaxis])
+    images = images[: tf.maximum(count, 1)]
+    return tf.ensure_shape(images, [None, image_size, image_size, 3]), ok[:count] > 0
+
+
+def assert_safe(image_bytes: tf.Tensor) -> tf.Operation:
+    """string [] -> an assertion that decoding costs no more than it may.
+
+    Decoders allocate what a header says, so a file of a hundred bytes can ask for ten
+    gigabytes. Formats that training does not read are refused as well.
+    """
+    pixels = count_pixels(image_bytes)
+    limit = preprocess.MAX_PIXELS
+    return tf.debugging.Assert(
+        (pixels > 0) & (pixels <= limit),
+        [f"Images are {', '.join(preprocess.DECODABLE_FORMATS)} of at most {limit} "
+         "pixels and not animated WebP. Received, by its header, this many pixels "
+         "(0: none of these):", pixels],
+    )
+
+
+def count_pixels(image_bytes: tf.Tensor) -> tf.Tensor:
+    """string [] -> int64 []: pixels to decode by the header; 0 if it is no image.
+
+    Of a GIF the largest frame counts, of which decoders keep all.
+    """
+    header = tf.cast(
+        tf.io.decode_raw(image_bytes, tf.uint8, fixed_length=_HEADER_BYTES), tf.int64
+    )
+
+    def starts_with(magic: bytes, at: int = 0) -> tf.Tensor:
+        return tf.reduce_all(header[at : at + len(magic)] == list(magic))
+
+    def number(at: int, num_bytes: int, *, big_endian: bool = False) -> tf.Tensor:
+        powers = [256**i for i in range(num_bytes)]
+        powers = powers[::-1] if big_endian else powers
+        return tf.reduce_sum(header[at : at + num_bytes] * powers)
+
+    def of_bmp():
+        height = number(22, 4)  # negative if the rows are stored from the top
+        return number(18, 4) * tf.minimum(height, 2**32 - height)
+
+    def of_webp():
+        lossy = (number(26, 2) & 0x3FFF) * (number(28, 2) & 0x3FFF)
+        bits = number(21, 4)
+        lossless = ((bits & 0x3FFF) + 1) * ((bits // 2**14 & 0x3FFF) + 1)
+        extended = (number(24, 3) + 1) * (number(27, 3) + 1)
+        is_still = starts_with(b"VP8X", at=12) & (header[20] & 2 == 0)
+        return tf.where(
+            starts_with(b"VP8 ", at=12),
+            lossy,
+            tf.where(
+                starts_with(b"VP8L", at=12),
+                lossless,
+                tf.where(is_still, extended, tf.zeros_like(extended)),
+            ),
+        )
+
+    def of_jpeg():
+        shape = tf.cast(tf.io.extract_jpeg_shape(image_bytes), tf.int64)
+        return shape[0] * shape[1]
+
+    return tf.case(
+        [
+            (starts_with(b"\xff\xd8\xff"), of_jpeg),
+            (
+                starts_with(b"\x89PNG\r\n\x1a\n"),
+                lambda: number(16, 4, big_endian=True) * number(20, 4, big_endian=True),
+            ),
+            (starts_with(b"GIF8"), lambda: _largest_gif_frame(image_bytes)),
+            (starts_with(b"BM"), of_bmp),
+            (starts_with(b"RIFF") & starts_with(b"WEBP", at=8), of_webp),
+        ],
+        default=lambda: tf.constant(0, tf.int64),
+    )
+
+
+def _largest_gif_frame(image_bytes: tf.Tensor) -> tf.Tensor:
+    """string [] -> int64 []: pixels of the largest frame.
+
+    The size of the screen in the header binds no decoder, so the blocks are walked
+    (GIF89a specification, appendix A).
+    """
+    codes = tf.cast(tf.io.decode_raw(image_bytes, tf.uint8), tf.int32)
+    end = tf.size(codes)
+    # Reads beyond the end see the trailer.
+    codes = tf.concat([codes, tf.fill([16], 0x3B)], axis=0)
+
+    def at(place):
+        return codes[tf.minimum(place, end)]
+
+    def colours(packed):
+        size = 3 * tf.bitwise.left_shift(tf.ones_like(packed), (packed & 7) + 1)
+        return tf.where(packed & 0x80 > 0, size, tf.zeros_like(size))
+
+    def skip_sub_blocks(place):
+        place = tf.while_loop(
+            lambda place: (at(place) > 0) & (place < end),
+            lambda place: [place + 1 + at(place)],
+            [place],
+        )[0]
+        return place + 1
+
+    def side(place):
+        return tf.cast(at(place) + 256 * at(place + 1), tf.int64)
+
+    def step(place, largest):
+        is_frame = at(place) == 0x2C
+        pixels = side(place + 5) * side(place + 7)
+        largest = tf.where(is_frame, tf.maximum(largest, pixels), largest)
+        # A frame: descriptor, colours, code size; else an extension: its label.
+        data = tf.where(is_frame, place + 11 + colours(at(place + 9)), place + 2)
+        return skip_sub_blocks(data), largest
+
+    _, largest = tf.while_loop(
+        lambda place, _: (place < end) & ((at(place) == 0x2C) | (at(place) == 0x21)),
+        step,
+        (13 + colours(at(10)), tf.constant(0, tf.int64)),
+    )
+    return largest
