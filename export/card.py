@@ -40,7 +40,7 @@ def describe_model(
         "model": {
             "backbone": settings.backbone,
             "backbone_args": dict(settings.backbone_args),
-            "initial_weights": settings.weights,
+            "initial_weights": pathlib.Path(settings.weights).name,
             "regime": regime,
             "precision": precision,
         },
