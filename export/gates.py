@@ -77,7 +77,7 @@ def run_gates(
       The largest difference of a probability from the in-memory model's.
 
     Raises:
-      RuntimeError: a gate stays shut; lists all problems.
+      ValueError: a gate stays shut; lists all problems.
     """
     problems = [
         *find_graph_problems(saved_model_dir),
@@ -86,7 +86,7 @@ def run_gates(
     requests = make_requests(photographs, pixels)
     try:
         answered = answer_outside_python(saved_model_dir, list(requests.values()))
-    except RuntimeError as error:
+    except ValueError as error:
         answered, found = None, [str(error)]
     else:
         replies = dict(zip(requests, answered["replies"], strict=True))
@@ -94,7 +94,7 @@ def run_gates(
         found = found or find_reply_problems(replies, expected)
     problems += found
     if problems:
-        raise RuntimeError(
+        raise ValueError(
             f"The export was not published: {'; '.join(problems)}. Nothing that is "
             "served has changed."
         )
@@ -140,7 +140,7 @@ def answer_outside_python(saved_model_dir: pathlib.Path, requests: list) -> dict
     """Runs session.answer in a process that never loads Python's TensorFlow.
 
     Raises:
-      RuntimeError: the model does not load, or its warm-up fails.
+      ValueError: the model does not load, or its warm-up fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         asked, replied = (os.path.join(folder, name) for name in ("asked", "replied"))
@@ -159,15 +159,15 @@ def answer_outside_python(saved_model_dir: pathlib.Path, requests: list) -> dict
         )
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-            raise RuntimeError(
+            raise ValueError(
                 f"TensorFlow's C API does not run it: {lines[-1].strip()[:500]}"
             )
         with open(replied, "rb") as file:
             answered = pickle.load(file)
     if answered["python_tensorflow"]:
-        raise RuntimeError("the check loaded Python's TensorFlow")
+        raise ValueError("the check loaded Python's TensorFlow")
     if not answered["warmed_up"]:
-        raise RuntimeError("its warm-up file holds no request")
+        raise ValueError("its warm-up file holds no request")
     return answered
 
 

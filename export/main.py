@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
             max_accuracy_drop=FLAGS.max_accuracy_drop,
             keep=FLAGS.keep,
         )
-    except (ValueError, RuntimeError, OSError, KeyboardInterrupt) as error:
+    except (ValueError, OSError, KeyboardInterrupt) as error:
         console.fail("export.main", error)
 
 

@@ -48,8 +48,8 @@ def export_run(
       The version's directory.
 
     Raises:
-      ValueError: no finished run in model_dir, or bfloat16 costs too much.
-      RuntimeError: a gate stays shut.
+      ValueError: no finished run in model_dir, bfloat16 costs too much, or a gate stays
+        shut.
     """
     run_dir, base = pathlib.Path(model_dir), pathlib.Path(export_dir)
     settings, classes, regime = checkpoints.read_run(run_dir)

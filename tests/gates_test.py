@@ -65,7 +65,7 @@ def test_a_good_export_passes_every_gate(good, expected):
 
 def test_all_problems_are_named_at_once(good, expected):
     wrong = gates.Expected(**{**vars(expected), "weight_bytes": 7, "classes": ["a"]})
-    with pytest.raises(RuntimeError, match="bytes of weights") as raised:
+    with pytest.raises(ValueError, match="bytes of weights") as raised:
         gates.run_gates(good, PHOTOGRAPHS, PIXELS, wrong)
     assert "signature classify is" in str(raised.value)
     assert "was not published" in str(raised.value)
@@ -286,7 +286,7 @@ def test_a_half_copied_model_does_not_answer(classifier, tmp_path):
     folder = _save(classifier, tmp_path / "saved")
     data = folder / "variables" / "variables.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:1000])
-    with pytest.raises(RuntimeError, match="C API does not run it"):
+    with pytest.raises(ValueError, match="C API does not run it"):
         _answer(folder)
 
 
@@ -295,13 +295,13 @@ def test_a_broken_warm_up_is_found(good, classifier, tmp_path):
     path = folder / session.WARMUP_FILE
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(RuntimeError, match="ends within a record"):
+    with pytest.raises(ValueError, match="ends within a record"):
         _answer(folder)
     path.write_bytes(whole.replace(b"image_bytes", b"image_bites"))
-    with pytest.raises(RuntimeError, match="image_bites"):
+    with pytest.raises(ValueError, match="image_bites"):
         _answer(folder)
     path.write_bytes(b"")
-    with pytest.raises(RuntimeError, match="holds no request"):
+    with pytest.raises(ValueError, match="holds no request"):
         _answer(folder)
 
 

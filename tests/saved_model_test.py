@@ -171,7 +171,7 @@ def test_what_fails_a_gate_is_not_published(run_dir, tmp_path, monkeypatch):
         write(folder, classifier, classes[::-1], image_size=image_size)
 
     monkeypatch.setattr(saved_model, "write_saved_model", break_labels)
-    with pytest.raises(RuntimeError, match="labels do not belong"):
+    with pytest.raises(ValueError, match="labels do not belong"):
         saved_model.export_run(str(run_dir), str(tmp_path / "export"))
     assert list((tmp_path / "export").iterdir()) == []
 
