@@ -27,9 +27,9 @@ def make_exports(backbone_name, out):
     import keras
     import tensorflow as tf
 
-    from export import fold, saved_model
+    from export import saved_model
     from pipeline import preprocess, sample
-    from trainer import model
+    from trainer import fold, model
 
     keras.utils.set_random_seed(1)
     backbone = model.build_backbone(backbone_name, {}, image_size=SIDE)
@@ -66,9 +66,10 @@ def make_exports(backbone_name, out):
         module, os.path.join(out, "naive"), signatures={"serving_default": naive}
     )
     for precision in ("float32", "bfloat16"):
-        folded = fold.fold_batch_norm(classifier, precision=precision).classifier
+        folded = fold.fold_batch_norm(classifier.backbone, precision=precision).model
+        served = model.assemble(classifier.normalise, folded, classifier.head)
         saved_model.write_saved_model(
-            pathlib.Path(out, f"ours_{precision}"), folded, CLASSES, image_size=SIDE
+            pathlib.Path(out, f"ours_{precision}"), served, CLASSES, image_size=SIDE
         )
 
 

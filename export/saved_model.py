@@ -9,14 +9,15 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
-from export import card, deploy, fold, gates, serving, session, warmup
+from export import card, deploy, gates, serving, session, warmup
 from pipeline import dataset, files, preprocess, sample
-from trainer import checkpoints, model
+from trainer import checkpoints, fold, model
 from trainer.config import TrainConfig
 from trainer.model import Classifier
 
@@ -108,10 +109,11 @@ def _prepare_for_serving(
 ) -> tuple[Classifier, dict | None]:
     """Folds batch norm and lowers the precision; says what either changed."""
     size = settings.image_size
-    folded = fold.fold_batch_norm(trained)
+    folded = fold.fold_batch_norm(trained.backbone)
+    served = _with_backbone(trained, folded.model)
     before, after = (
         predict(classifier, photographs, image_size=size)
-        for classifier in (trained, folded.classifier)
+        for classifier in (trained, served)
     )
     change = float(np.abs(before - after).max())
     if not change <= _FOLDING_TOLERANCE:
@@ -119,7 +121,7 @@ def _prepare_for_serving(
             f"batch norm stays where it is: folding it changes a probability by "
             f"{change:.1e} (allowed: {_FOLDING_TOLERANCE})"
         )
-        folded = fold.Folded(trained, folded=0, kept=())
+        served = trained
     elif folded.folded or folded.kept:
         rest = f"; {len(folded.kept)} follow no convolution and stay"
         print(
@@ -127,8 +129,10 @@ def _prepare_for_serving(
             f"changes by {change:.1e} at most){rest if folded.kept else ''}"
         )
     if precision == "float32":
-        return folded.classifier, None
-    lowered = fold.fold_batch_norm(trained, precision=precision).classifier
+        return served, None
+    lowered = _with_backbone(
+        trained, fold.fold_batch_norm(trained.backbone, precision=precision).model
+    )
     measured = _measure_accuracy(
         {"float32": trained, "served": lowered}, settings, model_dir
     )
@@ -144,6 +148,11 @@ def _prepare_for_serving(
             f"it costs {drop:.4f}; export with --precision=float32 or allow more."
         )
     return lowered, measured
+
+
+def _with_backbone(classifier: Classifier, backbone: keras.Model) -> Classifier:
+    """The head stays in float32, whatever the backbone computes in."""
+    return model.assemble(classifier.normalise, backbone, classifier.head)
 
 
 def predict(

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import fold
-from trainer import model
+from trainer import fold, model
 from trainer.model import Classifier
 
 SIDE = 75  # the least that every backbone takes
@@ -47,6 +46,10 @@ def _logits(classifier, side):
     return run(_images(side)).numpy()
 
 
+def _served(classifier, folded) -> Classifier:
+    return model.assemble(classifier.normalise, folded.model, classifier.head)
+
+
 def _conv(**options):
     return keras.layers.Conv2D(4, 3, kernel_initializer="he_normal", **options)
 
@@ -69,12 +72,15 @@ def test_each_kind_of_convolution_takes_its_batch_norm_in(convolution, options):
     convolution = type(convolution).from_config(convolution.get_config())
     norm = keras.layers.BatchNormalization(**options)
     classifier = _classifier(_backbone([convolution, norm]), 8)
-    folded = fold.fold_batch_norm(classifier)
+    folded = fold.fold_batch_norm(classifier.backbone)
     assert (folded.folded, folded.kept) == (1, ())
     np.testing.assert_allclose(
-        _logits(folded.classifier, 8), _logits(classifier, 8), rtol=1e-5, atol=1e-5
+        _logits(_served(classifier, folded), 8),
+        _logits(classifier, 8),
+        rtol=1e-5,
+        atol=1e-5,
     )
-    kinds = {type(layer).__name__ for layer in folded.classifier.backbone.layers}
+    kinds = {type(layer).__name__ for layer in folded.model.layers}
     assert "BatchNormalization" not in kinds
 
 
@@ -88,11 +94,14 @@ def test_a_batch_norm_with_no_convolution_of_its_own_stays():
     outputs = keras.layers.Concatenate()([active, sole, shared])
     first = keras.layers.BatchNormalization(name="after_concat")(outputs)
     classifier = _classifier(keras.Model(inputs, first), 8)
-    folded = fold.fold_batch_norm(classifier)
+    folded = fold.fold_batch_norm(classifier.backbone)
     assert folded.folded == 0
     assert set(folded.kept) == {"after_relu", "of_shared", "after_concat"}
     np.testing.assert_allclose(
-        _logits(folded.classifier, 8), _logits(classifier, 8), rtol=1e-5, atol=1e-5
+        _logits(_served(classifier, folded), 8),
+        _logits(classifier, 8),
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
@@ -120,11 +129,11 @@ BACKBONES = {
 def test_a_folded_backbone_computes_what_it_did(name):
     backbone = model.build_backbone(name, {}, image_size=SIDE)
     classifier = _classifier(backbone, SIDE)
-    folded = fold.fold_batch_norm(classifier)
+    folded = fold.fold_batch_norm(classifier.backbone)
     assert (folded.folded, len(folded.kept)) == BACKBONES[name]
     wanted = _logits(classifier, SIDE)
     scale = np.abs(wanted).max()
-    found = _logits(folded.classifier, SIDE)
+    found = _logits(_served(classifier, folded), SIDE)
     np.testing.assert_allclose(found / scale, wanted / scale, atol=2e-4)
 
 
@@ -138,12 +147,11 @@ def test_bfloat16_has_half_the_bytes_where_there_is_a_kernel():
         ]
     )
     classifier = _classifier(backbone, 8)
-    lowered = fold.fold_batch_norm(classifier, precision="bfloat16").classifier
-    dtypes = {v.path: v.dtype for v in lowered.backbone.weights}
+    folded = fold.fold_batch_norm(classifier.backbone, precision="bfloat16")
+    dtypes = {v.path: v.dtype for v in folded.model.weights}
     assert {d for p, d in dtypes.items() if "kept" not in p} == {"bfloat16"}
     assert {d for p, d in dtypes.items() if "kept" in p} == {"float32"}
-    assert lowered.backbone.layers[1].compute_dtype == "bfloat16"
-    found = _logits(lowered, 8)
+    assert folded.model.layers[1].compute_dtype == "bfloat16"
+    found = _logits(_served(classifier, folded), 8)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, _logits(classifier, 8), atol=0.05)
-    assert lowered.head is classifier.head

@@ -1,4 +1,4 @@
-"""fold_batch_norm(): a backbone with its batch norms inside its convolutions.
+"""fold_batch_norm(): a model with its batch norms inside its convolutions.
 
 At inference a batch norm multiplies each channel by a constant and adds another. A
 convolution before it can do both by itself (Jacob et al., 2018, section 3.2), which
@@ -10,39 +10,35 @@ import dataclasses
 import keras
 import numpy as np
 
-from trainer import model
-from trainer.model import Classifier
-
 
 @dataclasses.dataclass(frozen=True)
 class Folded:
-    """A classifier for inference, and what became of its batch norms.
+    """A model for inference, and what became of its batch norms.
 
     folded: how many are gone.
     kept: names of those that have no convolution of their own before them.
     """
 
-    classifier: Classifier
+    model: keras.Model
     folded: int
     kept: tuple[str, ...]
 
 
-def fold_batch_norm(classifier: Classifier, *, precision: str = "float32") -> Folded:
-    """Copies a classifier with its batch norms folded; see the module.
+def fold_batch_norm(backbone: keras.Model, *, precision: str = "float32") -> Folded:
+    """Copies a functional model with its batch norms folded; see the module.
 
     Args:
-      classifier: in float32; shares its head with the result and nothing else.
-      precision: of the backbone's arithmetic and of its convolutions' weights:
-        "float32" or "bfloat16". The head stays in float32.
+      backbone: with variables in float32; the result shares none of them.
+      precision: of the arithmetic and of the convolutions' weights: "float32",
+        "bfloat16" or "float16".
 
     Returns:
-      A classifier that is right for inference alone.
+      A model that is right for inference alone.
     """
-    backbone = classifier.backbone
     convolution_of = _find_pairs(backbone)
     folding = set(convolution_of.values())
     # Where a variable is more than a kernel, half of its bits are too few.
-    policy_of_others = "mixed_bfloat16" if precision == "bfloat16" else precision
+    policy_of_others = precision if precision == "float32" else f"mixed_{precision}"
 
     def copy(layer):
         if layer.name in convolution_of:
@@ -67,7 +63,7 @@ def fold_batch_norm(classifier: Classifier, *, precision: str = "float32") -> Fo
         elif layer.name not in convolution_of:
             _copy_weights(layer, new)
     return Folded(
-        classifier=model.assemble(classifier.normalise, copied, classifier.head),
+        model=copied,
         folded=len(convolution_of),
         kept=tuple(
             layer.name
