@@ -26,14 +26,14 @@ _LARGEST_BUCKET = 1_000
 _NO_PAIRS = np.empty(0, np.int64)
 
 
-def perceptual_hash(grey: np.ndarray) -> np.ndarray:
-    """uint8 [H, W] -> bool [256]: the pHash of the imagehash library.
+def perceptual_hash(grey: Image.Image) -> np.ndarray:
+    """An "L" image -> bool [256]: the pHash of the imagehash library.
 
     The signs of the lowest frequencies of the grey image (Zauner, 2010); insensitive
     to size, encoding and small changes of light.
     """
     # The library's own resize keeps frequencies that the hash does not look at.
-    small = Image.fromarray(grey).resize((_DCT_SIDE, _DCT_SIDE), Image.HAMMING)
+    small = grey.resize((_DCT_SIDE, _DCT_SIDE), Image.HAMMING)
     return imagehash.phash(small, hash_size=_HASH_SIDE).hash.ravel()
 
 
