@@ -15,8 +15,8 @@ from pipeline import console
 from pipeline.sources import SourceImage
 
 # Threads start at once and share Python's lock, which on two cores costs a fifth of
-# what Pillow does. Processes take half a second to start, and three with TensorFlow.
-_WORTH_PROCESSES = 3_000
+# what Pillow does. Processes take a quarter of a second to start, with TensorFlow three.
+_WORTH_PROCESSES = 1_000
 _WORTH_PROCESSES_WITH_TENSORFLOW = 6_000
 _CHUNK = 16
 

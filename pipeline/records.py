@@ -1,6 +1,5 @@
 """The tensorflow-datasets builder that writes the TFRecord shards."""
 
-import concurrent.futures
 import contextlib
 import functools
 import io
@@ -14,14 +13,10 @@ from tensorflow_datasets.core import hashing
 from tensorflow_datasets.core.utils import shard_utils
 
 from pipeline import console
-from pipeline.cores import map_bounded
 from pipeline.engine import Engine
 from pipeline.sources import SourceImage
 
 DATASET_NAME = "photographs"
-
-
-_EXAMPLES_AT_ONCE = 8
 
 
 class Photographs(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -66,9 +61,6 @@ class Photographs(tfds.core.ShardBasedBuilder, skip_registration=True):
             ]
         return generators
 
-    def _example_writer(self) -> tfds.core.ExampleWriter:
-        return _OverlappingWriter(file_format=self.info.file_format)
-
 
 class PhotographsOnBeam(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """The same data set, written by the workers of an engine."""
@@ -102,19 +94,6 @@ class PhotographsOnBeam(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         import apache_beam as beam
 
         return beam.Create(list(images)) | beam.Reshuffle() | beam.Map(_to_example)
-
-
-class _OverlappingWriter(tfds.core.ExampleWriter):
-    """Reads and serialises the next examples while the last ones go to the file."""
-
-    def write(self, path, examples):
-        def take_some(_) -> list:
-            return list(itertools.islice(examples, _EXAMPLES_AT_ONCE))
-
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            taken = map_bounded(pool, take_some, itertools.repeat(None), ahead=3)
-            serialised = itertools.chain.from_iterable(iter(lambda: next(taken), []))
-            return super().write(path, serialised)
 
 
 def _describe(builder, classes: Sequence[str]) -> tfds.core.DatasetInfo:
