@@ -15,7 +15,7 @@ from pipeline import console
 from pipeline.sources import SourceImage
 
 # Threads start at once and share Python's lock, which on two cores costs a fifth of
-# what Pillow does. Processes take a quarter of a second to start, with TensorFlow three.
+# what Pillow does. Processes start in a quarter of a second, with TensorFlow in three.
 _WORTH_PROCESSES = 1_000
 _WORTH_PROCESSES_WITH_TENSORFLOW = 6_000
 _CHUNK = 16

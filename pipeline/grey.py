@@ -4,6 +4,8 @@ Whatever is accepted here, preprocess.decode() can decode: for all formats becau
 asked, for plain JPEGs because Pillow has read them with the same library.
 """
 
+import re
+
 from PIL import Image
 
 # The hash looks at the 16 lowest frequencies of either side.
@@ -11,8 +13,14 @@ _SIDE_PX = 96
 
 # Baseline, extended and progressive Huffman coding. Pillow's libjpeg reads others too,
 # arithmetic coding and lossless JPEG, which TensorFlow's may not.
-_PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
-_TABLES_AND_NOTES = (0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))
+_PROGRESSIVE = 0xC2
+_PLAIN_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)
+_SCAN, _RESTARTS = 0xDA, 0xDD
+_TABLES_AND_NOTES = (0xC4, 0xDB, 0xFE, *range(0xE0, 0xF0))
+_END = b"\xff\xd9"
+# In the data of a scan 0xFF 0x00 stands for 0xFF.
+_MARKER = re.compile(rb"\xff[^\x00]")
+_MARKER_NOT_RESTART = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 
 
 def decode(image_bytes: bytes, opened: Image.Image) -> Image.Image:
@@ -66,15 +74,31 @@ def _is_plain_jpeg(image_bytes: bytes, opened: Image.Image) -> bool:
     for factors in (columns, rows):
         if 0 in factors or any(max(factors) % factor for factor in factors):
             return False
-    return _frame_marker(image_bytes) in _PLAIN_FRAMES
+    return _is_well_formed(image_bytes)
 
 
-def _frame_marker(image_bytes: bytes) -> int | None:
-    """The kind of a JPEG's frame; None where anything odd comes before it."""
-    at, end = 2, len(image_bytes) - 4
-    while at < end and image_bytes[at] == 0xFF:
-        marker = image_bytes[at + 1]
-        if marker not in _TABLES_AND_NOTES:
-            return marker
+def _is_well_formed(image_bytes: bytes) -> bool:
+    """Whether the segments of a JPEG follow each other without a gap up to its end.
+
+    Where the end is missing or a marker in the wrong place, Pillow is content once it
+    has all rows and TensorFlow is not.
+    """
+    at, frames, scans, next_marker = 2, [], 0, _MARKER
+    while image_bytes[at : at + 2] != _END:
+        if at + 4 > len(image_bytes) or image_bytes[at] != 0xFF:
+            return False
+        kind = image_bytes[at + 1]
         at += 2 + int.from_bytes(image_bytes[at + 2 : at + 4], "big")
-    return None
+        if kind in _PLAIN_FRAMES:
+            frames.append(kind)
+        elif kind == _RESTARTS:
+            next_marker = _MARKER_NOT_RESTART
+        elif kind == _SCAN:
+            scans += 1
+            found = next_marker.search(image_bytes, at)
+            if found is None:
+                return False
+            at = found.start()
+        elif kind not in _TABLES_AND_NOTES:
+            return False
+    return frames == [_PROGRESSIVE] or (len(frames) == 1 and scans == 1)
