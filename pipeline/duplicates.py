@@ -63,7 +63,9 @@ def find_pairs(
     Returns:
       int [P], int [P], int [P]: left and right picture of each pair, differing bits.
     """
-    distinct, node_of = np.unique(hashes, axis=0, return_inverse=True)
+    packed = np.packbits(hashes, axis=1)
+    distinct, node_of = np.unique(packed, axis=0, return_inverse=True)
+    distinct = np.unpackbits(distinct, axis=1).astype(bool)
     if len(distinct) <= _EXHAUSTIVE_UP_TO:
         left, right, bits = _all_close_pairs(distinct, max_bits)
     else:
