@@ -46,7 +46,7 @@ def map_on_all_cores(
         )
     else:
         if tensorflow:
-            _load_tensorflow()
+            load_tensorflow()
         pool = concurrent.futures.ThreadPoolExecutor(workers)
     chunks = [images[at : at + _CHUNK] for at in range(0, len(images), _CHUNK)]
     with warnings.catch_warnings(), pool:
@@ -98,7 +98,8 @@ def _ignore_warnings() -> None:
     warnings.simplefilter("ignore")
 
 
-def _load_tensorflow() -> None:
+def load_tensorflow() -> None:
+    """Before threads need it: what it writes can be hidden by one at a time only."""
     with console.quiet_tensorflow_import():
         from pipeline import preprocess  # noqa: F401
 
@@ -110,7 +111,7 @@ def _start_worker(tensorflow: bool) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _ignore_warnings()
     if tensorflow:
-        _load_tensorflow()
+        load_tensorflow()
 
 
 def _end_with_parent() -> None:

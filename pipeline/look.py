@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pipeline import duplicates, grey, stored
-from pipeline.cores import map_on_all_cores
+from pipeline.cores import load_tensorflow, map_on_all_cores
 from pipeline.engine import Engine, run_map
 from pipeline.sources import SourceImage
 
@@ -67,6 +67,7 @@ def look_at_all(
     """
     look = functools.partial(look_at, min_side_px=min_side_px, max_side_px=max_side_px)
     if engine is not None:
+        load_tensorflow()
         findings = run_map(engine, look, images, work_dir=work_dir)
         return sorted(findings, key=lambda finding: finding.image.name)
     # Most folders hold plain JPEGs alone, and then nobody waits for TensorFlow.

@@ -10,7 +10,7 @@ import pathlib
 import zipfile
 from collections.abc import Callable
 
-from pipeline import sample
+from pipeline import console, sample
 
 SAMPLE_IMAGES_PER_CLASS = 60
 
@@ -300,8 +300,9 @@ def _list_kaggle(handle: str) -> Listing:
 def _list_tfds(name: str, work_dir: pathlib.Path) -> Listing:
     """Any TFDS image classification set; its images become files for a while."""
     import requests
-    import tensorflow_datasets as tfds
 
+    with console.quiet_tensorflow_import():
+        import tensorflow_datasets as tfds
     try:
         builder = tfds.builder(name)
         if not builder.data_path.exists():
