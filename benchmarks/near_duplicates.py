@@ -14,7 +14,7 @@ import sys
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from pipeline import duplicates, look
+from pipeline import duplicates, grey
 
 
 def encode(image, quality, image_format="JPEG"):
@@ -26,7 +26,7 @@ def encode(image, quality, image_format="JPEG"):
 def hash_bytes(image_bytes):
     """As preparation does."""
     with Image.open(io.BytesIO(image_bytes)) as opened:
-        return duplicates.perceptual_hash(look.decode_grey(image_bytes, opened))
+        return duplicates.perceptual_hash(grey.decode(image_bytes, opened))
 
 
 def resize(image, factor):

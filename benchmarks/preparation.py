@@ -3,9 +3,11 @@
 `python benchmarks/preparation.py PHOTOS [SIZES]`; PHOTOS holds one folder a class and
 SIZES is a comma-separated list of numbers of images, such as 1000,4000,16000. The
 images of the larger sets are copies with changed pixels. Each contestant runs in a
-process of its own, in turn, three times; the figures are medians and the spread of the
-images per second, start-up excluded, and the largest resident memory of a process. One
-repeat for more than 4,000 images.
+process of its own, in turn, five times (twice for more than 4,000 images). The figures
+are medians and the spread of the images per second, without the seconds that importing
+TensorFlow takes but with the start of any process; the largest resident memory of a
+process; and how many times as long as bare decoding on all cores it took, each run
+compared with the one of the same round.
 """
 
 import concurrent.futures
@@ -22,7 +24,8 @@ import time
 
 from PIL import Image
 
-REPEATS = 3
+REPEATS = 5
+REPEATS_OF_LARGE_SETS = 2
 
 
 def decode(path):
@@ -113,7 +116,7 @@ def run(name, folder):
     if not name.startswith("bare"):
         import tensorflow_datasets  # noqa: F401 (start-up is not what is measured)
 
-        from pipeline import prepare  # noqa: F401
+        from pipeline import prepare, records  # noqa: F401
     with tempfile.TemporaryDirectory() as out:
         start = time.monotonic()
         CONTESTANTS[name](folder, out)
@@ -142,21 +145,30 @@ def grow(paths, size, folder):
 def main(photographs, sizes):
     paths = list_files(photographs)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    print("| images | contestant | images/s: median | min | max | MiB |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| images | contestant | images/s: median | min | max | MiB | "
+        "times as long as bare decoding on all cores: median | min | max |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for size in sizes:
+        repeats = REPEATS if size <= 4000 else REPEATS_OF_LARGE_SETS
         with tempfile.TemporaryDirectory() as folder:
             grow(paths, size, folder)
             found = {name: [] for name in CONTESTANTS}
-            for _ in range(REPEATS if size <= 4000 else 1):
+            for _ in range(repeats):
                 for name in CONTESTANTS:
                     found[name].append(measure(name, folder))
+        bare = [each["seconds"] for each in found["bare_decoding_on_all_cores"]]
         for name, runs in found.items():
-            rates = [size / each["seconds"] for each in runs]
+            seconds = [each["seconds"] for each in runs]
+            rates = [size / each for each in seconds]
+            ratios = [each / least for each, least in zip(seconds, bare, strict=True)]
             memory = max(each["mebibytes"] for each in runs)
             print(
                 f"| {size} | {name} | {statistics.median(rates):.0f} | "
-                f"{min(rates):.0f} | {max(rates):.0f} | {memory:.0f} |",
+                f"{min(rates):.0f} | {max(rates):.0f} | {memory:.0f} | "
+                f"{statistics.median(ratios):.2f} | {min(ratios):.2f} | "
+                f"{max(ratios):.2f} |",
                 flush=True,
             )
 

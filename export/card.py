@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from export.warmup import BATCH_SIZES
-from pipeline import files, preprocess
+from pipeline import files, look
 from trainer.config import TrainConfig
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-serving-api", "numpy")
@@ -60,14 +60,14 @@ def describe_model(
             "served_precision": measured,
         },
         "preprocessing": {
-            "formats": list(preprocess.DECODABLE_FORMATS),
+            "formats": list(look.DECODABLE_FORMATS),
             "image_size": settings.image_size,
             "colour": "RGB",
             "resize": "bilinear to a square, aspect ratio given up; anti-aliased from "
             "twice the size on",
             "exif_orientation": "not applied: turn photographs upright before they are "
             "sent, as preparation did and export.client does",
-            "max_pixels": preprocess.MAX_PIXELS,
+            "max_pixels": look.MAX_PIXELS,
         },
         "warmed_up_batch_sizes": list(BATCH_SIZES),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},

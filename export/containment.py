@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipeline import preprocess
+from pipeline import look, preprocess
 
 _HEADER_BYTES = 32
 
@@ -75,11 +75,11 @@ def assert_safe(image_bytes: tf.Tensor) -> tf.Operation:
     gigabytes. Formats that training does not read are refused as well.
     """
     pixels = count_pixels(image_bytes)
-    limit = preprocess.MAX_PIXELS
+    limit = look.MAX_PIXELS
     return tf.debugging.Assert(
         (pixels > 0) & (pixels <= limit),
         [
-            f"Images are {', '.join(preprocess.DECODABLE_FORMATS)} of at most {limit} "
+            f"Images are {', '.join(look.DECODABLE_FORMATS)} of at most {limit} "
             "pixels and not animated WebP. Received, by its header, this many pixels "
             "(0: none of these):",
             pixels,

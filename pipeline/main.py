@@ -67,9 +67,9 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"Unexpected words. Received: {' '.join(argv[1:])}")
     if FLAGS.out is None and not FLAGS.audit_only:
         raise app.UsageError("Flag --out is needed, or --audit_only.")
-    with console.quiet_tensorflow_import():
-        from pipeline import engine as engines
-        from pipeline import prepare
+    from pipeline import engine as engines
+    from pipeline import prepare
+
     try:
         rules = prepare.Rules(
             min_side_px=FLAGS.min_side_px,

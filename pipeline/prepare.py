@@ -8,10 +8,20 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline import audit, audit_report, files, look, records, sources, splits, stored
+from pipeline import (
+    audit,
+    audit_report,
+    console,
+    files,
+    look,
+    sources,
+    splits,
+    stored,
+)
 from pipeline.audit import Audit
 from pipeline.engine import Engine
-from pipeline.sources import Listing
+from pipeline.look import Finding
+from pipeline.sources import Listing, SourceImage
 
 CONFLICTS = ("drop", "keep", "fail")
 
@@ -289,23 +299,20 @@ def _write(
     engine: Engine | None,
 ) -> pathlib.Path:
     """Writes one complete prepared-data directory below work_dir."""
-    images_by_split = {
-        split: [
-            dataclasses.replace(
-                finding.image,
-                read=functools.partial(
-                    _read_stored, finding.image.read, rules.max_side_px
-                ),
-            )
-            for finding in found.usable
-            if split_of[finding.image.name] == split
-        ]
-        for split in splits.SPLITS
-    }
+    images_by_split = {split: [] for split in splits.SPLITS}
+    bytes_by_split = dict.fromkeys(splits.SPLITS, 0)
+    for finding in found.usable:
+        split = split_of[finding.image.name]
+        images_by_split[split].append(_as_stored(finding, rules.max_side_px))
+        bytes_by_split[split] += finding.stored_bytes
+    # Not before: TensorFlow takes seconds to load, and looking needs none of it.
+    with console.quiet_tensorflow_import():
+        from pipeline import records
     dataset_dir = records.write_records(
         work_dir,
         classes=sorted({finding.image.label for finding in found.usable}),
         images_by_split=images_by_split,
+        bytes_by_split=bytes_by_split,
         num_shards=num_shards,
         engine=engine,
     )
@@ -322,6 +329,14 @@ def _write(
             writer.writerow([name, finding.image.label, group, split_of[name]])
     audit_report.print_counts(described["classes"])
     return dataset_dir
+
+
+def _as_stored(finding: Finding, max_side_px: int | None) -> SourceImage:
+    """The image whose bytes are those to store."""
+    if finding.is_stored_as_it_is:
+        return finding.image
+    read = functools.partial(_read_stored, finding.image.read, max_side_px)
+    return dataclasses.replace(finding.image, read=read)
 
 
 def _read_stored(read: Callable[[], bytes], max_side_px: int | None) -> bytes:

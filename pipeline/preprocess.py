@@ -2,12 +2,6 @@
 
 import tensorflow as tf
 
-# What tf.io.decode_image reads, by the names Pillow gives the formats.
-DECODABLE_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-
-# Decoding allocates what the header says: 12 bytes a pixel by the time it is float32.
-MAX_PIXELS = 100_000_000
-
 # From this shrink factor on, a plain bilinear resize skips over pixels and aliases.
 _ANTIALIAS_FROM_SHRINK = 2
 

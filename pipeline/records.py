@@ -1,12 +1,16 @@
 """The tensorflow-datasets builder that writes the TFRecord shards."""
 
 import contextlib
+import functools
 import io
+import itertools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import hashing
+from tensorflow_datasets.core.utils import shard_utils
 
 from pipeline import console
 from pipeline.engine import Engine
@@ -15,8 +19,13 @@ from pipeline.sources import SourceImage
 DATASET_NAME = "photographs"
 
 
-class Photographs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Writes original image bytes, label and relative name; nothing is re-encoded."""
+class Photographs(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """Writes original image bytes, label and relative name; nothing is re-encoded.
+
+    The shards are those that TFDS's own shuffle makes of the same images. What goes
+    where follows from names and sizes, which are known, so nothing has to be collected
+    and sorted first and memory stays flat.
+    """
 
     name = DATASET_NAME
     VERSION = tfds.core.Version("1.0.0")
@@ -27,55 +36,110 @@ class Photographs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         *,
         data_dir: str,
         classes: Sequence[str],
-        images_by_split: Mapping[str, Sequence[SourceImage]],
-        on_beam: bool,
+        shards_by_split: Mapping[str, Sequence[Sequence[SourceImage]]],
     ):
         self._classes = list(classes)
-        self._images_by_split = images_by_split
-        self._on_beam = on_beam
+        self._shards_by_split = shards_by_split
         super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Image(shape=(None, None, 3)),
-                "label": tfds.features.ClassLabel(names=self._classes),
-                "name": tfds.features.Text(),
-            }
-        )
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Labelled images, split without duplicates across splits.",
-            features=features,
-            supervised_keys=("image", "label"),
-        )
+        return _describe(self, self._classes)
+
+    def _shard_iterators_per_split(self, dl_manager):
+        del dl_manager
+        generators = {}
+        for split, shards in self._shards_by_split.items():
+            images = itertools.chain.from_iterable(shards)
+            total = sum(len(shard) for shard in shards)
+            label = f"writing {split}"
+            # One bar for all shards of a split, which are written in their order.
+            progress = console.track(images, total=total, label=label, unit="images")
+            # The last takes what is left: only at its end does the bar see the end.
+            counts = [*(len(shard) for shard in shards[:-1]), None]
+            generators[split] = [
+                functools.partial(_generate_shard, progress, count) for count in counts
+            ]
+        return generators
+
+
+class PhotographsOnBeam(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """The same data set, written by the workers of an engine."""
+
+    name = DATASET_NAME
+    VERSION = Photographs.VERSION
+    pkg_dir_path = pathlib.Path(__file__).parent
+
+    def __init__(
+        self,
+        *,
+        data_dir: str,
+        classes: Sequence[str],
+        images_by_split: Mapping[str, Sequence[SourceImage]],
+    ):
+        self._classes = list(classes)
+        self._images_by_split = images_by_split
+        super().__init__(data_dir=data_dir)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return _describe(self, self._classes)
 
     def _split_generators(self, dl_manager):
         del dl_manager
         return {
-            split: self._generate_examples(split, images)
+            split: self._generate_examples(images)
             for split, images in self._images_by_split.items()
         }
 
-    def _generate_examples(self, split: str, images: Sequence[SourceImage]):
-        if self._on_beam:
-            import apache_beam as beam
+    def _generate_examples(self, images: Sequence[SourceImage]):
+        import apache_beam as beam
 
-            return beam.Create(list(images)) | beam.Reshuffle() | beam.Map(_to_example)
-        progress = console.track(
-            images, total=len(images), label=f"writing {split}", unit="images"
-        )
-        return map(_to_example, progress)
+        return beam.Create(list(images)) | beam.Reshuffle() | beam.Map(_to_example)
+
+
+def _describe(builder, classes: Sequence[str]) -> tfds.core.DatasetInfo:
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=list(classes)),
+            "name": tfds.features.Text(),
+        }
+    )
+    return tfds.core.DatasetInfo(
+        builder=builder,
+        description="Labelled images, split without duplicates across splits.",
+        features=features,
+        supervised_keys=("image", "label"),
+    )
 
 
 def _to_example(image: SourceImage) -> tuple[str, dict]:
     """One record and the key that decides its place."""
-    record = {
-        "image": io.BytesIO(image.read()),
-        "label": image.label,
-        "name": image.name,
-    }
+    record = {"image": image.read(), "label": image.label, "name": image.name}
     return image.name, record
+
+
+def _generate_shard(images: Iterator[SourceImage], count: int | None) -> Iterator:
+    for image in itertools.islice(images, count):
+        key, record = _to_example(image)
+        yield key, record
+        # To count them, TFDS keeps all records of a shard until it is written.
+        record.clear()
+
+
+def _cut_into_shards(
+    split: str,
+    images: Sequence[SourceImage],
+    *,
+    total_bytes: int,
+    num_shards: int | None,
+) -> list[list[SourceImage]]:
+    """The images of each shard, in the order that TFDS's own shuffle has."""
+    order = hashing.Hasher(split)
+    ordered = sorted(images, key=lambda image: order.hash_key(image.name))
+    config = shard_utils.ShardConfig(num_shards=num_shards)
+    num_shards = config.get_number_shards(total_bytes, len(images))
+    ends = shard_utils.get_shard_boundaries(len(images), num_shards)
+    return [ordered[a:b] for a, b in itertools.pairwise([0, *ends])]
 
 
 @contextlib.contextmanager
@@ -91,11 +155,13 @@ def write_records(
     *,
     classes: Sequence[str],
     images_by_split: Mapping[str, Sequence[SourceImage]],
+    bytes_by_split: Mapping[str, int],
     num_shards: int | None,
     engine: Engine | None,
 ) -> pathlib.Path:
     """Writes the shards below work_dir.
 
+    bytes_by_split: size of the images of each split.
     num_shards: of each split, at most one an image; None chooses by size.
     engine: writes on its workers; None in this process. The examples and their order
     are the same.
@@ -114,16 +180,27 @@ def write_records(
             f"--shards must lie between 1 and {smallest}, the images of the smallest "
             f"split. Received: --shards={num_shards}"
         )
-    builder = Photographs(
-        data_dir=str(work_dir),
-        classes=classes,
-        images_by_split=images_by_split,
-        on_beam=engine is not None,
-    )
-    config = tfds.download.DownloadConfig(
-        num_shards=num_shards,
-        beam_options=engine.pipeline_options() if engine is not None else None,
-    )
+    if engine is not None:
+        builder = PhotographsOnBeam(
+            data_dir=str(work_dir), classes=classes, images_by_split=images_by_split
+        )
+        config = tfds.download.DownloadConfig(
+            num_shards=num_shards, beam_options=engine.pipeline_options()
+        )
+    else:
+        shards_by_split = {
+            split: _cut_into_shards(
+                split,
+                images,
+                total_bytes=bytes_by_split[split],
+                num_shards=num_shards,
+            )
+            for split, images in images_by_split.items()
+        }
+        builder = Photographs(
+            data_dir=str(work_dir), classes=classes, shards_by_split=shards_by_split
+        )
+        config = tfds.download.DownloadConfig()
     try:
         with _quiet_tfds():
             builder.download_and_prepare(download_config=config)

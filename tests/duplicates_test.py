@@ -1,6 +1,7 @@
 import io
 
 import fakes
+import imagehash
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +10,7 @@ from pipeline import duplicates, sample
 
 
 def _hash(image: Image.Image) -> np.ndarray:
-    return duplicates.perceptual_hash(np.asarray(image.convert("L")))
+    return duplicates.perceptual_hash(image.convert("L"))
 
 
 def _find_groups(hashes: np.ndarray, max_bits: int) -> np.ndarray:
@@ -29,6 +30,18 @@ def _cropped(image: Image.Image, share: float) -> Image.Image:
     width, height = image.size
     x, y = share * width / 2, share * height / 2
     return image.crop((round(x), round(y), round(width - x), round(height - y)))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [sample.draw_image(k, i) for k in sample.CLASSES for i in range(3)]
+    + [fakes.draw(k, i) for k in fakes.CLASSES for i in range(3)]
+    + [Image.new("L", (40, 30), grey) for grey in (0, 100, 255)],
+)
+def test_the_hash_is_that_of_the_imagehash_library(picture):
+    small = picture.convert("L").resize((64, 64), Image.HAMMING)
+    expected = imagehash.phash(small, hash_size=16).hash.ravel()
+    np.testing.assert_array_equal(_hash(picture), expected)
 
 
 @pytest.mark.parametrize(
