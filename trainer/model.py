@@ -29,6 +29,23 @@ class Classifier:
     model: keras.Model
 
 
+@dataclasses.dataclass(frozen=True)
+class Frontier:
+    """The last tensor through which everything that trains sees the image.
+
+    What lies before it is the same in every epoch and need be computed but once.
+
+    name: of the backbone's layer whose output it is, or of the head's pooling where no
+      layer of the backbone trains.
+    prefix: normalised images -> that tensor.
+    suffix: that tensor -> the backbone's output; None where it is the pooled one.
+    """
+
+    name: str
+    prefix: keras.Model
+    suffix: keras.Model | None
+
+
 def find_backbone(name: str) -> tuple[Callable, Callable]:
     """Name in keras.applications -> (constructor, preprocess_input).
 
@@ -281,19 +298,27 @@ def compute_logits(
     classifier: Classifier,
     images: tf.Tensor,
     *,
+    frontier: Frontier | None = None,
     dropout_seed: tf.Tensor | None = None,
     train_backbone: bool = False,
 ) -> tf.Tensor:
     """float32 [B, S, S, 3], range [0, 255] -> float32 logits [B, K].
 
+    frontier: where `images` are what its prefix made of the images instead.
     dropout_seed: int32 [2]; apply the head's dropout, with randomness that follows from
       it: a layer's own would be the same on every replica.
     train_backbone: those of the backbone's layers that are not frozen behave as in
       training: batch norm uses the batch's statistics and moves its own towards them.
       Frozen layers never do.
     """
-    x = classifier.backbone(classifier.normalise(images), training=train_backbone)
-    for layer in classifier.head.layers[1:]:  # after its input
+    layers = classifier.head.layers[1:]  # after its input
+    if frontier is None:
+        x = classifier.backbone(classifier.normalise(images), training=train_backbone)
+    elif frontier.suffix is not None:
+        x = frontier.suffix(images, training=train_backbone)
+    else:
+        x, layers = images, layers[1:]  # after the pooling
+    for layer in layers:
         if not isinstance(layer, keras.layers.Dropout):
             x = layer(x)
         elif dropout_seed is not None and layer.rate > 0:

@@ -1,0 +1,63 @@
+"""Where the frozen part of a model ends: find_frontier()."""
+
+import keras
+
+from trainer.model import Classifier, Frontier
+
+
+def find_frontier(classifier: Classifier) -> Frontier | None:
+    """Splits a classifier whose layers are frozen as they shall be in training.
+
+    Prefix and suffix share the classifier's layers and variables, and one after the
+    other compute what the backbone computes, to the bit.
+
+    Returns:
+      None where a layer that trains sees the image itself.
+    """
+    backbone = classifier.backbone
+    if not backbone.trainable_variables:
+        pooling = classifier.head.layers[1]
+        return Frontier(
+            name=pooling.name,
+            prefix=keras.Model(backbone.input, pooling(backbone.output)),
+            suffix=None,
+        )
+    name = _last_dominator(backbone)
+    if name is None:
+        return None
+    tensor = backbone.get_layer(name).output
+    return Frontier(
+        name=name,
+        prefix=keras.Model(backbone.input, tensor),
+        suffix=keras.Model(tensor, backbone.output),
+    )
+
+
+def _last_dominator(backbone: keras.Model) -> str | None:
+    """The last layer that is on every path from the image to what trains and to the end.
+
+    A layer is dominated by itself and by what dominates all of its inputs (Allen and
+    Cocke, 1972).
+    """
+    dominators = {}
+    ordered = backbone.operations  # from the image on
+    for operation in ordered:
+        inputs = {
+            tensor._keras_history.operation.name
+            for node in operation._inbound_nodes
+            if node in backbone._nodes
+            for tensor in node.input_tensors
+        }
+        shared = [dominators[name] for name in inputs]
+        before = set.intersection(*shared) if shared else set()
+        dominators[operation.name] = before | {operation.name}
+    trains = {
+        operation.name
+        for operation in ordered
+        if getattr(operation, "trainable_variables", None)
+    }
+    needed = trains | {backbone.output._keras_history.operation.name}
+    common = set.intersection(*(dominators[name] for name in needed)) - trains
+    first = ordered[0].name
+    found = [o.name for o in ordered if o.name in common and o.name != first]
+    return found[-1] if found else None
