@@ -81,6 +81,7 @@ _CHANNEL_OPTIONS = (
 )
 
 _FIRST_PAUSE_SECONDS = 0.1
+_QUIET_RETRIES = 4
 _LONGEST_PAUSE_SECONDS = 3.0
 
 
@@ -239,8 +240,17 @@ def _with_retries(
             pause = min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
             pause *= random.uniform(0.5, 1.0)  # so that clients do not come in step
             left = deadline - time.monotonic()
-            if error.code != _UNAVAILABLE or left < pause or stop.wait(pause):
+            if error.code != _UNAVAILABLE or left < pause:
                 raise
+            if attempt == _QUIET_RETRIES:
+                _say_once(f"not answered yet: {error.message}")
+            if stop.wait(pause):
+                raise
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def classify_batch(
@@ -329,11 +339,11 @@ def classify(
 
 def _print_rows(rows: Iterable[dict], *, width: int, as_json: bool) -> bool:
     """Returns whether every photograph was classified."""
-    if not as_json:
-        print(f"{'photograph':<{width}}  probability  label")
     all_classified = True
-    for row in rows:
+    for index, row in enumerate(rows):
         all_classified &= "error" not in row
+        if not index and not as_json:
+            print(f"{'photograph':<{width}}  probability  label")
         if as_json:
             print(json.dumps(row), flush=True)
         elif "error" in row:

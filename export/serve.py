@@ -194,6 +194,8 @@ async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> Non
     workers = concurrent.futures.ThreadPoolExecutor(4 * os.cpu_count())
     poller = concurrent.futures.ThreadPoolExecutor(1)
     run = functools.partial(loop.run_in_executor, workers, _guarded)
+    with console.quiet_tensorflow_import():
+        session.load_library()
     # The ports open when the first version is there, so that a client can wait for it.
     await loop.run_in_executor(poller, served.poll)
     grpc_server = _make_grpc_server(run, served)
