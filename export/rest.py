@@ -138,7 +138,8 @@ def _to_leaf(value: object, dtype: np.dtype) -> object:
         return value
     if dtype.kind == "f" and type(value) in (int, float):
         limit = np.finfo(dtype)
-        largest = 2 ** (limit.nmant + 1) - 1 if type(value) is int else limit.max
+        exact = 2 ** (limit.nmant + 1) - 1
+        largest = exact if type(value) is int else float(limit.max)
         if largest < abs(value) < np.inf:
             raise ValueError(f"{_show(value)} does not fit into {dtype}")
         return value

@@ -11,6 +11,7 @@ import errno
 import functools
 import importlib.util
 import json
+import logging
 import os
 import signal
 import socket
@@ -125,6 +126,9 @@ async def _start_rest(
 
     application = web.Application(client_max_size=_MAX_REQUEST_BYTES)
     application.router.add_route("*", "/{path:.*}", handle)
+    # It logs a stack trace for a body that is cut or not compressed as it says; the
+    # client has been told already.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     runner = web.AppRunner(
         application,
         access_log=None,

@@ -616,9 +616,8 @@ def test_nothing_of_pythons_tensorflow_is_loaded(server):
     maps = pathlib.Path(f"/proc/{server.process.pid}/maps")
     if not maps.exists():
         pytest.skip("needs /proc")
-    libraries = {
-        pathlib.Path(line.split()[-1]).name for line in maps.open() if "/" in line
-    }
+    lines = maps.read_text().splitlines()
+    libraries = {pathlib.Path(line.split()[-1]).name for line in lines if "/" in line}
     assert any("libtensorflow_cc" in name for name in libraries)
     assert not any("pywrap" in name for name in libraries)
 
@@ -679,7 +678,7 @@ def test_clients_that_hang_up_leave_no_trace(server):
         _call(server, "Predict", _predict_request([RED] * 500), timeout=0.002)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert _is_alive(server)
-    assert server.lines == before
+    assert server.lines[len(before) :] == []
 
 
 def test_eight_threads_each_get_their_own_answers(server):
@@ -876,7 +875,7 @@ def test_half_a_version_is_not_served(models, export_dir, missing):
 def test_a_server_waits_for_its_first_version_and_does_without_the_last(
     models, tmp_path
 ):
-    for name in (".tmp-3", "notes", "1.5", "-4", "0x5"):
+    for name in (".tmp-9", "notes", "1.5", "-4", "0x5"):
         (tmp_path / name).mkdir()
     with fakes.Server(tmp_path) as server:
         assert "waiting" in server.wait_for("no version to serve")
@@ -1006,6 +1005,7 @@ def test_what_cannot_be_served_is_said(export_dir, tmp_path):
     (export_dir / "models.config").write_text("model_config_list {}")
     line = _refusal(f"--export_dir={export_dir}", *flags)
     assert str(export_dir / "models.config") in line
+    (export_dir / "models.config").unlink()
     line = _refusal(f"--export_dir={tmp_path}", "--host=no.such.host.invalid", *flags)
     assert "no.such.host.invalid" in line
 
