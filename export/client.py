@@ -165,10 +165,15 @@ def _rest_call(server: str, verb: str, path: str, body: str | None, seconds: flo
         raise StatusError(4, "Deadline Exceeded") from error
     except (ConnectionError, http.client.HTTPException, socket.gaierror) as error:
         raise StatusError(_UNAVAILABLE, str(error) or type(error).__name__) from error
-    except ValueError as error:
-        raise StatusError(_INTERNAL, f"no JSON: {text[:80]!r}") from error
+    except ValueError:
+        reply = None
     finally:
         connection.close()
+    if not isinstance(reply, dict):
+        raise StatusError(
+            _STATUS_OF_HTTP.get(response.status, _INTERNAL),
+            f"status {response.status} and no JSON object: {text[:80]!r}",
+        )
     if response.status != 200:
         code = _STATUS_OF_HTTP.get(response.status, _INTERNAL)
         raise StatusError(code, f"{reply.get('error', reply)}")
@@ -181,7 +186,8 @@ def predict_by_rest(
     """Images -> each output of serving_default, one element an image."""
     encoded = [{"b64": base64.b64encode(image).decode()} for image in images]
     body = json.dumps({"inputs": encoded})
-    return _rest_call(server, "POST", ":predict", body, seconds)["outputs"]
+    outputs = _rest_call(server, "POST", ":predict", body, seconds).get("outputs")
+    return outputs if isinstance(outputs, dict) else {}
 
 
 def look_by_rest(server: str, what: str, seconds: float) -> dict:
@@ -274,11 +280,12 @@ def classify_batch(
     outputs = _with_retries(predict, images, seconds, stop)
     took = time.monotonic() - start
     for key in _OUTPUTS:
-        if len(outputs.get(key, ())) != len(images):
+        found = outputs.get(key)
+        if not isinstance(found, list) or len(found) != len(images):
             raise StatusError(
                 _INTERNAL,
                 f"serving_default gives {', '.join(_OUTPUTS)} for each image. "
-                f"Received: {', '.join(sorted(outputs))}",
+                f"Received: {', '.join(sorted(outputs)) or 'none of them'}",
             )
     for index, row in enumerate(sent):
         row |= {key: outputs[key][index] for key in ("decode_ok", "label", "class_id")}
@@ -364,7 +371,7 @@ def _print_speed(seconds: list[float], *, images: int, total_seconds: float) -> 
 
 def _print_health(found: dict) -> bool:
     """Returns whether a version is available."""
-    for version in found["model_version_status"]:
+    for version in found.get("model_version_status", []):
         message = version["status"]["error_message"]
         line = f"{protos.MODEL_NAME} version {version['version']}: {version['state']}"
         print(f"{line}, {message}" if message else line)
