@@ -40,6 +40,7 @@ setuptools.setup(
             "apache-beam>=2.77,<3",
             "hypothesis>=6.100,<7",
             "pytest>=8,<10",
+            "kubernetes-validate>=1.32,<2",
             "pyyaml>=6,<7",
             "ruff>=0.14,<1",
         ],

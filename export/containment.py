@@ -71,9 +71,12 @@ def assert_safe(image_bytes: tf.Tensor) -> tf.Operation:
     limit = preprocess.MAX_PIXELS
     return tf.debugging.Assert(
         (pixels > 0) & (pixels <= limit),
-        [f"Images are {', '.join(preprocess.DECODABLE_FORMATS)} of at most {limit} "
-         "pixels and not animated WebP. Received, by its header, this many pixels "
-         "(0: none of these):", pixels],
+        [
+            f"Images are {', '.join(preprocess.DECODABLE_FORMATS)} of at most {limit} "
+            "pixels and not animated WebP. Received, by its header, this many pixels "
+            "(0: none of these):",
+            pixels,
+        ],
     )
 
 

@@ -59,9 +59,7 @@ def fold_batch_norm(classifier: Classifier, *, precision: str = "float32") -> Fo
         # A batch norm was called with a mask and more, which Identity does not take.
         return layer(*inputs, **({} if layer.name in convolution_of else options))
 
-    copied = keras.models.clone_model(
-        backbone, clone_function=copy, call_function=call
-    )
+    copied = keras.models.clone_model(backbone, clone_function=copy, call_function=call)
     norm_of = {conv: norm for norm, conv in convolution_of.items()}
     for layer, new in zip(backbone.layers, copied.layers, strict=True):
         if layer.name in norm_of:

@@ -6,22 +6,53 @@ from pipeline import console
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string(
-    "model_dir", None, "Directory of a finished run of trainer.main.", required=True
-)
+flags.DEFINE_string("model_dir", None, "Directory of a finished run of trainer.main.")
 flags.DEFINE_string(
     "export_dir", None, "Directory that gets the next version.", required=True
+)
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ("float32", "bfloat16"),
+    "Arithmetic of the served model. bfloat16 is faster where the processor has it. It "
+    "is refused if it costs test accuracy.",
+)
+flags.DEFINE_float(
+    "max_accuracy_drop",
+    0.01,
+    "How much test accuracy --precision=bfloat16 may cost.",
+    lower_bound=0.0,
+)
+flags.DEFINE_integer(
+    "keep", None, "How many older versions stay. Default: all.", lower_bound=0
+)
+flags.DEFINE_bool(
+    "rollback", False, "Instead: withdraw the newest version of --export_dir."
 )
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected words. Received: {' '.join(argv[1:])}")
+    if FLAGS.rollback == (FLAGS.model_dir is not None):
+        raise app.UsageError(
+            "Either --model_dir=RUN, to export it, or --rollback. Received: "
+            f"--model_dir={FLAGS.model_dir} --rollback={FLAGS.rollback}"
+        )
     with console.quiet_tensorflow_import():
         from export import saved_model
     try:
-        saved_model.export_run(FLAGS.model_dir, FLAGS.export_dir)
-    except (ValueError, OSError, KeyboardInterrupt) as error:
+        if FLAGS.rollback:
+            print(f"newest version: {saved_model.roll_back(FLAGS.export_dir)}")
+            return
+        saved_model.export_run(
+            FLAGS.model_dir,
+            FLAGS.export_dir,
+            precision=FLAGS.precision,
+            max_accuracy_drop=FLAGS.max_accuracy_drop,
+            keep=FLAGS.keep,
+        )
+    except (ValueError, RuntimeError, OSError, KeyboardInterrupt) as error:
         console.fail("export.main", error)
 
 

@@ -19,6 +19,7 @@ from export import protos
 from export.protos import meta_graph_pb2
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 _INVALID_ARGUMENT, _FAILED_PRECONDITION, _NOT_FOUND = 3, 9, 5
 _STRING_BYTES = 24  # sizeof(TF_TString)
