@@ -58,7 +58,7 @@ class Versions:
         self._labels: dict[str, int] = {}
         self._complaint = None
         self._waits = False
-        self._config_text = ""
+        self._config_text = None
         self._config = model_server_config_pb2.ModelConfig()
         self._read_config()
 
@@ -174,6 +174,8 @@ class Versions:
             del self._failed[number]
         for number in sorted(set(wanted) - set(self._serving), reverse=True):
             self._load(number, wanted[number])
+            # Before a version leaves, what is labelled with it moves on.
+            self._assign_labels()
             self._retire(set(wanted))
         self._retire(set(wanted))
         self._assign_labels()
@@ -187,11 +189,12 @@ class Versions:
 
     def _read_config(self) -> None:
         path = self._dir / CONFIG_FILE
-        text = path.read_text() if path.exists() else ""
+        text = path.read_text() if path.exists() else None
         if text == self._config_text:
             return
         config = model_server_config_pb2.ModelConfig()
-        if text:
+        # An empty file is one that somebody is writing.
+        if text is not None:
             try:
                 config = _of_this_model(
                     text_format.Parse(text, model_server_config_pb2.ModelServerConfig())

@@ -744,8 +744,10 @@ class Load:
     answers: (version, label) -> count; errors: what went wrong.
     """
 
-    def __init__(self, server, *, threads: int = 3):
+    def __init__(self, server, *, threads: int = 3, version_label: str = ""):
         self._server = server
+        self._spec = f"version_label: '{version_label}'" if version_label else ""
+        self._path = f"/labels/{version_label}" if version_label else ""
         self._stop = threading.Event()
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
         self._threads = threads
@@ -769,7 +771,8 @@ class Load:
             stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
             while not self._stop.is_set():
                 try:
-                    response = stub.Predict(_predict_request([RED] * 4), timeout=60)
+                    request = _predict_request([RED] * 4, self._spec)
+                    response = stub.Predict(request, timeout=60)
                     key = response.model_spec.version.value, _labels(response)[3]
                     self._count(key)
                 except grpc.RpcError as error:
@@ -778,7 +781,7 @@ class Load:
     def _ask_by_rest(self) -> None:
         body = {"instances": [_b64(RED)]}
         while not self._stop.is_set():
-            status, reply = _http(self._server, "POST", ":predict", body)
+            status, reply = _http(self._server, "POST", f"{self._path}:predict", body)
             if status == 200:
                 self._count(("REST", reply["predictions"][0]["label"]))
             else:
@@ -942,6 +945,28 @@ def test_models_config_says_which_versions_are_served(models, export_dir):
         server.wait_for("version 1 unloaded")
         server.wait_for("version 2 unloaded", count=2)
         assert _states(server)[3] == "AVAILABLE"
+
+
+@pytest.mark.parametrize("empty_first", [False, True])
+def test_a_label_moves_and_no_request_is_lost(models, export_dir, empty_first):
+    config = export_dir / "models.config"
+    config.write_text(_config("latest {}", _label("stable", 1)))
+    with (
+        fakes.Server(export_dir) as server,
+        Load(server, version_label="stable") as load,
+    ):
+        if empty_first:  # as an editor may write it
+            config.write_text("")
+            server.wait_for("all stays as it is")
+        config.write_text(_config("latest {}", _label("stable", 2)))
+        fakes.publish(models[1], export_dir, 2)
+        server.wait_for("version 1 unloaded")
+        time.sleep(0.3)
+    assert load.errors == []
+    assert {key for key in load.answers if key[0] != "REST"} == {
+        (1, "red"),
+        (2, "red-2"),
+    }
 
 
 def test_reload_takes_another_policy(models, export_dir):
