@@ -247,7 +247,7 @@ def test_an_unavailable_server_is_asked_again(folder):
         done = _client(f"--server={recorder.address}", *folder.glob("*.JPG"))
     assert done.returncode == 0, done.stderr
     assert len(recorder.batches) == 5
-    assert min(recorder.deadlines) < max(recorder.deadlines) <= 30
+    assert 20 < min(recorder.deadlines) < max(recorder.deadlines) < 31
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_a_server_that_is_too_slow_is_given_up(folder):
         done = _client(f"--server={recorder.address}", "--timeout=0.5", folder)
         assert time.monotonic() - start < 4
     assert "--timeout" in _error(done)
-    assert max(recorder.deadlines) <= 0.5
+    assert max(recorder.deadlines) < 1
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
