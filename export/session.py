@@ -47,7 +47,12 @@ class _Buffer(ctypes.Structure):
 
 
 @functools.cache
-def _load_library() -> ctypes.CDLL:
+def load_library() -> ctypes.CDLL:
+    """Loads TensorFlow's libraries, which write to stderr; once a process.
+
+    Raises:
+      OSError: they are not there.
+    """
     spec = importlib.util.find_spec("tensorflow")
     folder = pathlib.Path(spec.submodule_search_locations[0])
     found = [*folder.glob("libtensorflow_cc.so.?"), *folder.glob("*_cc.?.dylib")]
@@ -120,7 +125,7 @@ class Session:
         Raises:
           StatusError: TensorFlow's own, if it does not load.
         """
-        self._library = _load_library()
+        self._library = load_library()
         tags = (ctypes.c_char_p * 1)(b"serve")
         options = self._library.TF_NewSessionOptions()
         meta_graph = self._library.TF_NewBuffer()

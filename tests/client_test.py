@@ -1,0 +1,517 @@
+import base64
+import concurrent.futures
+import contextlib
+import http.server
+import io
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import fakes
+import grpc
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from export import protos
+from pipeline import stored
+
+PROTOCOLS = ("grpc", "rest")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    export_dir = tmp_path_factory.mktemp("export")
+    model = fakes.write_servable(tmp_path_factory.mktemp("models") / "first")
+    fakes.publish(model, export_dir, 7)
+    with fakes.Server(export_dir) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path) -> pathlib.Path:
+    """Twelve photographs, one file that is none, and others in a folder of its own."""
+    for index in range(12):
+        colour = fakes.COLOURS[index % 3]
+        (tmp_path / f"{index:02d}-{colour}.JPG").write_bytes(fakes.colour_jpeg(colour))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "damaged.jpg").write_bytes(fakes.colour_jpeg("red")[:99])
+    (tmp_path / "notes.txt").write_text("no photograph")
+    return tmp_path
+
+
+def _client(*arguments, timeout_seconds: float = 60) -> subprocess.CompletedProcess:
+    return fakes.run(
+        "-m", "export.client", *map(str, arguments), timeout_seconds=timeout_seconds
+    )
+
+
+def _flags(server, protocol: str) -> list[str]:
+    address = server.grpc if protocol == "grpc" else server.rest
+    return [f"--protocol={protocol}", f"--server={address}"]
+
+
+def _rows(done: subprocess.CompletedProcess) -> list[dict]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _error(done: subprocess.CompletedProcess) -> str:
+    """The one line of it, behind lines of progress."""
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert line == done.stderr.splitlines()[-1]
+    assert line.startswith("export.client: error: ")
+    return line
+
+
+class Recorder:
+    """A server whose answers a test decides; use it in a `with`.
+
+    decide: (number of the call, images) -> grpc.StatusCode to fail with, or None.
+    """
+
+    def __init__(self, decide=lambda call, images: None, *, port: int = 0):
+        self._decide = decide
+        self._port = port
+        self._lock = threading.Lock()
+        self.batches: list[list[bytes]] = []
+        self.deadlines: list[float] = []
+        self.at_once = self.most_at_once = 0
+
+    def __enter__(self):
+        self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(16))
+        protos.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            self, self._server
+        )
+        self.address = f"localhost:{self._server.add_insecure_port('localhost:0')}"
+        self._server.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._server.stop(None).wait()
+
+    Classify = Regress = MultiInference = GetModelMetadata = None
+
+    def Predict(self, request, context):  # noqa: N802
+        images = list(request.inputs["image_bytes"].string_val)
+        with self._lock:
+            call = len(self.batches)
+            self.batches.append(images)
+            self.deadlines.append(context.time_remaining())
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            code = self._decide(call, images)
+            if code:
+                context.abort(code, "as the test wants it")
+        finally:
+            with self._lock:
+                self.at_once -= 1
+        response = protos.predict_pb2.PredictResponse()
+        count = len(images)
+        for key, array in {
+            "probabilities": np.full([count, 2], 0.5, np.float32),
+            "class_id": np.zeros([count], np.int64),
+            "label": np.full([count], b"x", object),
+            "decode_ok": np.ones([count], bool),
+        }.items():
+            response.outputs[key].CopyFrom(protos.to_proto(array))
+        return response
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_folder_becomes_a_table(server, folder, protocol):
+    done = _client(*_flags(server, protocol), "--batch_size=5", folder)
+    assert done.returncode == 1  # for the damaged one
+    assert f"skipped, not named as an image: {folder / 'notes.txt'}" in done.stderr
+    head, *lines = done.stdout.splitlines()
+    assert head.split() == ["photograph", "probability", "label"]
+    assert len(lines) == 13
+    for index, line in enumerate(lines[:12]):
+        colour = fakes.COLOURS[index % 3]
+        name, probability, label = line.split()
+        assert (name, label) == (str(folder / f"{index:02d}-{colour}.JPG"), colour)
+        assert 0.9 < float(probability) <= 1
+    assert re.split(r"\s{2,}", lines[12]) == [
+        str(folder / "deep" / "damaged.jpg"),
+        "not decodable",
+    ]
+
+
+def test_both_protocols_give_the_same_json_in_the_order_of_the_files(server, folder):
+    images = sorted(folder.glob("*.JPG"), reverse=True)
+    found = {}
+    for protocol in PROTOCOLS:
+        done = _client(
+            *_flags(server, protocol),
+            "--json",
+            "--batch_size=1",
+            "--in_flight=8",
+            *images,
+        )
+        assert done.returncode == 0
+        found[protocol] = _rows(done)
+    names = [row.pop("name") for row in found["grpc"]]
+    assert names == [row.pop("name") for row in found["rest"]] == [*map(str, images)]
+    assert [row["label"] for row in found["grpc"]] == [
+        pathlib.Path(name).stem[3:] for name in names
+    ]
+    for one, other in zip(found["grpc"], found["rest"], strict=True):
+        assert one["probability"] == max(one["probabilities"])
+        # One in a batch takes another path through the arithmetic than two.
+        assert other.pop("probabilities") == pytest.approx(one.pop("probabilities"))
+        assert other.pop("probability") == pytest.approx(one.pop("probability"))
+        assert other == one
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_file_that_cannot_be_read_or_decoded_spoils_its_own_row(
+    server, folder, protocol
+):
+    red, *_ = sorted(folder.glob("*.JPG"))
+    missing, text = folder / "missing.jpg", folder / "notes.txt"
+    done = _client(*_flags(server, protocol), "--json", missing, text, red)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[:-1] == []  # of one line of progress
+    no_file, no_image, image = _rows(done)
+    assert no_file == {"name": str(missing), "error": "No such file or directory"}
+    assert (no_image["error"], no_image["decode_ok"]) == ("not decodable", False)
+    assert no_image["probabilities"] == [0.0, 0.0, 0.0]
+    assert ("error" in image, image["label"]) == (False, "red")
+
+
+@pytest.mark.parametrize("arguments", [[], ["EMPTY"]])
+def test_nothing_to_send_is_said(tmp_path, arguments):
+    arguments = [str(tmp_path) for _ in arguments]
+    assert "Received: " in _error(_client("--server=localhost:1", *arguments))
+
+
+def test_flags_are_checked():
+    for flag in ("--server=localhost", "--batch_size=0", "--protocol=smtp"):
+        done = _client(flag, "x.jpg")
+        assert done.returncode == 1
+        assert flag.split("=")[1] in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_photographs_are_sent_upright_and_others_as_they_are(tmp_path):
+    wide = Image.fromarray(np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wide.save(tmp_path / "a.jpg", exif=exif)
+    wide.save(tmp_path / "b.jpg")
+    wide.save(tmp_path / "c.png", exif=exif)
+    (tmp_path / "d.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:300])
+    (tmp_path / "e.jpg").write_bytes(b"no image")
+    wide.save(tmp_path / "f.tif")
+    paths = sorted(tmp_path.iterdir())
+    with Recorder() as recorder:
+        done = _client(f"--server={recorder.address}", *paths)
+    assert done.returncode == 0, done.stderr
+    (sent,) = recorder.batches
+    files = [path.read_bytes() for path in paths]
+    for index in (0, 2):
+        assert sent[index] == stored.stored_bytes(files[index], max_side_px=None)
+        with Image.open(io.BytesIO(sent[index])) as image:
+            assert image.size == (20, 30)
+    assert [sent[index] == files[index] for index in range(6)] == [
+        *(False, True, False),
+        *(True, True, True),
+    ]
+
+
+def test_batches_and_requests_in_flight_are_as_many_as_the_flags_say(folder):
+    def slowly(call, images):
+        time.sleep(0.1)
+
+    with Recorder(slowly) as recorder:
+        flags = ("--batch_size=2", "--in_flight=3", f"--server={recorder.address}")
+        done = _client(*flags, *folder.glob("*.JPG"))
+    assert done.returncode == 0
+    assert [len(batch) for batch in recorder.batches] == [2] * 6
+    assert recorder.most_at_once == 3
+
+
+def test_an_unavailable_server_is_asked_again(folder):
+    def decide(call, images):
+        return grpc.StatusCode.UNAVAILABLE if call < 3 else None
+
+    with Recorder(decide) as recorder:
+        done = _client(f"--server={recorder.address}", *folder.glob("*.JPG"))
+    assert done.returncode == 0, done.stderr
+    assert len(recorder.batches) == 5
+    assert 20 < min(recorder.deadlines) < max(recorder.deadlines) < 31
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("INVALID_ARGUMENT", "as the test wants it"),
+        ("RESOURCE_EXHAUSTED", "--batch_size"),
+        ("NOT_FOUND", "--health"),
+        ("INTERNAL", "as the test wants it"),
+    ],
+)
+def test_another_error_is_final_and_what_came_before_is_printed(folder, code, advice):
+    def decide(call, images):
+        return grpc.StatusCode[code] if call == 2 else None
+
+    images = sorted(folder.glob("*.JPG"))
+    with Recorder(decide) as recorder:
+        flags = (f"--server={recorder.address}", "--batch_size=2", "--in_flight=1")
+        done = _client(*flags, "--json", *images)
+    line = _error(done)
+    assert recorder.address in line
+    assert f"{images[4]} and 1 more" in line
+    assert advice in line
+    assert [row["name"] for row in _rows(done)] == [*map(str, images[:4])]
+    assert len(recorder.batches) <= 6  # each at most once
+
+
+def test_a_server_that_is_too_slow_is_given_up(folder):
+    def slowly(call, images):
+        time.sleep(2)
+
+    with Recorder(slowly) as recorder:
+        start = time.monotonic()
+        done = _client(f"--server={recorder.address}", "--timeout=0.5", folder)
+        assert time.monotonic() - start < 4
+    assert "--timeout" in _error(done)
+    assert max(recorder.deadlines) < 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_server_there(folder, protocol):
+    flags = (f"--protocol={protocol}", "--server=localhost:1", "--timeout=1")
+    start = time.monotonic()
+    line = _error(_client(*flags, folder / "00-red.JPG"))
+    assert 0.5 < time.monotonic() - start < 5
+    assert "localhost:1" in line
+    assert "00-red.JPG" in line
+    assert "is the server up" in line
+    assert "is the server up" in _error(_client(*flags, "--health"))
+
+
+def test_the_wrong_protocol_for_the_port(server, folder):
+    image = folder / "00-red.JPG"
+    swapped = [f"--server={server.rest}", "--protocol=grpc", "--timeout=1"]
+    assert "--protocol" in _error(_client(*swapped, image))
+    swapped = [f"--server={server.grpc}", "--protocol=rest", "--timeout=1"]
+    assert "--protocol" in _error(_client(*swapped, image))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_server_that_comes_later_is_waited_for(server, folder, protocol):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flag = "--port" if protocol == "grpc" else "--rest_port"
+    client = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "export.client", f"--protocol={protocol}"),
+            *(f"--server=localhost:{port}", str(folder / "00-red.JPG"), "--json"),
+        ],
+        cwd=fakes.REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1)
+    with fakes.Server(server.export_dir, f"{flag}={port}"):
+        out, err = client.communicate(timeout=60)
+    assert client.returncode == 0, err
+    assert json.loads(out)["label"] == "red"
+    assert err.count("not answered yet") == 1
+
+
+@contextlib.contextmanager
+def _rest_stub(replies: list[tuple[int, bytes]]):
+    """A REST server that gives these replies, one after the other; yields requests."""
+    requests = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            requests.append(self.rfile.read(int(self.headers["Content-Length"])))
+            status, body = replies[min(len(requests), len(replies)) - 1]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("localhost", 0), Handler) as stub:
+        thread = threading.Thread(target=stub.serve_forever)
+        thread.start()
+        try:
+            yield f"localhost:{stub.server_port}", requests
+        finally:
+            stub.shutdown()
+            thread.join()
+
+
+GOOD = json.dumps(
+    {
+        "outputs": {
+            "probabilities": [[0.25, 0.75]],
+            "class_id": [1],
+            "label": ["x"],
+            "decode_ok": [True],
+        }
+    }
+).encode()
+
+
+def test_rest_asks_again_after_503_alone(folder):
+    image = folder / "00-red.JPG"
+    busy = (503, b'{"error": "busy"}')
+    with _rest_stub([busy, busy, (200, GOOD)]) as (address, requests):
+        done = _client("--protocol=rest", f"--server={address}", "--json", image)
+    assert done.returncode == 0
+    assert _rows(done)[0]["probability"] == 0.75
+    assert len(requests) == 3
+    encoded = json.loads(requests[0])["inputs"][0]["b64"]
+    assert base64.b64decode(encoded) == image.read_bytes()
+    with _rest_stub([(400, b'{"error": "no such input"}')]) as (address, requests):
+        done = _client("--protocol=rest", f"--server={address}", "--json", image)
+    assert "no such input" in _error(done)
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (b"<html>", "no JSON object"),
+        (b'{"outputs": {"label": ["x"]}}', "Received: label"),
+        (b'{"outputs": [[0.25, 0.75]]}', "serving_default"),
+        (b'{"predictions": []}', "serving_default"),
+        (b"[]", "no JSON object"),
+        (GOOD.replace(b'["x"]', b'["x", "y"]'), "for each image"),
+    ],
+)
+def test_a_reply_that_is_none_of_an_export_is_said(folder, reply, words):
+    with _rest_stub([(200, reply)]) as (address, _):
+        flags = ("--protocol=rest", f"--server={address}")
+        assert words in _error(_client(*flags, folder / "00-red.JPG"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_health_and_metadata(server, protocol):
+    flags = _flags(server, protocol)
+    done = _client(*flags, "--health")
+    assert (done.returncode, done.stdout) == (0, "photographs version 7: AVAILABLE\n")
+    done = _client(*flags, "--metadata")
+    assert done.returncode == 0
+    head, *lines = done.stdout.splitlines()
+    assert head == "photographs version 7"
+    first = lines.index("serving_default (tensorflow/serving/predict)")
+    assert lines[first + 1 : first + 6] == [
+        "  takes image_bytes: string [-1]",
+        "  gives class_id: int64 [-1]",
+        "  gives decode_ok: bool [-1]",
+        "  gives label: string [-1]",
+        "  gives probabilities: float [-1, 3]",
+    ]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_version_is_no_health(tmp_path, protocol):
+    (tmp_path / "1").mkdir()
+    with fakes.Server(tmp_path) as server:
+        done = _client(*_flags(server, protocol), "--health")
+        assert done.returncode == 1
+        assert done.stdout.startswith("photographs version 1: END, ")
+        assert "SavedModel" in done.stdout
+        done = _client(*_flags(server, protocol), fakes.REPOSITORY / "LICENSE")
+        assert "--health" in _error(done)
+
+
+def test_bench_counts_every_image_and_request(server, folder):
+    images = sorted(folder.glob("*.JPG"))
+    flags = (*_flags(server, "grpc"), "--bench", "--repeat=5", "--batch_size=4")
+    done = _client(*flags, *images)
+    assert done.returncode == 0
+    speed, latency = done.stdout.splitlines()
+    assert re.fullmatch(r"\d+\.\d images/s: 60 in \d+\.\d\d s", speed)
+    found = re.fullmatch(
+        r"15 requests: p50 (\S+) ms, p90 (\S+) ms, p99 (\S+) ms", latency
+    )
+    p50, p90, p99 = map(float, found.groups())
+    assert 0 < p50 <= p90 <= p99
+
+
+def test_a_reader_that_has_enough_is_no_error(server, folder):
+    command = (
+        f"{sys.executable} -m export.client --server={server.grpc} --batch_size=1 "
+    )
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {folder} {folder} {folder} | head -n 2"],
+        cwd=fakes.REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert len(done.stdout.splitlines()) == 2
+    assert "Error" not in done.stderr
+
+
+def test_memory_holds_what_is_in_flight_and_no_more(server, tmp_path):
+    """600 MB of files go through far less memory."""
+    rng = np.random.default_rng(0)
+    for index in range(100):
+        (tmp_path / f"{index:03d}.jpg").write_bytes(rng.bytes(2 << 20))
+    flags = ("--batch_size=2", "--in_flight=2", "--json", f"--server={server.grpc}")
+    client = subprocess.Popen(
+        [sys.executable, "-m", "export.client", *flags, *[str(tmp_path)] * 3],
+        cwd=fakes.REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    most = 0
+    while client.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            most = max(most, psutil.Process(client.pid).memory_info().rss)
+        time.sleep(0.01)
+    assert client.returncode == 1  # none can be decoded
+    assert 20 << 20 < most < 200 << 20
+
+
+def test_pythons_tensorflow_is_not_loaded():
+    script = """
+import sys, time
+start = time.monotonic()
+from export import client
+assert "tensorflow.python" not in sys.modules and "keras" not in sys.modules
+print(time.monotonic() - start)
+"""
+    done = fakes.run("-c", script)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2  # Python's TensorFlow alone takes more
+
+
+def test_every_address_is_one_of_loopback(server, folder):
+    flags = ("--bench", "--repeat=200", "--batch_size=1", f"--server={server.grpc}")
+    client = subprocess.Popen(
+        [sys.executable, "-m", "export.client", *flags, str(folder / "00-red.JPG")],
+        cwd=fakes.REPOSITORY,
+        env={**os.environ, "http_proxy": "http://192.0.2.1:3128"},
+        stdout=subprocess.DEVNULL,
+    )
+    found = set()
+    while client.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            for connection in psutil.Process(client.pid).net_connections("inet"):
+                if connection.raddr:
+                    found.add(connection.raddr.ip)
+        time.sleep(0.02)
+    assert client.returncode == 0
+    assert found
+    assert found <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
