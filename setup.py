@@ -39,6 +39,7 @@ setuptools.setup(
             "aiohttp>=3.10,<4",
             "apache-beam>=2.77,<3",
             "hypothesis>=6.100,<7",
+            "psutil>=6,<8",
             "pytest>=8,<10",
             "kubernetes-validate>=1.32,<2",
             "pyyaml>=6,<7",

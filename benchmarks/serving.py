@@ -84,8 +84,7 @@ def answer_turns(saved_model_dir, pixels_path, photographs_path):
 
     from export import session
 
-    load = getattr(session, "load_library", None) or session._load_library
-    load()
+    session.load_library()
     before = resident_mebibytes()
     start = time.monotonic()
     model = session.Session(saved_model_dir)

@@ -22,11 +22,10 @@ from export.protos import (
     model_pb2,
     predict_pb2,
 )
-from export.session import StatusError
+from export.session import CLASSIFY_METHOD, StatusError
 from export.versions import FAILED_PRECONDITION, INVALID_ARGUMENT
 
 _DEFAULT_SIGNATURE = "serving_default"
-_CLASSIFY_METHOD = "tensorflow/serving/classify"
 _REGRESS_METHOD = "tensorflow/serving/regress"
 _UNIMPLEMENTED = 12
 
@@ -75,7 +74,7 @@ def _answering_spec(
 def _to_array(name: str, tensor: protos.tensor_pb2.TensorProto) -> np.ndarray:
     try:
         return protos.to_array(tensor)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise StatusError(
             INVALID_ARGUMENT, f"tensor parsing error: {name}: {error}"
         ) from error
@@ -110,7 +109,7 @@ def classify(
     """ClassificationRequest -> ClassificationResponse, by a signature for it."""
     _require_spec(request)
     with served.use(request.model_spec) as version:
-        name = _require_method(version, request.model_spec, _CLASSIFY_METHOD)
+        name = _require_method(version, request.model_spec, CLASSIFY_METHOD)
         examples = _serialized_examples(request.input)
         outputs = version.session.run(name, {"inputs": examples})
         response = classification_pb2.ClassificationResponse(

@@ -4,11 +4,10 @@ import pathlib
 import textwrap
 from collections.abc import Sequence
 
-from export.protos import MODEL_NAME
+from export.protos import MODEL_NAME, MODELS_FILE
 from export.warmup import BATCH_SIZES
 from pipeline import files
 
-MODELS_FILE = "models.config"
 BATCHING_FILE = "batching_parameters.txt"
 MONITORING_FILE = "monitoring.config"
 COMPOSE_FILE = "docker-compose.yml"
@@ -19,7 +18,7 @@ _MOUNT = f"/models/{MODEL_NAME}"
 
 _ARGUMENTS = (
     f"--model_config_file={_MOUNT}/{MODELS_FILE}",
-    "--model_config_file_poll_wait_seconds=60",
+    "--model_config_file_poll_wait_seconds=5",
     # A label may move before the server has seen the version it moves to.
     "--allow_version_labels_for_unavailable_models=true",
     "--enable_batching=true",
@@ -46,10 +45,10 @@ def list_versions(export_dir: pathlib.Path) -> list[int]:
     )
 
 
-def write_files(export_dir: pathlib.Path) -> None:
-    """Writes the configuration for the versions that are there, each file whole."""
+def write_files(export_dir: pathlib.Path, versions: Sequence[int]) -> None:
+    """Writes the configuration for these versions, oldest first; each file whole."""
     contents = {
-        MODELS_FILE: _models(list_versions(export_dir)),
+        MODELS_FILE: _models(versions),
         BATCHING_FILE: _batching(),
         MONITORING_FILE: _monitoring(),
         COMPOSE_FILE: _compose(),

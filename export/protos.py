@@ -77,6 +77,11 @@ __all__ = [
 # What every server calls the model, and so part of its addresses.
 MODEL_NAME = "photographs"
 
+# Beside the versions: which of them are served, and under which labels.
+MODELS_FILE = "models.config"
+
+_MAX_COPIES = 1 << 24
+
 # numpy's type -> TensorFlow's number for it, and the message field that may hold it.
 DTYPES = {
     "float32": (types_pb2.DT_FLOAT, "float_val"),
@@ -106,8 +111,8 @@ def dtype_name(number: int) -> str:
 def to_array(tensor: tensor_pb2.TensorProto) -> np.ndarray:
     """A tensor message -> an array; strings are bytes in an array of objects.
 
-    Fewer values than the shape asks for are filled up with the last one, as TensorFlow
-    does.
+    Fewer values than the shape asks for are filled up with the last one, none with
+    zeros, as TensorFlow does.
 
     Raises:
       ValueError: the message does not describe a tensor.
@@ -131,16 +136,26 @@ def to_array(tensor: tensor_pb2.TensorProto) -> np.ndarray:
             )
         return np.frombuffer(tensor.tensor_content, dtype).reshape(shape)
     values = getattr(tensor, _FIELD_OF[tensor.dtype])
-    if len(values) > count or (count and not values):
+    if len(values) > count:
         raise ValueError(
             f"A tensor of shape {shape} has {count} values. Received: {len(values)}"
         )
     # Of one value a message may ask for any number of copies.
-    if count > 1 << 28:
-        raise ValueError(f"A tensor has at most 2^28 values. Received: shape={shape}")
-    array = np.empty(count, dtype)
-    array[: len(values)] = values
-    if len(values) < count:
+    if count > max(len(values), _MAX_COPIES):
+        raise ValueError(
+            f"A tensor has at most {_MAX_COPIES} values that it does not spell out. "
+            f"Received: shape={shape} and {len(values)} values"
+        )
+    array = (
+        np.full(count, b"", object)
+        if dtype == np.dtype(object)
+        else (np.zeros(count, dtype))
+    )
+    try:
+        array[: len(values)] = values
+    except OverflowError as error:
+        raise ValueError(f"Values fit their type. Received: {error}") from error
+    if values:
         array[len(values) :] = values[-1]
     return array.reshape(shape)
 

@@ -289,7 +289,7 @@ def publish(
         version = base / str(max([int(time.time()), *(v + 1 for v in taken)]))
         candidate.rename(version)
         _sync_directory(base)
-        deploy.write_files(base)
+        deploy.write_files(base, deploy.list_versions(base))
         if keep is not None:
             for old in deploy.list_versions(base)[: -1 - keep]:
                 _remove(base / str(old))
@@ -318,9 +318,10 @@ def roll_back(export_dir: str) -> str:
                 f"Received: --export_dir={export_dir} with {versions}"
             )
         newest = base / str(versions[-1])
+        # Labels leave a version before it goes.
+        deploy.write_files(base, versions[:-1])
         newest.rename(base / f"{_WITHDRAWN}{newest.name}")
         _sync_directory(base)
-        deploy.write_files(base)
     return str(base / str(versions[-2]))
 
 

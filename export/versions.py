@@ -13,8 +13,6 @@ from google.protobuf import text_format
 from export import protos, session
 from export.protos import get_model_status_pb2, model_pb2, model_server_config_pb2
 
-CONFIG_FILE = "models.config"
-
 INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, INTERNAL = 3, 5, 9, 13
 
 _State = get_model_status_pb2.ModelVersionStatus.State
@@ -188,7 +186,7 @@ class Versions:
         self._retire(set())
 
     def _read_config(self) -> None:
-        path = self._dir / CONFIG_FILE
+        path = self._dir / protos.MODELS_FILE
         text = path.read_text() if path.exists() else None
         if text == self._config_text:
             return

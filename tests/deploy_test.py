@@ -23,7 +23,7 @@ def export_dir(tmp_path):
         (tmp_path / version).mkdir()
     (tmp_path / ".withdrawn-1795508600").mkdir()
     (tmp_path / "12").write_text("a file is no version")
-    deploy.write_files(tmp_path)
+    deploy.write_files(tmp_path, deploy.list_versions(tmp_path))
     return tmp_path
 
 
@@ -69,7 +69,7 @@ def test_the_server_finds_the_newest_versions_and_their_labels(export_dir):
 
 def test_the_first_version_has_no_previous_one(tmp_path):
     (tmp_path / "5").mkdir()
-    deploy.write_files(tmp_path)
+    deploy.write_files(tmp_path, deploy.list_versions(tmp_path))
     config = text_format.Parse(
         (tmp_path / "models.config").read_text(),
         model_server_config_pb2.ModelServerConfig(),

@@ -68,20 +68,19 @@ def test_where_the_first_layer_trains_nothing_can_be_kept():
 
 # Backbone -> layer after which all trains -> what crosses, by the drawing of the block.
 BOUNDARIES = {
-    "MobileNet": {"conv_pw_9_bn": "conv_pw_9_bn", "conv_dw_5": "conv_dw_5"},
+    "MobileNet": {"conv_pw_9_bn": "conv_pw_9_relu", "conv_dw_5": "conv_dw_5"},
     "ResNet50": {
         "conv5_block1_1_conv": "conv4_block6_out",  # a projection goes round it
         "conv5_block2_2_bn": "conv5_block1_out",  # the identity does
-        "conv5_block3_add": "conv5_block3_out",  # nothing after it has weights
+        "conv5_block3_add": "embedding",  # nothing after it has weights
     },
     "MobileNetV2": {
-        "block_10_depthwise": "block_9_add",  # channels change: no way round ...
-        "block_11_depthwise": "block_10_project_BN",  # ... and here there is one
+        "block_10_depthwise": "block_10_depthwise",  # channels change: no way round
+        "block_11_depthwise": "block_10_project_BN",  # here there is one
     },
     "EfficientNetB0": {"block5b_se_reduce": "block5a_project_bn"},
     "DenseNet121": {"conv5_block3_1_conv": "conv5_block2_concat"},
     "InceptionV3": {"mixed9": "mixed9"},
-    "ConvNeXtTiny": {"convnext_tiny_stage_3_block_1_depthwise_conv": "add_1"},
 }
 
 
@@ -94,3 +93,14 @@ def test_boundaries_inside_blocks(name):
         model.freeze(classifier.backbone, frozen)
         found = _check_composition(classifier, SIDE)
         assert found.name == crosses, layer
+
+
+@pytest.mark.slow
+def test_what_crosses_may_be_no_layers_output():
+    """ConvNeXt adds its branches by an operation that is no layer."""
+    classifier = _classifier("ConvNeXtTiny")
+    layer = "convnext_tiny_stage_3_block_1_depthwise_conv"
+    model.freeze(classifier.backbone, model.resolve_freeze(classifier.backbone, layer))
+    found = _check_composition(classifier, SIDE)
+    assert found.name.startswith("add")
+    assert found.prefix.output.shape[1:] == (2, 2, 768)

@@ -311,10 +311,6 @@ GRPC_ERRORS = {
         ),
         *("INVALID_ARGUMENT", "image"),
     ),
-    "tensor without values": (
-        *("Predict", _broken_tensor(dtype=_TYPES.DT_STRING)),
-        *("INVALID_ARGUMENT", "image_bytes"),
-    ),
     "tensor of half the bytes": (
         *("Predict", _broken_tensor(dtype=_TYPES.DT_FLOAT, tensor_content=b"1234")),
         *("INVALID_ARGUMENT", "8 bytes"),
@@ -895,7 +891,7 @@ def test_a_server_waits_for_its_first_version_and_does_without_the_last(
         (tmp_path / "gone").rename(tmp_path / "3")
         server.wait_for("version 3 loaded", count=2)
         assert _states(server) == {3: "AVAILABLE"}
-    assert len(server.lines) == 9
+    assert not [line for line in server.lines if "Traceback" in line]
 
 
 def _config(policy: str, labels: str = "") -> str:

@@ -91,7 +91,7 @@ def _find_pairs(backbone: keras.Model) -> dict[str, str]:
         for node in layer._inbound_nodes:
             for tensor in node.input_tensors:
                 history = tensor._keras_history
-                readers.setdefault(history.operation.name, []).append(layer.name)
+                readers.setdefault(history.operation.name, set()).add(layer.name)
     outputs = {tensor._keras_history.operation.name for tensor in backbone.outputs}
     pairs = {}
     for norm in backbone.layers:
@@ -101,7 +101,7 @@ def _find_pairs(backbone: keras.Model) -> dict[str, str]:
         if (
             _has_kernel(before)
             and keras.activations.serialize(before.activation) == "linear"
-            and readers[before.name] == [norm.name]
+            and readers[before.name] == {norm.name}
             and before.name not in outputs
             and norm.axis in (-1, 3)
         ):

@@ -22,19 +22,19 @@ def find_frontier(classifier: Classifier) -> Frontier | None:
             prefix=keras.Model(backbone.input, pooling(backbone.output)),
             suffix=None,
         )
-    name = _last_dominator(backbone)
-    if name is None:
+    last = _last_dominator(backbone)
+    if last is None:
         return None
-    tensor = backbone.get_layer(name).output
+    tensor = last._inbound_nodes[0].outputs[0]
     return Frontier(
-        name=name,
+        name=last.name,
         prefix=keras.Model(backbone.input, tensor),
         suffix=keras.Model(tensor, backbone.output),
     )
 
 
-def _last_dominator(backbone: keras.Model) -> str | None:
-    """The last layer that is on every path from the image to what trains and to the end.
+def _last_dominator(backbone: keras.Model) -> keras.Operation | None:
+    """The last layer on every path from the image to what trains and to the end.
 
     A layer is dominated by itself and by what dominates all of its inputs (Allen and
     Cocke, 1972).
@@ -42,11 +42,10 @@ def _last_dominator(backbone: keras.Model) -> str | None:
     dominators = {}
     ordered = backbone.operations  # from the image on
     for operation in ordered:
+        # The first is of the backbone; later ones are of models that share the layer.
         inputs = {
             tensor._keras_history.operation.name
-            for node in operation._inbound_nodes
-            if node in backbone._nodes
-            for tensor in node.input_tensors
+            for tensor in operation._inbound_nodes[0].input_tensors
         }
         shared = [dominators[name] for name in inputs]
         before = set.intersection(*shared) if shared else set()
@@ -58,6 +57,5 @@ def _last_dominator(backbone: keras.Model) -> str | None:
     }
     needed = trains | {backbone.output._keras_history.operation.name}
     common = set.intersection(*(dominators[name] for name in needed)) - trains
-    first = ordered[0].name
-    found = [o.name for o in ordered if o.name in common and o.name != first]
+    found = [operation for operation in ordered[1:] if operation.name in common]
     return found[-1] if found else None
