@@ -25,11 +25,15 @@ class Records:
       "position": int64 []}, the position counting from 0 in stored order.
     count: number of examples.
     mean_bytes: average size of an example in its shard.
+    features: what stands for the images where a model's frozen part has been computed:
+      one array [count, ...] a view, in stored order. Batches then hold its rows as
+      "image", and the dataset need not hold any bytes.
     """
 
     dataset: tf.data.Dataset
     count: int
     mean_bytes: int
+    features: tuple[np.ndarray, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,8 +187,10 @@ def make_train_dataset(
 
     Returns:
       Batches for one replica after another, each
-      {"image": float32 [b, image_size, image_size, 3], range [0, 255],
-       "label": int32 [b], "weight": float32 [b]} with b = per_replica_batch_size.
+      {"image": float32 [b, image_size, image_size, 3], range [0, 255], or rows of the
+       records' features, whose views the epochs take in turn;
+       "label": int32 [b], "weight": float32 [b], "position": int32 [b]}
+      with b = per_replica_batch_size.
       The last global batch is filled up with examples of weight 0, so that every shape
       is static (XLA compiles once) and every replica takes part in every step.
     """
@@ -211,6 +217,7 @@ def make_train_dataset(
         batch_size=batch_size,
         per_replica_batch_size=per_replica_batch_size,
         first_step=first_step,
+        view=epoch - 1,
         share=share,
     )
 
@@ -234,6 +241,19 @@ def make_eval_dataset(
     )
 
 
+def with_features(
+    records: Records, features: tuple[np.ndarray, ...], labels: np.ndarray
+) -> Records:
+    """Records whose batches hold features; their order and shuffling stay the same.
+
+    features: arrays [count, ...], see Records; labels: int [count]. In stored order.
+    """
+    rows = {"label": labels, "position": np.arange(records.count)}
+    return dataclasses.replace(
+        records, dataset=tf.data.Dataset.from_tensor_slices(rows), features=features
+    )
+
+
 def read_names(records: Records) -> list[str]:
     """The relative names of a split's examples, in the order of make_eval_dataset."""
     names = records.dataset.map(lambda example: example["name"])
@@ -252,9 +272,31 @@ def _weigh(weight: float) -> Callable[[dict], dict]:
 def _decode(image_size: int) -> Callable[[dict], dict]:
     return lambda example: {
         "image": preprocess.decode_and_resize(example["image_bytes"], image_size),
+        **_without_bytes(example),
+    }
+
+
+def _without_bytes(example: dict) -> dict:
+    return {
         "label": tf.cast(example["label"], tf.int32),
         "weight": example["weight"],
+        "position": tf.cast(example["position"], tf.int32),
     }
+
+
+def _look_up(features: np.ndarray) -> Callable[[dict], dict]:
+    """A batch without images -> the same with their rows of the features."""
+
+    def look_up(batch):
+        rows = tf.numpy_function(
+            lambda positions: features[positions],
+            [batch["position"]],
+            tf.as_dtype(features.dtype),
+        )
+        rows = tf.ensure_shape(rows, [*batch["position"].shape, *features.shape[1:]])
+        return {"image": rows, **batch}
+
+    return look_up
 
 
 def _batches(
@@ -266,6 +308,7 @@ def _batches(
     per_replica_batch_size: int,
     share: Share,
     first_step: int = 0,
+    view: int = 0,
 ) -> tf.data.Dataset:
     padding = num_batches(records.count, batch_size) * batch_size - records.count
     rows = batch_size // share.num_pipelines
@@ -280,8 +323,15 @@ def _batches(
     # The choice of rows comes before the decoding: another worker's rows cost a read.
     dataset = dataset.skip(first_step * batch_size).filter(is_ours)
     dataset = dataset.map(lambda row, example: example)
-    dataset = dataset.map(_decode(image_size), num_parallel_calls=tf.data.AUTOTUNE)
+    if not records.features:
+        dataset = dataset.map(_decode(image_size), num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.map(_without_bytes)
     dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
+    # After the batching: one call into Python for all rows.
+    features = records.features[view % len(records.features)]
+    dataset = dataset.map(_look_up(features), num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 

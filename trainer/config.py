@@ -30,6 +30,8 @@ MAY_CHANGE = frozenset(
         "deterministic",
         "keep_checkpoints",
         "profile_steps",
+        "cache_dir",
+        "cache_gb",
     }
 )
 
@@ -68,6 +70,10 @@ class TrainConfig:
     deterministic: bool
     keep_checkpoints: int
     profile_steps: tuple[int, int] | None
+    cached_views: int
+    cache_dir: str | None
+    cache_gb: float
+    fold_frozen: bool
     seed: int
 
 
@@ -206,6 +212,25 @@ def define_flags(values: flags.FlagValues) -> None:
         "FIRST,LAST: write a TensorBoard profile of these steps of the run.",
         flag_values=values,
     )
+    integer(
+        "cached_views",
+        0,
+        "Compute what the frozen layers make of so many augmented views of each image "
+        "once; the epochs take them in turn. 0 computes it anew in every step.",
+    )
+    string(
+        "cache_dir",
+        None,
+        "Directory of what the frozen layers made; runs may share it. Default: "
+        "MODEL_DIR/features.",
+    )
+    number("cache_gb", 20.0, "At most so many gigabytes lie in --cache_dir.")
+    flags.DEFINE_bool(
+        "fold_frozen",
+        True,
+        "With --cached_views: fold batch norm into the convolutions there.",
+        flag_values=values,
+    )
     integer("seed", 1, "Decides splits, initial weights, order and augmentation.")
 
 
@@ -261,13 +286,14 @@ def _check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
         "finetune_lr",
         "virtual_devices",
         "keep_checkpoints",
+        "cache_gb",
     ):
         value = getattr(config, name)
         if not (value > 0 and math.isfinite(value)):
             raise ValueError(
                 f"--{name} must be a positive number. Received: --{name}={value}"
             )
-    for name in ("freeze_layers", "seed"):
+    for name in ("freeze_layers", "cached_views", "seed"):
         value = getattr(config, name)
         if value < 0:
             raise ValueError(
@@ -280,6 +306,12 @@ def _check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
         )
 
     if config.data_service is not None:
+        if config.cached_views:
+            raise ValueError(
+                "--cached_views reads no images after the first pass, so a data service"
+                " has nothing to do. Received: --data_service="
+                f"{config.data_service} --cached_views={config.cached_views}"
+            )
         if not config.data_service.startswith("grpc://"):
             raise ValueError(
                 "--data_service must be the address of a dispatcher, grpc://HOST:PORT. "

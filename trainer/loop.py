@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline import augment as augment_lib
 from pipeline import dataset
 from pipeline.augment import Augmenter
 from pipeline.dataset import Records, Share
 from trainer import model as model_lib
 from trainer.interrupt import Requests
-from trainer.model import Classifier
+from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
 
 # Many steps a call keep Python out of the way; few enough, in time, for progress to be
@@ -80,8 +81,11 @@ def make_train_steps(
     augment: Augmenter,
     *,
     train_batch_norm: bool,
+    frontier: Frontier | None = None,
 ) -> Callable:
     """Builds the function that runs steps of an epoch in one graph.
+
+    frontier: what the batches hold has crossed it, and is not augmented again.
 
     train_steps(iterator, seed, first_step, num_steps, batch_size, count, says) returns
     float64 [num_steps, 3]: of each step's examples the sum of the losses and the number
@@ -101,7 +105,11 @@ def make_train_steps(
     def compute_gradients(images, labels, weights, examples, seed):
         with tf.GradientTape() as tape:
             logits = model_lib.compute_logits(
-                classifier, images, dropout_seed=seed, train_backbone=train_batch_norm
+                classifier,
+                images,
+                frontier=frontier,
+                dropout_seed=seed,
+                train_backbone=train_batch_norm,
             )
             losses = weights * tf.nn.sparse_softmax_cross_entropy_with_logits(
                 labels, logits
@@ -127,10 +135,14 @@ def make_train_steps(
     def replica_step(batch, seed, step, examples):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
+        images = batch["image"]
+        if frontier is None:
+            # By the image, not by its place in a batch: the same change however a run
+            # is spread, and the same that a view of the features was made with.
+            images = augment(images, augment_lib.row_seeds(seed, batch["position"]))
         # No two replicas, steps or epochs share their randomness, and none has a state:
         # a run that continues repeats nothing and loses nothing.
         seed = tf.stack([seed, step * replicas + replica])
-        images = augment(batch["image"], seed)
         gradients, sums = compute_gradients(
             images,
             batch["label"],
@@ -253,12 +265,17 @@ def train_epoch(
             num_steps = min(max(num_steps, 1), _MOST_STEPS_PER_CALL)
 
 
-def make_eval_step(runtime: Runtime, classifier: Classifier) -> Callable:
-    """Builds eval_step(batch, says) -> per-replica (logits, labels, weights, says)."""
+def make_eval_step(
+    runtime: Runtime, classifier: Classifier, frontier: Frontier | None = None
+) -> Callable:
+    """Builds eval_step(batch, says) -> per-replica (logits, labels, weights, says).
+
+    frontier: what the batches hold has crossed it.
+    """
 
     @tf.function(jit_compile=runtime.jit)
     def compute(images):
-        return model_lib.compute_logits(classifier, images)
+        return model_lib.compute_logits(classifier, images, frontier=frontier)
 
     def replica_step(batch, says):
         return compute(batch["image"]), batch["label"], batch["weight"], says

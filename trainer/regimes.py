@@ -14,12 +14,23 @@ import tensorflow as tf
 
 from pipeline import augment, dataset, files
 from pipeline.dataset import Records
-from trainer import checkpoints, interrupt, loop, metrics, model, progress, runtime
+from trainer import (
+    checkpoints,
+    features,
+    frontier,
+    interrupt,
+    loop,
+    metrics,
+    model,
+    progress,
+    runtime,
+)
 from trainer.checkpoints import Checkpoint, Position
 from trainer.config import Regime, TrainConfig
+from trainer.features import Cache, View
 from trainer.interrupt import Requests
 from trainer.loop import Update
-from trainer.model import Classifier
+from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
 
 METRICS_FILE = "metrics.jsonl"
@@ -39,6 +50,9 @@ class _Run:
     requests: Requests
     train_records: Records
     val_records: Records
+    cache: Cache
+    train_frontier: Frontier | None = None
+    val_frontier: Frontier | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -95,7 +109,9 @@ def run_regimes(
             settings.data_dir, "train", cached=settings.data_service is None
         ),
         val_records=dataset.read_records(settings.data_dir, "validation"),
+        cache=_describe_cache(settings, model_dir),
     )
+    stages = _plan_stages(shared, rows)
     position = checkpoint.position if checkpoint is not None else Position()
     if run.is_chief:
         write_metrics(model_dir, position)
@@ -133,13 +149,130 @@ def run_regimes(
                 )
         # Stopped comes where all workers agree and the variables are the position's.
         with interrupt.busy(requests):
-            position, best = _run_regime(shared, regime, optimizer, position, best)
+            ready = _cross_frontier(shared, stages, index)
+            position, best = _run_regime(ready, regime, optimizer, position, best)
         with run.strategy.scope():
             checkpoints.restore_variables(classifier.model.weights, best)
         if run.is_chief:
             checkpoints.save_best(classifier, model_dir, regime.name)
         runtime.take_from_chief(run, 0)
     return position
+
+
+@dataclasses.dataclass
+class _Stage:
+    """What is frozen in a regime, and what that made of the images once it is there.
+
+    trains: ids of the variables that train.
+    """
+
+    frontier: Frontier | None
+    trains: frozenset[int]
+    train_records: Records | None = None
+    val_records: Records | None = None
+
+
+def _plan_stages(run: _Run, rows: Sequence[Regime]) -> list[_Stage]:
+    stages = []
+    for regime in rows:
+        backbone = run.classifier.backbone
+        model.freeze(backbone, model.resolve_freeze(backbone, regime.frozen))
+        trains = frozenset(id(v) for v in run.classifier.model.trainable_variables)
+        stages.append(_Stage(frontier.find_frontier(run.classifier), trains))
+    return stages
+
+
+def _describe_cache(settings: TrainConfig, model_dir: pathlib.Path) -> Cache:
+    config = json.loads((model_dir / checkpoints.CONFIG_FILE).read_text())
+    fingerprint = {
+        "data": config["data"],
+        "versions": config["versions"],
+        "backbone": settings.backbone,
+        "backbone_args": settings.backbone_args,
+        "image_size": settings.image_size,
+    }
+    directory = pathlib.Path(settings.cache_dir or model_dir / "features")
+    return Cache(directory, int(settings.cache_gb * 1e9), fingerprint)
+
+
+def _cross_frontier(run: _Run, stages: Sequence[_Stage], index: int) -> _Run:
+    """The run with the records that a regime reads; see features.cache_features."""
+    stage = stages[index]
+    if stage.frontier is None:
+        return run
+    # One pass serves the regimes that come after too, unless one before them trains
+    # what they take for frozen.
+    served, trained = [], set()
+    for later in stages[index:]:
+        if later.frontier is not None and not trained & {
+            id(variable) for variable in later.frontier.prefix.variables
+        }:
+            served.append(later)
+        trained |= later.trains
+    settings = run.settings
+    common = {
+        "image_size": settings.image_size,
+        "batch_size": settings.batch_size,
+        "requests": run.requests,
+    }
+
+    def cross(records, needed, **options):
+        frontiers = {later.frontier.name: later.frontier for later in needed}
+        found = features.cache_features(
+            run.runtime,
+            run.cache,
+            run.classifier,
+            list(frontiers.values()),
+            records,
+            **common,
+            **options,
+        )
+        return dict(zip(frontiers, found, strict=True))
+
+    if stage.val_records is None:
+        needed = [later for later in served if later.val_records is None]
+        try:
+            found = cross(
+                run.val_records,
+                needed,
+                split="validation",
+                views=[View()],
+                folded=False,
+            )
+        except ValueError as error:  # no room: that is no reason not to train
+            print(f"validation images are computed in every epoch: {error}", flush=True)
+        else:
+            for later in needed:
+                later.val_records = found[later.frontier.name]
+    if stage.train_records is None and settings.cached_views:
+        needed = [later for later in served if later.train_records is None]
+        views = [
+            View(settings.augment, dataset.mix_seed(settings.seed, view + 1))
+            for view in range(settings.cached_views)
+        ]
+        found = cross(
+            run.train_records,
+            needed,
+            split="train",
+            views=views,
+            folded=settings.fold_frozen,
+        )
+        for later in needed:
+            later.train_records = found[later.frontier.name]
+    if stage.train_records is not None:
+        views = len(stage.train_records.features)
+        print(
+            f"what {stage.frontier.name} gives is cached: {views} view(s) of each "
+            "training image, which the epochs take in turn",
+            flush=True,
+        )
+    return dataclasses.replace(
+        run,
+        train_records=stage.train_records or run.train_records,
+        train_frontier=stage.frontier if stage.train_records else None,
+        val_records=stage.val_records or run.val_records,
+        val_frontier=stage.frontier if stage.val_records else None,
+    )
 
 
 def _rank(line: dict) -> tuple[float, float]:
@@ -165,8 +298,9 @@ def _run_regime(
         optimizer,
         augment.build_augmenter(run.settings.augment),
         train_batch_norm=regime.train_batch_norm,
+        frontier=run.train_frontier,
     )
-    eval_step = loop.make_eval_step(run.runtime, run.classifier)
+    eval_step = loop.make_eval_step(run.runtime, run.classifier, run.val_frontier)
     tensorboard_dir = run.model_dir / "tensorboard" / regime.name
     writer = (
         tf.summary.create_file_writer(str(tensorboard_dir))

@@ -143,3 +143,11 @@ def take_from_chief(run: Runtime, number: int) -> int:
         # In the order of the workers, of which the chief is the first.
         return int(run.strategy.gather(one_each, axis=0)[0])
     return number
+
+
+def take_largest(run: Runtime, number: int) -> int:
+    """The largest of all workers' numbers, on every worker."""
+    if has_several_workers(run):
+        one_each = run.strategy.run(lambda: tf.constant([int(number)]))
+        return int(tf.reduce_max(run.strategy.gather(one_each, axis=0)))
+    return number
