@@ -13,7 +13,7 @@ SCHEDULES = ("notebook", "constant", "cosine")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 BATCH_NORMS = ("trained", "frozen")
-AUGMENTS = ("notebook", "none")
+AUGMENTS = ("notebook", "light", "strong", "none")
 XLA = ("auto", "on", "off")
 
 # What another machine, or another way to watch, may change in a run that continues.
