@@ -65,6 +65,7 @@ def test_batches_have_the_shapes_that_are_promised(data):
         "image": tf.TensorSpec([4, 16, 16, 3], tf.float32),
         "label": tf.TensorSpec([4], tf.int32),
         "weight": tf.TensorSpec([4], tf.float32),
+        "position": tf.TensorSpec([4], tf.int32),
     }
 
 

@@ -43,7 +43,7 @@ def _train(run, classifier, optimizer, records, *, epochs=1, preset="none", bn=F
         run,
         classifier,
         optimizer,
-        augment.build_augmenter(preset),
+        augment.build_row_augmenter(preset),
         train_batch_norm=bn,
     )
     return [
@@ -241,7 +241,7 @@ train_steps = loop.make_train_steps(
     run,
     classifier,
     optimizer,
-    augment.build_augmenter("none"),
+    augment.build_row_augmenter("none"),
     train_batch_norm=batch_norm,
 )
 records = dataset.read_records(data_dir, "train")
@@ -259,14 +259,14 @@ logits, labels = loop.evaluate(
     run, eval_step, dataset.read_records(data_dir, "test"), image_size=32, batch_size=8
 )
 seeds = []
-notebook = augment.build_augmenter("notebook")
+notebook = augment.build_row_augmenter("notebook")
 
-def record_seed(images, seed):
-    tf.numpy_function(lambda seed: seeds.append(seed.tolist()), [seed], [])
-    return notebook(images, seed)
+def record_seeds(images, rows):
+    tf.numpy_function(lambda rows: seeds.extend(rows.tolist()), [rows], [])
+    return notebook(images, rows)
 
 train_steps = loop.make_train_steps(
-    run, classifier, optimizer, record_seed, train_batch_norm=False
+    run, classifier, optimizer, record_seeds, train_batch_norm=False
 )
 augmented = [
     fakes.mean_loss_and_accuracy(
@@ -278,6 +278,7 @@ augmented = [
     for e in (1, 2)
 ]
 found = {"losses": losses, "logits": logits.tolist()}
+found["count"] = records.count
 print(json.dumps({**found, "seeds": seeds, "augmented": augmented}))
 """
 
@@ -295,9 +296,11 @@ def test_two_and_four_replicas_give_the_losses_of_one(data_dir, precision, batch
         )
         assert done.returncode == 0, done.stderr[-3000:]
         found[replicas] = json.loads(done.stdout.splitlines()[-1])
-        # Each replica draws its own randomness in each step.
-        distinct = {tuple(seed) for seed in found[replicas]["seeds"]}
-        assert len(distinct) == len(found[replicas]["seeds"]) == 2 * 10 * replicas
+        # Each image draws its own randomness in each of the two epochs, and the
+        # padding of a last batch that of the image it repeats.
+        seeds = [tuple(seed) for seed in found[replicas]["seeds"]]
+        assert len(seeds) == 2 * 10 * 8
+        assert len(set(seeds)) == 2 * found[replicas]["count"]
     tolerance = 1e-4 if precision == "float32" else 2e-2
     for replicas in (2, 4):
         np.testing.assert_allclose(
@@ -306,12 +309,9 @@ def test_two_and_four_replicas_give_the_losses_of_one(data_dir, precision, batch
         np.testing.assert_allclose(
             found[replicas]["logits"], found[1]["logits"], atol=10 * tolerance
         )
-        augmented, alone = found[replicas]["augmented"], found[1]["augmented"]
-        assert augmented != alone
-        # Other images on each replica, drawn from the same distribution. Where more
-        # trains, another seed alone moves so small a job by more than this.
-        if (precision, batch_norm) == ("float32", "frozen"):
-            np.testing.assert_allclose(augmented, alone, rtol=0.1)
+        np.testing.assert_allclose(
+            found[replicas]["augmented"], found[1]["augmented"], rtol=tolerance
+        )
 
 
 @pytest.mark.slow

@@ -337,10 +337,10 @@ def _run_prefix(
     requests: Requests,
 ) -> Iterator[list[np.ndarray]]:
     """Yields of each batch its outputs, positions and labels, without the padding."""
-    change = augment.build_augmenter(view.augment)
+    change = augment.build_row_augmenter(view.augment)
 
     def replica_step(batch, says):
-        seeds = augment.row_seeds(view.seed, batch["position"])
+        seeds = augment.row_seeds(tf.constant([view.seed, 0]), batch["position"])
         images = change(batch["image"], seeds)
         outputs = prefix(classifier.normalise(images), training=False)
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]

@@ -139,7 +139,8 @@ def make_train_steps(
         if frontier is None:
             # By the image, not by its place in a batch: the same change however a run
             # is spread, and the same that a view of the features was made with.
-            images = augment(images, augment_lib.row_seeds(seed, batch["position"]))
+            seeds = augment_lib.row_seeds(tf.stack([seed, 0]), batch["position"])
+            images = augment(images, seeds)
         # No two replicas, steps or epochs share their randomness, and none has a state:
         # a run that continues repeats nothing and loses nothing.
         seed = tf.stack([seed, step * replicas + replica])

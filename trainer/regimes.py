@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import hashlib
+import importlib.metadata
 import json
 import math
 import pathlib
@@ -34,6 +36,7 @@ from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
 
 METRICS_FILE = "metrics.jsonl"
+FEATURES_DIR = "features"
 
 # Of a long epoch no more than this is lost when the machine dies.
 _SECONDS_BETWEEN_CHECKPOINTS = 600.0
@@ -183,15 +186,18 @@ def _plan_stages(run: _Run, rows: Sequence[Regime]) -> list[_Stage]:
 
 
 def _describe_cache(settings: TrainConfig, model_dir: pathlib.Path) -> Cache:
-    config = json.loads((model_dir / checkpoints.CONFIG_FILE).read_text())
+    data = [
+        hashlib.sha256(pathlib.Path(settings.data_dir, name).read_bytes()).hexdigest()
+        for name in ("splits.csv", "dataset_info.json")
+    ]
+    packages = ("tensorflow", "keras", "keras-cv", "numpy")
     fingerprint = {
-        "data": config["data"],
-        "versions": config["versions"],
-        "backbone": settings.backbone,
-        "backbone_args": settings.backbone_args,
+        "data": data,
+        "versions": [importlib.metadata.version(name) for name in packages],
+        "backbone": [settings.backbone, dict(settings.backbone_args)],
         "image_size": settings.image_size,
     }
-    directory = pathlib.Path(settings.cache_dir or model_dir / "features")
+    directory = pathlib.Path(settings.cache_dir or model_dir / FEATURES_DIR)
     return Cache(directory, int(settings.cache_gb * 1e9), fingerprint)
 
 
@@ -296,7 +302,7 @@ def _run_regime(
         run.runtime,
         run.classifier,
         optimizer,
-        augment.build_augmenter(run.settings.augment),
+        augment.build_row_augmenter(run.settings.augment),
         train_batch_norm=regime.train_batch_norm,
         frontier=run.train_frontier,
     )

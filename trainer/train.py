@@ -190,6 +190,9 @@ def _train(
         rows=rows,
         checkpoint=checkpoint,
     )
+    # Of use to this run alone; what is to be shared lies in --cache_dir.
+    if run.is_chief:
+        shutil.rmtree(model_dir / regimes.FEATURES_DIR, ignore_errors=True)
     return conclude(run, settings, model_dir, info.classes, position.history, requests)
 
 
