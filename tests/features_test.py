@@ -1,0 +1,383 @@
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import fakes
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline import augment, dataset, prepare
+from trainer import features, frontier, interrupt, loop, model
+from trainer.features import Cache, View
+
+SIZES = {"image_size": 32, "batch_size": 8}
+FREEZE = 60
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> str:
+    base = tmp_path_factory.mktemp("features")
+    source = fakes.write_folder(base / "photos", per_class=33)
+    prepare.prepare(str(source), str(base / "data"))
+    return str(base / "data")
+
+
+@pytest.fixture
+def classifier():
+    with fakes.one_device_runtime().strategy.scope():
+        made = fakes.make_classifier()
+    model.freeze(made.backbone, FREEZE)
+    return made
+
+
+def _cache(directory, **changes) -> Cache:
+    settings = {"max_bytes": 10**9, "fingerprint": {"data": 1}}
+    return Cache(pathlib.Path(directory), **settings | changes)
+
+
+def _cross(cache, classifier, records, *, frontiers=None, **options):
+    settings = {"split": "train", "views": [View()], "folded": False}
+    return features.cache_features(
+        fakes.one_device_runtime(),
+        cache,
+        classifier,
+        frontiers or [frontier.find_frontier(classifier)],
+        records,
+        requests=interrupt.Requests(),
+        **SIZES,
+        **settings | options,
+    )
+
+
+def _pixels(records):
+    """float32 [N, 32, 32, 3] and labels, in stored order, by another way."""
+    from pipeline import preprocess
+
+    examples = list(records.dataset.as_numpy_iterator())
+    images = [preprocess.decode_and_resize(e["image_bytes"], 32) for e in examples]
+    return tf.stack(images), np.array([e["label"] for e in examples])
+
+
+def test_features_are_what_the_prefix_makes_of_each_image_in_its_place(
+    classifier, data_dir, tmp_path
+):
+    records = dataset.read_records(data_dir, "train")
+    found = frontier.find_frontier(classifier)
+    (crossed,) = _cross(_cache(tmp_path), classifier, records)
+    images, labels = _pixels(records)
+    assert crossed.count == records.count == len(labels)
+    wanted = found.prefix(classifier.normalise(images), training=False)
+    (view,) = crossed.features
+    assert view.dtype == np.float32
+    np.testing.assert_allclose(view, wanted, atol=2e-4)
+    rows = list(crossed.dataset.as_numpy_iterator())
+    assert [row["label"] for row in rows] == labels.tolist()
+    assert [row["position"] for row in rows] == list(range(records.count))
+
+
+def test_one_pass_serves_two_frontiers(classifier, data_dir, tmp_path, monkeypatch):
+    records = dataset.read_records(data_dir, "validation")
+    finetune = frontier.find_frontier(classifier)
+    model.freeze(classifier.backbone, len(classifier.backbone.layers))
+    head = frontier.find_frontier(classifier)
+    passes = []
+    run_prefix = features._run_prefix
+    monkeypatch.setattr(
+        features,
+        "_run_prefix",
+        lambda *args, **options: passes.append(1) or run_prefix(*args, **options),
+    )
+    crossed = _cross(_cache(tmp_path), classifier, records, frontiers=[finetune, head])
+    assert len(passes) == 1
+    pooled = finetune.suffix(crossed[0].features[0], training=False)
+    np.testing.assert_allclose(
+        crossed[1].features[0], tf.reduce_mean(pooled, axis=(1, 2)), atol=2e-4
+    )
+
+
+def test_folding_changes_next_to_nothing(classifier, data_dir, tmp_path):
+    records = dataset.read_records(data_dir, "test")
+    (plain,) = _cross(_cache(tmp_path / "a"), classifier, records)
+    (folded,) = _cross(_cache(tmp_path / "b"), classifier, records, folded=True)
+    scale = np.abs(plain.features[0]).max()
+    np.testing.assert_allclose(
+        folded.features[0] / scale, plain.features[0] / scale, atol=1e-4
+    )
+    assert not np.array_equal(folded.features[0], plain.features[0])
+
+
+def _train(classifier, records, *, crossed, epochs):
+    run = fakes.one_device_runtime()
+    optimizer = loop.make_optimizer(
+        run,
+        classifier,
+        learning_rate=0.002,
+        momentum=0.9,
+        schedule="constant",
+        total_steps=100,
+    )
+    train_steps = loop.make_train_steps(
+        run,
+        classifier,
+        optimizer,
+        augment.build_row_augmenter("notebook"),
+        train_batch_norm=False,
+        frontier=frontier.find_frontier(classifier) if crossed else None,
+    )
+    return [
+        fakes.mean_loss_and_accuracy(
+            loop.train_epoch(run, train_steps, records, epoch=epoch, seed=4, **SIZES),
+            records.count,
+        )
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+def _views(count):
+    return [View("notebook", dataset.mix_seed(4, view + 1)) for view in range(count)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("freeze", [FREEZE, 86])
+def test_as_many_views_as_epochs_are_the_exact_run(data_dir, tmp_path, freeze):
+    records = dataset.read_records(data_dir, "train")
+    results = {}
+    for crossed in (False, True):
+        with fakes.one_device_runtime().strategy.scope():
+            made = fakes.make_classifier()
+        model.freeze(made.backbone, freeze)
+        read = records
+        if crossed:
+            (read,) = _cross(_cache(tmp_path), made, records, views=_views(3))
+            assert len(read.features) == 3
+            assert not np.allclose(read.features[0], read.features[1])
+        results[crossed] = _train(made, read, crossed=crossed, epochs=3)
+        results[crossed].append(made.head.get_layer("logits").kernel.numpy())
+    for exact, cached in zip(results[False][:-1], results[True][:-1], strict=True):
+        assert cached[0] == pytest.approx(exact[0], rel=1e-3)
+    np.testing.assert_allclose(results[True][-1], results[False][-1], atol=1e-3)
+
+
+def test_the_epochs_take_the_views_in_turn(data_dir):
+    records = dataset.read_records(data_dir, "test")
+    arrays = tuple(np.full((records.count, 2), n, np.float32) for n in range(3))
+    crossed = dataset.with_features(records, arrays, np.zeros(records.count, np.int32))
+    seen = []
+    for epoch in range(1, 6):
+        made = dataset.make_train_dataset(
+            crossed, per_replica_batch_size=8, epoch=epoch, seed=1, **SIZES
+        )
+        assert made.element_spec["image"] == tf.TensorSpec([8, 2], tf.float32)
+        seen.append({float(v) for b in made for v in np.unique(b["image"])})
+    assert seen == [{0.0}, {1.0}, {2.0}, {0.0}, {1.0}]
+
+
+def test_cached_batches_have_the_order_of_decoded_ones(classifier, data_dir, tmp_path):
+    records = dataset.read_records(data_dir, "train")
+    (crossed,) = _cross(_cache(tmp_path), classifier, records)
+    for epoch in (1, 2):
+        options = {"per_replica_batch_size": 8, "epoch": epoch, "seed": 9, **SIZES}
+        pairs = zip(
+            dataset.make_train_dataset(records, **options),
+            dataset.make_train_dataset(crossed, **options),
+            strict=True,
+        )
+        for decoded, cached in pairs:
+            for key in ("label", "weight", "position"):
+                np.testing.assert_array_equal(cached[key], decoded[key])
+            np.testing.assert_array_equal(
+                cached["image"], crossed.features[0][cached["position"]]
+            )
+
+
+def test_what_is_there_is_found_and_what_depends_on_something_else_is_not(
+    classifier, data_dir, tmp_path, monkeypatch
+):
+    records = dataset.read_records(data_dir, "test")
+    computed = []
+    compute = features._compute
+    monkeypatch.setattr(
+        features,
+        "_compute",
+        lambda *args, **options: computed.append(1) or compute(*args, **options),
+    )
+    cache = _cache(tmp_path)
+
+    def computes(cache=cache, **options):
+        before = len(computed)
+        found = _cross(cache, classifier, records, **options)
+        return len(computed) > before, found
+
+    first, (crossed,) = computes()
+    again, (found,) = computes()
+    assert (first, again) == (True, False)
+    np.testing.assert_array_equal(found.features[0], crossed.features[0])
+    # A head of its own changes nothing.
+    kernel = classifier.head.get_layer("logits").kernel
+    kernel.assign(kernel + 1)
+    assert not computes()[0]
+    assert computes(views=[View("notebook", 1)])[0]
+    assert computes(views=[View("notebook", 2)])[0]
+    assert not computes(views=[View("notebook", 1), View("notebook", 2)])[0]
+    assert computes(folded=True)[0]
+    assert computes(split="validation")[0]
+    assert computes(cache=_cache(tmp_path, fingerprint={"data": 2}))[0]
+    frozen = classifier.backbone.get_layer("conv1").kernel
+    frozen.assign(frozen * 1.5)
+    assert computes()[0]
+
+
+def test_too_little_room_is_said_before_anything_is_written(
+    classifier, data_dir, tmp_path, monkeypatch
+):
+    records = dataset.read_records(data_dir, "train")
+    with pytest.raises(ValueError, match=r"--cached_views=2 --cache_gb=0\.0001"):
+        _cross(
+            _cache(tmp_path, max_bytes=100_000),
+            classifier,
+            records,
+            views=[View("notebook", 1), View("notebook", 2)],
+        )
+    usage = type("Usage", (), {"free": 10**6})
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ValueError, match=f"--cache_dir={tmp_path}"):
+        _cross(_cache(tmp_path), classifier, records)
+    assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+
+
+def test_what_was_used_longest_ago_makes_room(classifier, data_dir, tmp_path):
+    records = dataset.read_records(data_dir, "test")
+    one = records.count * 2 * 2 * 128 * 4
+    for seed in (1, 2, 3):
+        (crossed,) = _cross(
+            _cache(tmp_path, max_bytes=int(2.5 * one)),
+            classifier,
+            records,
+            views=[View("notebook", seed)],
+        )
+        assert crossed.features[0].nbytes == one
+        time.sleep(0.02)
+    assert len(list(tmp_path.glob("*.features"))) == 2
+    assert {p.stat().st_size for p in tmp_path.glob("*.features")} == {one}
+
+
+def test_what_does_not_fit_in_memory_is_mapped(
+    classifier, data_dir, tmp_path, monkeypatch
+):
+    records = dataset.read_records(data_dir, "test")
+    (in_memory,) = _cross(_cache(tmp_path), classifier, records)
+    assert not isinstance(in_memory.features[0], np.memmap)
+    monkeypatch.setattr(features, "_SHARE_OF_MEMORY", 0.0)
+    (mapped,) = _cross(_cache(tmp_path), classifier, records)
+    assert isinstance(mapped.features[0], np.memmap)
+    np.testing.assert_array_equal(mapped.features[0], in_memory.features[0])
+    assert not mapped.features[0].flags.writeable
+
+
+def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch):
+    records = dataset.read_records(data_dir, "test")
+    run_prefix = features._run_prefix
+
+    def stop_early(*args, **options):
+        yield next(run_prefix(*args, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(features, "_run_prefix", stop_early)
+    with pytest.raises(KeyboardInterrupt):
+        _cross(_cache(tmp_path), classifier, records)
+    assert list(tmp_path.glob("*.features")) == []
+    # As kill -9 leaves it.
+    (tmp_path / ".0123.features.tmp-host-1").write_bytes(b"half")
+    monkeypatch.setattr(features, "_run_prefix", run_prefix)
+    (crossed,) = _cross(_cache(tmp_path), classifier, records)
+    assert np.abs(crossed.features[0]).max() > 0
+    assert list(tmp_path.glob(".*.tmp-*")) == []
+
+
+def _command(data_dir, model_dir, *more):
+    return [
+        "-m",
+        "trainer.main",
+        *fakes.TINY_MODEL_FLAGS,
+        f"--data_dir={data_dir}",
+        f"--model_dir={model_dir}",
+        "--freeze_layers=60",
+        "--head_epochs=2",
+        "--finetune_epochs=2",
+        "--finetune_batch_norm=frozen",
+        "--finetune_lr=0.001",
+        "--dropout=0",  # whose masks are each replica's own
+        *more,
+    ]
+
+
+def _losses(model_dir):
+    lines = (model_dir / "metrics.jsonl").read_text().splitlines()
+    return [
+        [line[key] for key in ("train_loss", "val_loss", "train_accuracy")]
+        for line in map(json.loads, lines)
+    ]
+
+
+@pytest.mark.slow
+def test_a_whole_run_on_views_is_the_exact_run_on_any_number_of_replicas(
+    data_dir, tmp_path
+):
+    views = ["--cached_views=4", "--nofold_frozen", f"--cache_dir={tmp_path / 'c'}"]
+    runs = {
+        "exact": [],
+        "cached": views,
+        "two replicas": ["--cached_views=4", "--nofold_frozen", "--virtual_devices=2"],
+        "again": views,
+    }
+    for name, more in runs.items():
+        done = fakes.run(*_command(data_dir, tmp_path / name, *more))
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert ("train features view 4/4" in done.stderr) == (
+            name in ("cached", "two replicas")
+        )
+        found = _losses(tmp_path / name)
+        np.testing.assert_allclose(found, _losses(tmp_path / "exact"), rtol=2e-3)
+        assert not (tmp_path / name / "features").exists()
+    assert (tmp_path / "again" / "metrics.jsonl").exists()
+    np.testing.assert_array_equal(
+        _losses(tmp_path / "again"), _losses(tmp_path / "cached")
+    )
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_and_one_killed_share_a_directory(data_dir, tmp_path):
+    cache = f"--cache_dir={tmp_path / 'cache'}"
+
+    def start(name):
+        return subprocess.Popen(
+            [
+                sys.executable,
+                *_command(data_dir, tmp_path / name, "--cached_views=3", cache),
+            ],
+            cwd=fakes.REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    victim = start("victim")
+    while not list((tmp_path / "cache").glob(".*.tmp-*")):
+        assert victim.poll() is None
+        time.sleep(0.01)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.communicate()
+    both = {name: start(name) for name in ("one", "two")}
+    outputs = {name: process.communicate()[0] for name, process in both.items()}
+    for name, process in both.items():
+        assert process.returncode == 0, outputs[name][-3000:]
+    # What one computes the other finds.
+    computed = [text.count("train features view 3/3") for text in outputs.values()]
+    assert sorted(computed) == [0, 1]
+    np.testing.assert_array_equal(_losses(tmp_path / "one"), _losses(tmp_path / "two"))
+    assert list((tmp_path / "cache").glob(".*.tmp-*")) == []
