@@ -393,7 +393,8 @@ def build_mixer(name: str) -> Mixer:
             for axis in (1, 2)
         )
         inside = inside_y[:, :, tf.newaxis] & inside_x[:, tf.newaxis, :]
-        share = 1 - tf.reduce_mean(tf.cast(inside, tf.float32), axis=[1, 2])
+        kept = tf.math.count_nonzero(~inside, axis=[1, 2], dtype=tf.int32)
+        share = tf.cast(kept / tf.size(inside[0]), tf.float32)
         mixed = tf.where(inside[..., tf.newaxis], tf.gather(values, partner), values)
         return mixed, partner, share
 
@@ -444,7 +445,8 @@ def uniforms(seeds: tf.Tensor, count: int, *, stream: int) -> tf.Tensor:
     """
     key = tf.unstack(_unsigned(seeds)[:, :, tf.newaxis], axis=1)
     pairs = np.arange((count + 1) // 2, dtype=np.uint32)[np.newaxis]
-    bits = tf.concat(threefry(key, (pairs, np.uint32([[stream]]))), axis=1)
+    words = threefry(key, (pairs, np.uint32([[stream]])))
+    bits = tf.reshape(tf.stack(words, axis=2), [tf.shape(seeds)[0], pairs.size * 2])
     # The upper 24 bits: what a float32 below 1 can hold evenly.
     upper = tf.bitcast(tf.bitwise.right_shift(bits, np.uint32(8)), tf.int32)
     return tf.cast(upper[:, :count], tf.float32) * 2.0**-24

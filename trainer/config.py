@@ -136,7 +136,14 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     integer("image_size", 224, "Side in pixels that images are resized to.")
     integer("batch_size", 64, "Global batch size, over all replicas.")
-    choice("augment", "notebook", AUGMENTS, "Random changes to training images.")
+    choice(
+        "augment",
+        "notebook",
+        AUGMENTS,
+        "Random changes to training images. notebook: shear, zoom, flip; light: flip "
+        "and a little zoom, rotation, translation, contrast and brightness; strong: "
+        "all of these, further, and saturation and hue.",
+    )
     flags.DEFINE_list(
         "regimes", list(REGIMES), "What to run, in order.", flag_values=values
     )
