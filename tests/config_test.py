@@ -49,6 +49,7 @@ def test_backbone_arguments_are_parsed_as_python_values():
 
 def test_the_augment_choices_are_the_presets_that_exist():
     assert config.AUGMENTS == augment.PRESETS
+    assert config.MIXES == augment.MIXERS
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,10 @@ def test_the_augment_choices_are_the_presets_that_exist():
         (["--profile_steps=5"], "--profile_steps=5"),
         (["--data_service=host:5050"], "--data_service=host:5050"),
         (["--data_service=grpc://h:1", "--deterministic"], "--deterministic"),
+        (["--data_service=grpc://h:1", "--cached_views=1"], "--cached_views=1"),
+        (["--cached_views=-1"], "--cached_views=-1"),
+        (["--cache_gb=0"], "--cache_gb=0.0"),
+        (["--mix=cutmix", "--cached_views=2"], "--mix=cutmix --cached_views=2"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_quoted(arguments, received):

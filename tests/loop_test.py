@@ -336,3 +336,43 @@ def test_xla_compiles_the_core_on_several_replicas(data_dir, tmp_path):
     assert "XLA on" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert np.isfinite(summary["finetune"]["val_loss"])
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_mixing_is_the_loss_of_both_labels(data_dir, name):
+    """One step of SGD on a mixed batch, against the same by hand."""
+    run = fakes.one_device_runtime()
+    records = dataset.read_records(data_dir, "train")
+    classifier = _classifier()
+    model.freeze(classifier.backbone, len(classifier.backbone.layers))
+    mixed = []
+    mixer = augment.build_mixer(name)
+
+    def record(images, seed, weights):
+        found = mixer(images, seed, weights)
+        tf.numpy_function(lambda *parts: mixed.append(parts), [*found], [])
+        return found
+
+    train_steps = loop.make_train_steps(
+        run,
+        classifier,
+        _optimizer(run, classifier, rate=0.0),
+        augment.build_row_augmenter("none"),
+        train_batch_norm=False,
+        mix=record,
+    )
+    updates = loop.train_epoch(run, train_steps, records, epoch=1, seed=1, **SIZES)
+    losses = [loss for update in updates for loss in update.losses]
+    batches = dataset.make_train_dataset(
+        records, per_replica_batch_size=8, epoch=1, seed=1, **SIZES
+    )
+    for (images, partner, share), batch, found in zip(
+        mixed, batches, losses, strict=True
+    ):
+        assert (share < 1).any()
+        own = batch["label"].numpy()
+        log = tf.nn.log_softmax(model.compute_logits(classifier, images)).numpy()
+        rows = np.arange(8)
+        wanted = -(share * log[rows, own] + (1 - share) * log[rows, own[partner]])
+        weights = batch["weight"].numpy()
+        assert found == pytest.approx(float((weights * wanted).sum()), rel=1e-4)

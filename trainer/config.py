@@ -14,6 +14,7 @@ STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 BATCH_NORMS = ("trained", "frozen")
 AUGMENTS = ("notebook", "light", "strong", "none")
+MIXES = ("none", "mixup", "cutmix")
 XLA = ("auto", "on", "off")
 
 # What another machine, or another way to watch, may change in a run that continues.
@@ -50,6 +51,7 @@ class TrainConfig:
     image_size: int
     batch_size: int
     augment: str
+    mix: str
     regimes: tuple[str, ...]
     pooling: str
     head_units: int
@@ -143,6 +145,13 @@ def define_flags(values: flags.FlagValues) -> None:
         "Random changes to training images. notebook: shear, zoom, flip; light: flip "
         "and a little zoom, rotation, translation, contrast and brightness; strong: "
         "all of these, further, and saturation and hue.",
+    )
+    choice(
+        "mix",
+        "none",
+        MIXES,
+        "Mix each training image with another: mixup adds them, cutmix cuts one into "
+        "the other. With --cached_views what the frozen layers made is mixed.",
     )
     flags.DEFINE_list(
         "regimes", list(REGIMES), "What to run, in order.", flag_values=values
@@ -312,6 +321,12 @@ def _check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
             f"--dropout={config.dropout}"
         )
 
+    if config.mix == "cutmix" and config.cached_views and "head" in config.regimes:
+        raise ValueError(
+            "In the head regime --cached_views keeps pooled features, which have no "
+            f"area to cut. Received: --mix=cutmix --cached_views={config.cached_views};"
+            " take --mix=mixup, --cached_views=0 or --regimes=finetune."
+        )
     if config.data_service is not None:
         if config.cached_views:
             raise ValueError(

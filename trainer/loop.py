@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipeline import augment as augment_lib
 from pipeline import dataset
-from pipeline.augment import Augmenter
+from pipeline.augment import Augmenter, Mixer
 from pipeline.dataset import Records, Share
 from trainer import model as model_lib
 from trainer.interrupt import Requests
@@ -82,10 +82,13 @@ def make_train_steps(
     *,
     train_batch_norm: bool,
     frontier: Frontier | None = None,
+    mix: Mixer | None = None,
 ) -> Callable:
     """Builds the function that runs steps of an epoch in one graph.
 
     frontier: what the batches hold has crossed it, and is not augmented again.
+    mix: mixes each image, or what crossed the frontier of it, with another of its
+      replica's; see augment.build_mixer.
 
     train_steps(iterator, seed, first_step, num_steps, batch_size, count, says) returns
     float64 [num_steps, 3]: of each step's examples the sum of the losses and the number
@@ -102,7 +105,7 @@ def make_train_steps(
         classifier.backbone, train_batch_norm and replicas > 1 and not runtime.jit
     )
 
-    def compute_gradients(images, labels, weights, examples, seed):
+    def compute_gradients(images, labels, mixed_in, weights, examples, seed):
         with tf.GradientTape() as tape:
             logits = model_lib.compute_logits(
                 classifier,
@@ -111,9 +114,7 @@ def make_train_steps(
                 dropout_seed=seed,
                 train_backbone=train_batch_norm,
             )
-            losses = weights * tf.nn.sparse_softmax_cross_entropy_with_logits(
-                labels, logits
-            )
+            losses = weights * _mixed_loss(labels, mixed_in, logits)
             # The sum over replicas of these is the mean over the global batch.
             loss = tf.reduce_sum(losses) / examples
             scaled = optimizer.scale_loss(loss) if loss_scaling else loss
@@ -144,9 +145,15 @@ def make_train_steps(
         # No two replicas, steps or epochs share their randomness, and none has a state:
         # a run that continues repeats nothing and loses nothing.
         seed = tf.stack([seed, step * replicas + replica])
+        mixed_in = None
+        if mix is not None:
+            mixing_seed = tf.random.experimental.stateless_fold_in(seed, 2)
+            images, partner, share = mix(images, mixing_seed, batch["weight"])
+            mixed_in = (tf.gather(batch["label"], partner), share)
         gradients, sums = compute_gradients(
             images,
             batch["label"],
+            mixed_in,
             batch["weight"],
             examples,
             tf.random.experimental.stateless_fold_in(seed, 1),
@@ -191,6 +198,16 @@ def make_train_steps(
         return steps.stack(), agreed
 
     return train_steps
+
+
+def _mixed_loss(labels, mixed_in, logits):
+    """Cross-entropy float32 [B]; mixed_in: other labels and the share of one's own."""
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if mixed_in is None:
+        return loss
+    other_labels, share = mixed_in
+    other = tf.nn.sparse_softmax_cross_entropy_with_logits(other_labels, logits)
+    return share * loss + (1 - share) * other
 
 
 def train_epoch(

@@ -269,7 +269,8 @@ def _cross_frontier(run: _Run, stages: Sequence[_Stage], index: int) -> _Run:
         views = len(stage.train_records.features)
         print(
             f"what {stage.frontier.name} gives is cached: {views} view(s) of each "
-            "training image, which the epochs take in turn",
+            "training image, which the epochs take in turn"
+            + ("" if settings.mix == "none" else f"; {settings.mix} mixes these"),
             flush=True,
         )
     return dataclasses.replace(
@@ -305,6 +306,9 @@ def _run_regime(
         augment.build_row_augmenter(run.settings.augment),
         train_batch_norm=regime.train_batch_norm,
         frontier=run.train_frontier,
+        mix=None
+        if run.settings.mix == "none"
+        else augment.build_mixer(run.settings.mix),
     )
     eval_step = loop.make_eval_step(run.runtime, run.classifier, run.val_frontier)
     tensorboard_dir = run.model_dir / "tensorboard" / regime.name
