@@ -94,31 +94,7 @@ _THREEFRY_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def build_augmenter(preset: str, *, xla: bool = True) -> Augmenter:
-    """Builds augment(images, seed) -> images.
-
-    images: float32 [B, H, W, 3], range [0, 255]; the result has the same shape and
-    range. seed: int32 [2]; each image draws from it by its place in the batch.
-
-    Args:
-      preset: one of PRESETS.
-      xla: see build_row_augmenter.
-
-    Raises:
-      ValueError: unknown preset.
-    """
-    augment_rows = build_row_augmenter(preset, xla=xla)
-    if preset == "none":
-        return augment_rows
-    seeds_of_rows = tf.function(row_seeds, jit_compile=xla or None)
-
-    def augment(images, seed):
-        return augment_rows(images, seeds_of_rows(seed, tf.range(tf.shape(images)[0])))
-
-    return augment
-
-
-def build_row_augmenter(preset: str, *, xla: bool = True) -> Augmenter:
-    """Builds augment_rows(images, seeds) -> images, for one seed an image.
+    """Builds augment(images, seeds) -> images, for one seed an image.
 
     images: float32 [B, H, W, 3], range [0, 255]; the result has the same shape and
     range. seeds: int32 [B, 2]. What becomes of an image depends on its own seed alone,
@@ -167,12 +143,12 @@ def build_row_augmenter(preset: str, *, xla: bool = True) -> Augmenter:
             hue=chosen.hue * signed[:, 3],
         )
 
-    def augment_rows(images, seeds):
+    def augment(images, seeds):
         moved = move(images, seeds)
         colours = (chosen.contrast, chosen.brightness, chosen.saturation, chosen.hue)
         return recolour(moved, seeds) if any(colours) else moved
 
-    return augment_rows
+    return augment
 
 
 class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):

@@ -125,7 +125,7 @@ def _train(classifier, records, *, crossed, epochs):
         run,
         classifier,
         optimizer,
-        augment.build_row_augmenter("notebook"),
+        augment.build_augmenter("notebook"),
         train_batch_norm=False,
         frontier=frontier.find_frontier(classifier) if crossed else None,
     )

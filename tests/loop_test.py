@@ -43,7 +43,7 @@ def _train(run, classifier, optimizer, records, *, epochs=1, preset="none", bn=F
         run,
         classifier,
         optimizer,
-        augment.build_row_augmenter(preset),
+        augment.build_augmenter(preset),
         train_batch_norm=bn,
     )
     return [
@@ -242,7 +242,7 @@ train_steps = loop.make_train_steps(
     run,
     classifier,
     optimizer,
-    augment.build_row_augmenter("none"),
+    augment.build_augmenter("none"),
     train_batch_norm=batch_norm,
 )
 records = dataset.read_records(data_dir, "train")
@@ -260,7 +260,7 @@ logits, labels = loop.evaluate(
     run, eval_step, dataset.read_records(data_dir, "test"), image_size=32, batch_size=8
 )
 seeds = []
-notebook = augment.build_row_augmenter("notebook")
+notebook = augment.build_augmenter("notebook")
 
 def record_seeds(images, rows):
     tf.numpy_function(lambda rows: seeds.extend(rows.tolist()), [rows], [])
@@ -357,7 +357,7 @@ def test_mixing_is_the_loss_of_both_labels(data_dir, name):
         run,
         classifier,
         _optimizer(run, classifier, rate=0.0),
-        augment.build_row_augmenter("none"),
+        augment.build_augmenter("none"),
         train_batch_norm=False,
         mix=record,
     )

@@ -45,10 +45,12 @@ class View:
     augment: preset; "none" for the image as it is.
     seed: of the augmentation; with an image's position it decides its randomness, so
       that it is the one which the epoch of that seed would have drawn.
+    xla: compile the augmentation.
     """
 
     augment: str = "none"
     seed: int = 0
+    xla: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,7 +339,7 @@ def _run_prefix(
     requests: Requests,
 ) -> Iterator[list[np.ndarray]]:
     """Yields of each batch its outputs, positions and labels, without the padding."""
-    change = augment.build_row_augmenter(view.augment)
+    change = augment.build_augmenter(view.augment, xla=view.xla)
 
     def replica_step(batch, says):
         seeds = augment.row_seeds(tf.constant([view.seed, 0]), batch["position"])

@@ -128,9 +128,9 @@ def make_train_steps(
         return tape.gradient(scaled, variables), sums
 
     if runtime.jit:
-        # XLA compiles this core alone: the augmentation's projective transform has no
-        # XLA kernel, and variables of another replica cannot be assigned inside a
-        # jitted function.
+        # XLA compiles this core alone: in one program with it the augmentation would be
+        # resampled anew for each colour, and variables of another replica cannot be
+        # assigned inside a jitted function.
         compute_gradients = tf.function(compute_gradients, jit_compile=True)
 
     def replica_step(batch, seed, step, examples):

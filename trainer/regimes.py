@@ -253,7 +253,11 @@ def _cross_frontier(run: _Run, stages: Sequence[_Stage], index: int) -> _Run:
     if stage.train_records is None and settings.cached_views:
         needed = [later for later in served if later.train_records is None]
         views = [
-            View(settings.augment, dataset.mix_seed(settings.seed, view + 1))
+            View(
+                settings.augment,
+                dataset.mix_seed(settings.seed, view + 1),
+                xla=settings.xla != "off",
+            )
             for view in range(settings.cached_views)
         ]
         found = cross(
@@ -303,7 +307,7 @@ def _run_regime(
         run.runtime,
         run.classifier,
         optimizer,
-        augment.build_row_augmenter(run.settings.augment),
+        augment.build_augmenter(run.settings.augment, xla=run.settings.xla != "off"),
         train_batch_norm=regime.train_batch_norm,
         frontier=run.train_frontier,
         mix=None
