@@ -117,6 +117,8 @@ def _make_page(described: dict) -> str:
         "",
         "## How good it is",
         "",
+        "Measured in float32, before it was exported.",
+        "",
         "| split | photographs | accuracy | 95 % interval |",
         "|---|---|---|---|",
         *(_accuracy_row(split, metrics[split]) for split in ("validation", "test")),

@@ -11,6 +11,9 @@ from pipeline import look, preprocess
 
 _HEADER_BYTES = 32
 
+# Of 255 bytes each they make 25 megabytes; the walk takes half a second.
+_MOST_GIF_BLOCKS = 100_000
+
 # More would decode faster and let more large images be in memory at once.
 _PARALLEL_DECODERS = 4
 
@@ -88,10 +91,7 @@ def assert_safe(image_bytes: tf.Tensor) -> tf.Operation:
 
 
 def count_pixels(image_bytes: tf.Tensor) -> tf.Tensor:
-    """string [] -> int64 []: pixels to decode by the header; 0 if it is no image.
-
-    Of a GIF the largest frame counts, of which decoders keep all.
-    """
+    """string [] -> int64 []: pixels to decode by the header; 0 if it is no image."""
     header = tf.cast(
         tf.io.decode_raw(image_bytes, tf.uint8, fixed_length=_HEADER_BYTES), tf.int64
     )
@@ -135,7 +135,7 @@ def count_pixels(image_bytes: tf.Tensor) -> tf.Tensor:
                 starts_with(b"\x89PNG\r\n\x1a\n"),
                 lambda: number(16, 4, big_endian=True) * number(20, 4, big_endian=True),
             ),
-            (starts_with(b"GIF8"), lambda: _largest_gif_frame(image_bytes)),
+            (starts_with(b"GIF8"), lambda: _count_gif_pixels(image_bytes)),
             (starts_with(b"BM"), of_bmp),
             (starts_with(b"RIFF") & starts_with(b"WEBP", at=8), of_webp),
         ],
@@ -143,11 +143,13 @@ def count_pixels(image_bytes: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _largest_gif_frame(image_bytes: tf.Tensor) -> tf.Tensor:
-    """string [] -> int64 []: pixels of the largest frame.
+def _count_gif_pixels(image_bytes: tf.Tensor) -> tf.Tensor:
+    """string [] -> int64 []: pixels that are allocated for a GIF.
 
-    The size of the screen in the header binds no decoder, so the blocks are walked
-    (GIF89a specification, appendix A).
+    TensorFlow's decoder keeps every frame, and gives one that is as wide as the widest
+    and as high as the highest. The size of the screen in the header binds it to
+    nothing, so the blocks are walked (GIF89a specification, appendix A), and one of
+    more blocks than a minute of film has counts as too large.
     """
     codes = tf.cast(tf.io.decode_raw(image_bytes, tf.uint8), tf.int32)
     end = tf.size(codes)
@@ -161,28 +163,43 @@ def _largest_gif_frame(image_bytes: tf.Tensor) -> tf.Tensor:
         size = 3 * tf.bitwise.left_shift(tf.ones_like(packed), (packed & 7) + 1)
         return tf.where(packed & 0x80 > 0, size, tf.zeros_like(size))
 
-    def skip_sub_blocks(place):
-        place = tf.while_loop(
-            lambda place: (at(place) > 0) & (place < end),
-            lambda place: [place + 1 + at(place)],
-            [place],
-        )[0]
-        return place + 1
+    def skip_sub_blocks(place, blocks):
+        place, blocks = tf.while_loop(
+            lambda place, blocks: (
+                (at(place) > 0) & (place < end) & (blocks < _MOST_GIF_BLOCKS)
+            ),
+            lambda place, blocks: (place + 1 + at(place), blocks + 1),
+            (place, blocks),
+        )
+        return place + 1, blocks + 1
 
     def side(place):
         return tf.cast(at(place) + 256 * at(place + 1), tf.int64)
 
-    def step(place, largest):
+    def step(place, blocks, width, height, total):
         is_frame = at(place) == 0x2C
-        pixels = side(place + 5) * side(place + 7)
-        largest = tf.where(is_frame, tf.maximum(largest, pixels), largest)
+        wide, high = (
+            tf.where(is_frame, side(place + offset), tf.zeros([], tf.int64))
+            for offset in (5, 7)
+        )
         # A frame: descriptor, colours, code size; else an extension: its label.
         data = tf.where(is_frame, place + 11 + colours(at(place + 9)), place + 2)
-        return skip_sub_blocks(data), largest
+        return (
+            *skip_sub_blocks(data, blocks),
+            tf.maximum(width, wide),
+            tf.maximum(height, high),
+            total + wide * high,
+        )
 
-    _, largest = tf.while_loop(
-        lambda place, _: (place < end) & ((at(place) == 0x2C) | (at(place) == 0x21)),
+    none = tf.zeros([], tf.int64)
+    _, blocks, width, height, total = tf.while_loop(
+        lambda place, blocks, *_: (
+            (place < end)
+            & (blocks < _MOST_GIF_BLOCKS)
+            & ((at(place) == 0x2C) | (at(place) == 0x21))
+        ),
         step,
-        (13 + colours(at(10)), tf.constant(0, tf.int64)),
+        (13 + colours(at(10)), tf.zeros([], tf.int32), none, none, none),
     )
-    return largest
+    pixels = tf.maximum(width * height, total)
+    return tf.where(blocks < _MOST_GIF_BLOCKS, pixels, tf.int64.max)

@@ -95,7 +95,8 @@ def _batching() -> str:
     return f"""\
 # Read by --batching_parameters_file. Requests that arrive within the timeout share a
 # batch, which is filled up to the next allowed size; the warm-up has seen each of them.
-# Requests to predict_pixels share one only if their images are of one size.
+# Requests to predict_pixels share one only if their images are of one size. A bad image
+# sent to predict_strict fails all requests of its batch; to serving_default, none.
 max_batch_size {{ value: {BATCH_SIZES[-1]} }}
 batch_timeout_micros {{ value: 5000 }}
 max_enqueued_batches {{ value: 100 }}
@@ -201,6 +202,7 @@ spec:
           startupProbe:
             exec: {{command: {probe}}}
             periodSeconds: 5
+            timeoutSeconds: 5
             failureThreshold: 60
           readinessProbe:
             exec: {{command: {probe}}}

@@ -34,6 +34,8 @@ _NO_IMAGES = {
     "nothing": b"",
     "text": b"no image at all",
     "a header alone": b"\xff\xd8\xff\xe0\x00\x10JFIF",
+    "a GIF of 60,000 x 60,000": b"GIF89a\x0a\0\x0a\0\0\0\0\x2c\0\0\0\0"
+    b"\x60\xea\x60\xea\0\x02\x02\x4c\x01\0\x3b",
     "a bitmap of 60,000 x 60,000": b"BM" + bytes(12) + b"\x28\0\0\0" + b"\x60\xea\0\0"
     b"\x60\xea\0\0\x01\0\x18\0" + bytes(24),
 }

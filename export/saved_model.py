@@ -53,6 +53,11 @@ def export_run(
         shut.
     """
     run_dir, base = pathlib.Path(model_dir), pathlib.Path(export_dir)
+    if base.exists() and not base.is_dir():
+        raise ValueError(
+            f"--export_dir must be a directory. Received: --export_dir={export_dir}, "
+            "which is a file."
+        )
     settings, classes, regime = checkpoints.read_run(run_dir)
     trained = checkpoints.restore(settings, classes, run_dir, regime)
     photographs, origin = _find_photographs(settings.data_dir, model_dir)
@@ -139,7 +144,8 @@ def _prepare_for_serving(
     drop = measured["float32"] - measured["served"]
     print(
         f"accuracy on {measured['count']} test photographs: {measured['float32']:.4f} "
-        f"in float32, {measured['served']:.4f} in {precision} ({-drop:+.4f})"
+        f"in float32, {measured['served']:.4f} in {precision} ({-drop:+.4f}; one "
+        f"photograph is {1 / measured['count']:.4f})"
     )
     if drop > max_accuracy_drop:
         raise ValueError(
@@ -289,10 +295,11 @@ def publish(
         version = base / str(max([int(time.time()), *(v + 1 for v in taken)]))
         candidate.rename(version)
         _sync_directory(base)
-        deploy.write_files(base, deploy.list_versions(base))
-        if keep is not None:
-            for old in deploy.list_versions(base)[: -1 - keep]:
-                _remove(base / str(old))
+        versions = deploy.list_versions(base)
+        leaving = versions[: -1 - keep] if keep is not None else []
+        deploy.write_files(base, versions[len(leaving) :])
+        for old in leaving:
+            _remove(base / str(old))
     return version
 
 

@@ -30,8 +30,8 @@ def count_findings(found: Audit) -> dict[str, int]:
     }
 
 
-def print_report(listing: Listing, found: Audit) -> None:
-    """Prints counts of everything and the first names of each kind."""
+def print_report(listing: Listing, found: Audit, *, where: str) -> None:
+    """Prints counts of everything and the first names; where: the rest will stand."""
     for note in listing.notes:
         print(note)
     print(f"{len(listing.images)} images, {len(found.usable)} to use")
@@ -47,9 +47,7 @@ def print_report(listing: Listing, found: Audit) -> None:
     for line in lines[:_MOST_LINES]:
         print("  " + line)
     if len(lines) > _MOST_LINES:
-        print(
-            f"  ... {len(lines) - _MOST_LINES} more, all in audit.json and audit.html"
-        )
+        print(f"  ... {len(lines) - _MOST_LINES} more, all in {where}")
 
 
 def print_counts(classes: Mapping[str, Mapping[str, int]]) -> None:

@@ -100,7 +100,7 @@ def audit_only(
         listing, found = examine(
             source, seed=seed, rules=rules, work_dir=work_dir, engine=engine
         )
-        audit_report.print_report(listing, found)
+        audit_report.print_report(listing, found, where=str(path))
         settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
         described = audit_report.describe(listing, found, {}, settings)
         files.write_text(path, audit_report.make_page(described, found))
@@ -170,7 +170,11 @@ def prepare(
         listing, found = examine(
             source, seed=seed, rules=rules, work_dir=work_dir, engine=engine
         )
-        audit_report.print_report(listing, found)
+        audit_report.print_report(
+            listing,
+            found,
+            where="audit.html of the finished data, or of --audit_only",
+        )
         if strict:
             _refuse_findings(found)
         _check_every_class_is_left(listing, found)

@@ -112,16 +112,23 @@ _draw_once = functools.cache(sample.draw_jpeg)
 
 
 def _list_folder(folder: pathlib.Path) -> Listing:
-    readers, empty = {}, []
+    readers, empty, passed_over = {}, [], []
     # Links to directories are not followed below the class folders: no loop, no file
     # from elsewhere by surprise.
     for entry in sorted(folder.iterdir()):
         if not entry.is_dir() or entry.name.startswith("."):
+            passed_over.append(entry.name)
             continue
         before = len(readers)
         for directory, subdirectories, names in os.walk(entry):
-            subdirectories[:] = [d for d in subdirectories if not d.startswith(".")]
             below = pathlib.Path(directory).relative_to(folder).as_posix()
+            passed_over += [
+                f"{below}/{name}"
+                for name in (*subdirectories, *names)
+                if name.startswith(".")
+                or (name in subdirectories and os.path.islink(f"{directory}/{name}"))
+            ]
+            subdirectories[:] = [d for d in subdirectories if not d.startswith(".")]
             for name in (n for n in names if not n.startswith(".")):
                 read = functools.partial(_read_file, os.path.join(directory, name))
                 readers[_text(f"{below}/{name}")] = read
@@ -132,7 +139,12 @@ def _list_folder(folder: pathlib.Path) -> Listing:
             f"Every class folder needs images. Received: {empty[0]}, which holds no "
             "file; add images or remove the folder."
         )
-    return _label_by_folder(readers)
+    listing = _label_by_folder(readers)
+    if not passed_over:
+        return listing
+    named = ", ".join(map(_text, sorted(passed_over)))
+    note = f"passed over, hidden, linked or beside the class folders: {named}"
+    return dataclasses.replace(listing, notes=(*listing.notes, note))
 
 
 def _read_file(path: str) -> bytes:

@@ -1,6 +1,7 @@
 import json
 import os
 import pathlib
+import platform
 import signal
 import subprocess
 import sys
@@ -127,7 +128,8 @@ def _train(classifier, records, *, crossed, epochs):
         optimizer,
         augment.build_augmenter("notebook"),
         train_batch_norm=False,
-        frontier=frontier.find_frontier(classifier) if crossed else None,
+        frontier=frontier.find_frontier(classifier),
+        crossed=crossed,
     )
     return [
         fakes.mean_loss_and_accuracy(
@@ -292,11 +294,26 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
         _cross(_cache(tmp_path), classifier, records)
     assert list(tmp_path.glob("*.features")) == []
     # As kill -9 leaves it.
-    (tmp_path / ".0123.features.tmp-host-1").write_bytes(b"half")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left_behind = f".0123.features.tmp-{platform.node()}-{ended.pid}"
+    (tmp_path / left_behind).write_bytes(b"half")
+    # As another worker, or a run on a file system without locks, is writing it.
+    in_use = tmp_path / f".0456.features.tmp-{platform.node()}-{os.getpid()}"
+    in_use.write_bytes(b"half")
+    elsewhere = tmp_path / ".0789.features.tmp-elsewhere-1"
+    elsewhere.write_bytes(b"half")
     monkeypatch.setattr(features, "_run_prefix", run_prefix)
     (crossed,) = _cross(_cache(tmp_path), classifier, records)
     assert np.abs(crossed.features[0]).max() > 0
-    assert list(tmp_path.glob(".*.tmp-*")) == []
+    assert set(tmp_path.glob(".*.tmp-*")) == {in_use, elsewhere}
+    # As a copy that was cut short.
+    (whole,) = tmp_path.glob("*.features")
+    content = whole.read_bytes()
+    whole.write_bytes(content[:-10])
+    (again,) = _cross(_cache(tmp_path), classifier, records)
+    np.testing.assert_array_equal(again.features[0], crossed.features[0])
+    assert whole.read_bytes() == content
 
 
 def _command(data_dir, model_dir, *more):

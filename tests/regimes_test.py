@@ -4,10 +4,11 @@ import json
 
 import fakes
 import numpy as np
+import pytest
 from absl import flags
 
 from pipeline import prepare
-from trainer import checkpoints, config, model, regimes
+from trainer import checkpoints, config, model, regimes, train
 from trainer.config import Regime
 from trainer.interrupt import Requests
 
@@ -73,3 +74,15 @@ def test_a_third_regime_is_another_row(tmp_path):
         )
     (newest, *_) = checkpoints.list_checkpoints(model_dir)
     assert checkpoints.load(newest).position == position
+
+
+def test_a_directory_belongs_to_one_process_at_a_time(tmp_path):
+    (tmp_path / "run").mkdir()
+    with train._own(tmp_path / "run"):
+        with (
+            pytest.raises(ValueError, match="Another process trains"),
+            train._own(tmp_path / "run"),
+        ):
+            pass
+    with train._own(tmp_path / "run"):
+        pass

@@ -58,6 +58,11 @@ def gif_frame(width, height, *, before=b"") -> bytes:
     return screen + before + frame + b"\x02\x02\x4c\x01\x00\x3b"
 
 
+def gif_block(width, height) -> bytes:
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, width, height, 0)
+    return frame + b"\x02\x02\x4c\x01\x00"
+
+
 def webp_canvas(width, height) -> bytes:
     sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     body = b"WEBPVP8X\x0a\0\0\0\0\0\0\0" + sides
@@ -103,6 +108,11 @@ NO_IMAGES = {
     "PNG of 60,000": png_header(60_000, 60_000),
     "JPEG of 60,000": jpeg_header(60_000, 60_000),
     "GIF of 60,000": gif_frame(60_000, 60_000),
+    "GIF of wide and high frames": gif_frame(60_000, 1, before=gif_block(1, 60_000)),
+    "GIF of many frames": gif_frame(9_990, 9_990, before=gif_block(9_990, 9_990)),
+    "GIF of many blocks": gif_frame(
+        9, 9, before=b"\x21\xfe" + b"\x01a" * 100_001 + b"\0"
+    ),
     "WebP of 16,000,000": webp_canvas(2**24, 2**24),
     "BMP of 60,000": bmp_header(60_000, 60_000),
     "BMP of -60,000": bmp_header(60_000, -60_000),
@@ -135,7 +145,9 @@ def test_serving_sees_the_pixels_that_training_sees(name):
         *((IMAGES[name], 1200) for name in ("GIF", "lossy WebP", "lossless WebP")),
         (encode("WEBP", size=(300, 70), exif=b"Exif\0\0" + bytes(8)), 21_000),
         (encode("WEBP", size=(1000, 9), lossless=True), 9_000),
-        (animation("GIF"), 400),
+        (animation("GIF"), 800),  # two frames are kept
+        (gif_frame(20_000, 1, before=gif_block(1, 30_000)), 600_000_000),
+        (gif_frame(9, 9, before=b"\x21\xfe" + b"\x01a" * 100_001), 2**63 - 1),
         (animation("WEBP"), 0),
         (gif_frame(500, 400), 200_000),
         (gif_frame(500, 400, before=b"\x21\xfe\x03abc\x02de\x00"), 200_000),

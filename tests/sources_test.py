@@ -256,3 +256,17 @@ def test_a_tfds_set_without_a_network_says_so_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(requests, "head", refuse)
     with pytest.raises(ValueError, match=r"Failed to resolve.*tfds:tf_flowers"):
         sources.list_images("tfds:tf_flowers", seed=1, work_dir=tmp_path)
+
+
+def test_what_is_passed_over_is_named(tmp_path):
+    folder = fakes.write_folder(tmp_path / "photos", per_class=3)
+    (folder / "loose.jpg").write_bytes(b"x")
+    (folder / "circle" / ".hidden.jpg").write_bytes(b"x")
+    (folder / ".git").mkdir()
+    (folder / "circle" / "loop").symlink_to(folder)
+    listing = sources.list_images(str(folder), seed=1, work_dir=tmp_path)
+    assert len(listing.images) == 9
+    assert listing.notes == (
+        "passed over, hidden, linked or beside the class folders: .git, "
+        "circle/.hidden.jpg, circle/loop, loose.jpg",
+    )

@@ -9,6 +9,7 @@ import os
 import pathlib
 import platform
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import keras
@@ -31,6 +32,8 @@ _DTYPES = {
 
 # Hosts that share a directory may have processes of one number.
 _WHO = f"{platform.node()}-{os.getpid()}"
+
+_SECONDS_TO_BE_LEFT_BEHIND = 24 * 3600.0
 
 # Arrays up to this share of the free memory are read into it; larger ones are mapped.
 _SHARE_OF_MEMORY = 0.25
@@ -119,7 +122,9 @@ def cache_features(
         missing = [
             view
             for view in views
-            if not all(paths[f.name, view].is_file() for f in frontiers)
+            if not all(
+                _is_whole(paths[f.name, view], shapes[f.name], dtype) for f in frontiers
+            )
         ]
         if not labels_path.is_file() or runtime.has_several_workers(run):
             missing = missing and list(views)
@@ -144,6 +149,7 @@ def cache_features(
                 requests=requests,
             )
             _save_labels(labels_path, labels)
+            runtime.take_largest(run, 0)  # all have written what they compute
         labels = np.load(labels_path)
         return [
             dataset.with_features(
@@ -191,8 +197,20 @@ def _locked(directory: pathlib.Path, run: Runtime) -> Iterator[None]:
         except OSError:  # a file system without locks: both compute
             pass
         for partial in directory.glob(".*.tmp-*"):
-            partial.unlink(missing_ok=True)
+            if _is_left_behind(partial):
+                partial.unlink(missing_ok=True)
         yield
+
+
+def _is_left_behind(partial: pathlib.Path) -> bool:
+    """Whether nobody writes it any more: a worker of this run, or another run, may."""
+    host, _, process = partial.name.rpartition(".tmp-")[2].rpartition("-")
+    if host == platform.node() and process.isdecimal():
+        return not os.path.exists(f"/proc/{process}")
+    try:
+        return time.time() - partial.stat().st_mtime > _SECONDS_TO_BE_LEFT_BEHIND
+    except FileNotFoundError:
+        return False
 
 
 def _make_room(
@@ -234,6 +252,11 @@ def _make_room(
 
 def _gigabytes(number: int) -> str:
     return f"{number / 1e9:.2f} GB"
+
+
+def _is_whole(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    size = int(np.prod(shape)) * dtype.itemsize
+    return path.is_file() and path.stat().st_size == size
 
 
 def _open(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -82,11 +82,14 @@ def make_train_steps(
     *,
     train_batch_norm: bool,
     frontier: Frontier | None = None,
+    crossed: bool = False,
     mix: Mixer | None = None,
 ) -> Callable:
     """Builds the function that runs steps of an epoch in one graph.
 
-    frontier: what the batches hold has crossed it, and is not augmented again.
+    frontier: of the regime; what lies before it behaves as in inference, dropout
+      included.
+    crossed: what the batches hold has crossed it, and is not augmented again.
     mix: mixes each image, or what crossed the frontier of it, with another of its
       replica's; see augment.build_mixer.
 
@@ -106,6 +109,8 @@ def make_train_steps(
     )
 
     def compute_gradients(images, labels, mixed_in, weights, examples, seed):
+        if frontier is not None and not crossed:
+            images = frontier.prefix(classifier.normalise(images), training=False)
         with tf.GradientTape() as tape:
             logits = model_lib.compute_logits(
                 classifier,
@@ -137,7 +142,7 @@ def make_train_steps(
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
         images = batch["image"]
-        if frontier is None:
+        if not crossed:
             # By the image, not by its place in a batch: the same change however a run
             # is spread, and the same that a view of the features was made with.
             seeds = augment_lib.row_seeds(tf.stack([seed, 0]), batch["position"])

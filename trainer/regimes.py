@@ -54,8 +54,7 @@ class _Run:
     train_records: Records
     val_records: Records
     cache: Cache
-    train_frontier: Frontier | None = None
-    val_frontier: Frontier | None = None
+    frontier: Frontier | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -280,9 +279,8 @@ def _cross_frontier(run: _Run, stages: Sequence[_Stage], index: int) -> _Run:
     return dataclasses.replace(
         run,
         train_records=stage.train_records or run.train_records,
-        train_frontier=stage.frontier if stage.train_records else None,
         val_records=stage.val_records or run.val_records,
-        val_frontier=stage.frontier if stage.val_records else None,
+        frontier=stage.frontier,
     )
 
 
@@ -309,12 +307,14 @@ def _run_regime(
         optimizer,
         augment.build_augmenter(run.settings.augment, xla=run.settings.xla != "off"),
         train_batch_norm=regime.train_batch_norm,
-        frontier=run.train_frontier,
+        frontier=run.frontier,
+        crossed=bool(run.train_records.features),
         mix=None
         if run.settings.mix == "none"
         else augment.build_mixer(run.settings.mix),
     )
-    eval_step = loop.make_eval_step(run.runtime, run.classifier, run.val_frontier)
+    crossed = run.frontier if run.val_records.features else None
+    eval_step = loop.make_eval_step(run.runtime, run.classifier, crossed)
     tensorboard_dir = run.model_dir / "tensorboard" / regime.name
     writer = (
         tf.summary.create_file_writer(str(tensorboard_dir))

@@ -1,6 +1,8 @@
 """train(): the whole job, from a source or prepared data to the run directory."""
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -8,6 +10,7 @@ import os
 import pathlib
 import platform
 import shutil
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -75,6 +78,39 @@ def train(settings: TrainConfig, requests: Requests | None = None) -> dict:
                 checkpoints.check_same_data(model_dir, _describe_data(settings))
         else:
             _check_empty(model_dir, settings)
+    owner = _own(model_dir) if run.is_chief else contextlib.nullcontext()
+    with owner:
+        return _train_or_tidy(run, settings, model_dir, requests, continues, existed)
+
+
+@contextlib.contextmanager
+def _own(model_dir: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes from training into the same directory."""
+    model_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(model_dir, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                "Another process trains into this directory. Received: --model_dir="
+                f"{model_dir}; wait for it, or name another."
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _train_or_tidy(
+    run: Runtime,
+    settings: TrainConfig,
+    model_dir: pathlib.Path,
+    requests: Requests,
+    continues: bool,
+    existed: bool,
+) -> dict:
     try:
         if not runtime.has_several_workers(run):
             return _train(run, settings, model_dir, requests)
