@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from pipeline import duplicates, grey, stored
+from pipeline import duplicates, gif, grey, stored
 from pipeline.cores import load_tensorflow, map_on_all_cores
 from pipeline.engine import Engine, run_map
 from pipeline.sources import SourceImage
@@ -112,6 +112,9 @@ def look_at(
     finding = Finding(image, "empty file", file_bytes=len(image_bytes))
     if not image_bytes:
         return finding
+    if image_bytes.startswith(b"GIF8") and gif.count_pixels(image_bytes) > MAX_PIXELS:
+        problem = f"too large: frames of more than {MAX_PIXELS} pixels"
+        return dataclasses.replace(finding, problem=problem)
     try:
         with Image.open(io.BytesIO(image_bytes)) as opened:
             # From the header alone: a bomb is never decoded.

@@ -78,11 +78,11 @@ def test_a_third_regime_is_another_row(tmp_path):
 
 def test_a_directory_belongs_to_one_process_at_a_time(tmp_path):
     (tmp_path / "run").mkdir()
-    with train._own(tmp_path / "run"):
-        with (
-            pytest.raises(ValueError, match="Another process trains"),
-            train._own(tmp_path / "run"),
-        ):
-            pass
+    with (
+        train._own(tmp_path / "run"),
+        pytest.raises(ValueError, match="Another process trains"),
+        train._own(tmp_path / "run"),
+    ):
+        pass
     with train._own(tmp_path / "run"):
         pass

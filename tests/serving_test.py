@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from export import containment, serving
-from pipeline import preprocess
+from pipeline import gif, preprocess
 from trainer import model
 
 SIDE = 32
@@ -161,6 +161,24 @@ def test_serving_sees_the_pixels_that_training_sees(name):
     ],
 )
 def test_the_size_is_read_off_the_header(image_bytes, pixels):
+    assert int(containment.count_pixels(tf.constant(image_bytes))) == pixels
+
+
+@pytest.mark.parametrize(
+    ("image_bytes", "pixels"),
+    [
+        (encode("GIF", "P"), 1200),
+        (animation("GIF"), 800),
+        (gif_frame(500, 400, before=b"\x21\xfe\x03abc\x02de\x00"), 200_000),
+        (gif_frame(20_000, 1, before=gif_block(1, 30_000)), 600_000_000),
+        (gif_frame(9_990, 9_990, before=gif_block(9_990, 9_990)), 2 * 9_990**2),
+        (b"GIF89a", 0),
+        (animation("GIF")[:-9], 800),
+        (animation("GIF")[:40], 0),
+    ],
+)
+def test_preparation_and_serving_count_the_same_of_a_gif(image_bytes, pixels):
+    assert gif.count_pixels(image_bytes) == pixels
     assert int(containment.count_pixels(tf.constant(image_bytes))) == pixels
 
 
