@@ -134,7 +134,8 @@ def test_a_folded_backbone_computes_what_it_did(name):
     wanted = _logits(classifier, SIDE)
     scale = np.abs(wanted).max()
     found = _logits(_served(classifier, folded), SIDE)
-    np.testing.assert_allclose(found / scale, wanted / scale, atol=2e-4)
+    # Ninety layers of random weights magnify rounding; a wrong fold is off by itself.
+    np.testing.assert_allclose(found / scale, wanted / scale, atol=5e-3)
 
 
 def test_bfloat16_has_half_the_bytes_where_there_is_a_kernel():
