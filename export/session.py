@@ -108,8 +108,10 @@ def load_library() -> ctypes.CDLL:
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    # TensorFlow Serving calls it when it starts: a graph that needs XLA fails there.
-    library._ZN10tensorflow21DisableXlaCompilationEv()
+    # TensorFlow Serving calls it when it starts: a graph that needs XLA fails there. It
+    # holds for the whole process, so not for one that trains as well.
+    if "tensorflow.python" not in sys.modules:
+        library._ZN10tensorflow21DisableXlaCompilationEv()
     return library
 
 
