@@ -309,7 +309,7 @@ def compute_logits(
       it: a layer's own would be the same on every replica.
     train_backbone: those of the backbone's layers that are not frozen behave as in
       training: batch norm uses the batch's statistics and moves its own towards them.
-      Frozen layers never do.
+      A frozen batch norm never does.
     """
     layers = classifier.head.layers[1:]  # after its input
     if frontier is None:
