@@ -3,6 +3,7 @@ import os
 import pathlib
 import platform
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -364,6 +365,58 @@ def test_a_whole_run_on_views_is_the_exact_run_on_any_number_of_replicas(
     assert (tmp_path / "again" / "metrics.jsonl").exists()
     np.testing.assert_array_equal(
         _losses(tmp_path / "again"), _losses(tmp_path / "cached")
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_crosses_on_two_replicas_as_on_one(
+    data_dir, tmp_path, precision
+):
+    for replicas in (1, 2):
+        done = fakes.run(
+            *_command(data_dir, tmp_path / str(replicas)),
+            f"--precision={precision}",
+            f"--virtual_devices={replicas}",
+            "--cached_views=1",
+            "--regimes=head",
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    np.testing.assert_allclose(
+        _losses(tmp_path / "2"), _losses(tmp_path / "1"), rtol=0.02
+    )
+
+
+@pytest.mark.slow
+def test_two_workers_compute_together_what_one_computes(data_dir, tmp_path):
+    """In bfloat16, which no collective takes."""
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            ports.append(probe.getsockname()[1])
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    more = ["--precision=mixed_bfloat16", "--cached_views=2", "--regimes=head"]
+    processes = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        tf_config = json.dumps({"cluster": cluster, "task": task})
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, *_command(data_dir, tmp_path / "two", *more)],
+                cwd=fakes.REPOSITORY,
+                env={**os.environ, "TF_CONFIG": tf_config},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs[0][-3000:]
+    done = fakes.run(*_command(data_dir, tmp_path / "one", *more))
+    assert done.returncode == 0, done.stderr[-3000:]
+    np.testing.assert_allclose(
+        _losses(tmp_path / "two"), _losses(tmp_path / "one"), rtol=0.02
     )
 
 

@@ -286,7 +286,9 @@ def make_prefix(
     )
     if not folded:
         return prefix
-    return fold.fold_batch_norm(prefix, precision=precision).model
+    # Weights in float32: collectives that spread them do not take bfloat16.
+    policy = precision if precision == "float32" else f"mixed_{precision}"
+    return fold.fold_batch_norm(prefix, precision=policy).model
 
 
 def _compute(
@@ -339,7 +341,7 @@ def _compute(
             ):
                 labels[positions] = found
                 for frontier, output in zip(frontiers, outputs, strict=True):
-                    arrays[frontier.name][positions] = output
+                    arrays[frontier.name][positions] = output.view(dtype)
         except BaseException:
             for path in partials.values():
                 path.unlink(missing_ok=True)
@@ -369,6 +371,11 @@ def _run_prefix(
         images = change(batch["image"], seeds)
         outputs = prefix(classifier.normalise(images), training=False)
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        # Collectives do not take bfloat16; as float16 its bits pass through.
+        outputs = [
+            tf.bitcast(output, tf.float16) if output.dtype == tf.bfloat16 else output
+            for output in outputs
+        ]
         return (*outputs, batch["position"], batch["label"], batch["weight"], says)
 
     @tf.function

@@ -30,7 +30,8 @@ def fold_batch_norm(backbone: keras.Model, *, precision: str = "float32") -> Fol
     Args:
       backbone: with variables in float32; the result shares none of them.
       precision: of the arithmetic and of the convolutions' weights: "float32",
-        "bfloat16" or "float16".
+        "bfloat16" or "float16"; or of the arithmetic alone, as a Keras policy:
+        "mixed_bfloat16" or "mixed_float16".
 
     Returns:
       A model that is right for inference alone.
@@ -38,7 +39,8 @@ def fold_batch_norm(backbone: keras.Model, *, precision: str = "float32") -> Fol
     convolution_of = _find_pairs(backbone)
     folding = set(convolution_of.values())
     # Where a variable is more than a kernel, half of its bits are too few.
-    policy_of_others = precision if precision == "float32" else f"mixed_{precision}"
+    whole = precision in ("bfloat16", "float16")
+    policy_of_others = f"mixed_{precision}" if whole else precision
 
     def copy(layer):
         if layer.name in convolution_of:
