@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import augment, console, dataset
-from pipeline.dataset import Records, Share
-from trainer import fold, runtime
+from pipeline.dataset import Records
+from trainer import fold, loop, runtime
 from trainer.interrupt import Requests
 from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
@@ -363,7 +363,7 @@ def _run_prefix(
     batch_size: int,
     requests: Requests,
 ) -> Iterator[list[np.ndarray]]:
-    """Yields of each batch its outputs, positions and labels, without the padding."""
+    """Of each batch its outputs, positions and labels, without the padding."""
     change = augment.build_augmenter(view.augment, xla=view.xla)
 
     def replica_step(batch, says):
@@ -382,20 +382,11 @@ def _run_prefix(
     def step(batch, says):
         return run.strategy.run(replica_step, args=(batch, says))
 
-    def make_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return dataset.make_eval_dataset(
-            records,
-            image_size=image_size,
-            batch_size=batch_size,
-            per_replica_batch_size=context.get_per_replica_batch_size(batch_size),
-            share=Share(context.num_input_pipelines, context.input_pipeline_id),
-        )
-
-    for batch in run.strategy.distribute_datasets_from_function(make_dataset):
-        says = tf.constant([len(requests.requested)])
-        *parts, weights, said = [
-            run.strategy.gather(part, axis=0).numpy() for part in step(batch, says)
-        ]
-        if said.any():
-            raise requests.stopped()
-        yield [part[weights > 0] for part in parts]
+    return loop.gather_examples(
+        run,
+        step,
+        records,
+        image_size=image_size,
+        batch_size=batch_size,
+        requests=requests,
+    )

@@ -327,6 +327,42 @@ def evaluate(
     Raises:
       interrupt.Stopped: on every worker, if one of them was asked to, by `requests`.
     """
+    parts = gather_examples(
+        runtime,
+        eval_step,
+        records,
+        image_size=image_size,
+        batch_size=batch_size,
+        requests=requests or Requests(),
+    )
+    logits, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if len(labels) != records.count:
+        raise RuntimeError(
+            f"evaluated {len(labels)} examples of {records.count}: a bug, not a "
+            "mistake of yours"
+        )
+    return logits, labels
+
+
+def gather_examples(
+    runtime: Runtime,
+    step: Callable,
+    records: Records,
+    *,
+    image_size: int,
+    batch_size: int,
+    requests: Requests,
+) -> Iterator[list[np.ndarray]]:
+    """Runs a step on every example of a split; yields what each batch came to.
+
+    step: (batch, says) -> per-replica (*results, weights, says).
+
+    Yields:
+      the results of all replicas and workers in stored order, without the padding.
+
+    Raises:
+      interrupt.Stopped: on every worker, if one of them was asked to, by `requests`.
+    """
 
     def make_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return dataset.make_eval_dataset(
@@ -337,24 +373,11 @@ def evaluate(
             share=Share(context.num_input_pipelines, context.input_pipeline_id),
         )
 
-    requests = requests or Requests()
-    parts = []
     for batch in runtime.strategy.distribute_datasets_from_function(make_dataset):
         says = tf.constant([len(requests.requested)])
-        *gathered, said = [
-            runtime.strategy.gather(part, axis=0).numpy()
-            for part in eval_step(batch, says)
+        *results, weights, said = [
+            runtime.strategy.gather(part, axis=0).numpy() for part in step(batch, says)
         ]
         if said.any():
             raise requests.stopped()
-        parts.append(gathered)
-    logits, labels, weights = (
-        np.concatenate(part) for part in zip(*parts, strict=True)
-    )
-    counted = weights > 0
-    if counted.sum() != records.count:
-        raise RuntimeError(
-            f"evaluated {counted.sum()} examples of {records.count}: a bug, not a "
-            "mistake of yours"
-        )
-    return logits[counted], labels[counted]
+        yield [result[weights > 0] for result in results]
