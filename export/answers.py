@@ -4,13 +4,12 @@ The codes are TensorFlow Serving's. Every function takes the versions that are s
 and raises StatusError for what is wrong with a request.
 """
 
-import functools
 import json
 import re
 import urllib.parse
 
 import numpy as np
-from google.protobuf import json_format, message
+from google.protobuf import message
 
 from export import protos, rest, versions
 from export.protos import (
@@ -248,24 +247,14 @@ def rest_answer(served: versions.Versions, verb: str, path: str, body: bytes) ->
 def _look(
     served: versions.Versions, spec: model_pb2.ModelSpec, *, wants_metadata: bool
 ) -> dict:
-    to_dict = functools.partial(
-        json_format.MessageToDict,
-        preserving_proto_field_name=True,
-        always_print_fields_with_no_presence=True,
-    )
     if not wants_metadata:
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
-        return to_dict(status(served, request))
+        return protos.to_dict(status(served, request))
     request = get_model_metadata_pb2.GetModelMetadataRequest(
         model_spec=spec, metadata_field=["signature_def"]
     )
     found = metadata(served, request)
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    found.metadata["signature_def"].Unpack(signatures)
-    return {
-        "model_spec": to_dict(found.model_spec),
-        "metadata": {"signature_def": to_dict(signatures)},
-    }
+    return protos.metadata_to_dict(found)
 
 
 def _predict_by_rest(

@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterable, Iterator
 import grpc
 import numpy as np
 from absl import app, flags
-from google.protobuf import json_format
 from PIL import Image
 
 from export import protos
@@ -132,26 +131,18 @@ def predict_by_grpc(
 
 def look_by_grpc(channel: grpc.Channel, what: str, seconds: float) -> dict:
     """The server's status or metadata, as REST would give them."""
-    to_dict = functools.partial(
-        json_format.MessageToDict,
-        preserving_proto_field_name=True,
-        always_print_fields_with_no_presence=True,
-    )
     if what == "status":
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=_spec())
         stub = protos.model_service_pb2_grpc.ModelServiceStub
-        return to_dict(_grpc_call(stub, channel, "GetModelStatus", request, seconds))
+        return protos.to_dict(
+            _grpc_call(stub, channel, "GetModelStatus", request, seconds)
+        )
     request = get_model_metadata_pb2.GetModelMetadataRequest(
         model_spec=_spec(), metadata_field=["signature_def"]
     )
     stub = protos.prediction_service_pb2_grpc.PredictionServiceStub
     found = _grpc_call(stub, channel, "GetModelMetadata", request, seconds)
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    found.metadata["signature_def"].Unpack(signatures)
-    return {
-        "model_spec": to_dict(found.model_spec),
-        "metadata": {"signature_def": to_dict(signatures)},
-    }
+    return protos.metadata_to_dict(found)
 
 
 def _rest_call(server: str, verb: str, path: str, body: str | None, seconds: float):

@@ -13,7 +13,9 @@ import sys
 import types
 from collections.abc import Iterator
 
+import google.protobuf.message
 import numpy as np
+from google.protobuf import json_format
 
 
 @contextlib.contextmanager
@@ -60,6 +62,7 @@ __all__ = [
     "get_model_metadata_pb2",
     "get_model_status_pb2",
     "meta_graph_pb2",
+    "metadata_to_dict",
     "model_management_pb2",
     "model_pb2",
     "model_server_config_pb2",
@@ -70,6 +73,7 @@ __all__ = [
     "read_records",
     "tensor_pb2",
     "to_array",
+    "to_dict",
     "to_proto",
     "types_pb2",
 ]
@@ -172,6 +176,25 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
     else:
         tensor.tensor_content = array.tobytes()
     return tensor
+
+
+def to_dict(message: google.protobuf.message.Message) -> dict:
+    """A message as TensorFlow Serving's REST shows it, every field included."""
+    return json_format.MessageToDict(
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
+
+
+def metadata_to_dict(response: get_model_metadata_pb2.GetModelMetadataResponse) -> dict:
+    """The signatures are packed, so a message of their own; see to_dict."""
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(signatures)
+    return {
+        "model_spec": to_dict(response.model_spec),
+        "metadata": {"signature_def": to_dict(signatures)},
+    }
 
 
 def read_records(path: str | os.PathLike) -> Iterator[bytes]:
