@@ -341,7 +341,7 @@ def _compute(
             ):
                 labels[positions] = found
                 for frontier, output in zip(frontiers, outputs, strict=True):
-                    arrays[frontier.name][positions] = output.view(dtype)
+                    arrays[frontier.name][positions] = output
         except BaseException:
             for path in partials.values():
                 path.unlink(missing_ok=True)
@@ -371,9 +371,9 @@ def _run_prefix(
         images = change(batch["image"], seeds)
         outputs = prefix(classifier.normalise(images), training=False)
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-        # Collectives do not take bfloat16; as float16 its bits pass through.
+        # Collectives do not take bfloat16; float32 holds it exactly.
         outputs = [
-            tf.bitcast(output, tf.float16) if output.dtype == tf.bfloat16 else output
+            tf.cast(output, tf.float32) if output.dtype == tf.bfloat16 else output
             for output in outputs
         ]
         return (*outputs, batch["position"], batch["label"], batch["weight"], says)
