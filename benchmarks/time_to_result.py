@@ -1,0 +1,350 @@
+"""From a folder of photographs to a trained and evaluated classifier: who is quickest.
+
+`python benchmarks/time_to_result.py PHOTOS WEIGHTS`; PHOTOS holds one folder a class,
+WEIGHTS is a file of the backbone's weights. Each contestant runs in a process of its
+own, in turn, from the start of Python to the end: the same split, weights, head, rates
+and number of epochs, batches of 64, the best epoch's weights kept, validation and test
+evaluated. The peers are written as their documentation shows; they are spared the audit
+and the search for near duplicates, and get the folders of the split ready made.
+
+- ImageDataGenerator: the notebook's way, `flow_from_directory` and `model.fit`.
+- image_dataset_from_directory: the Keras tutorial's way, decoded images cached, the
+  augmentation as the first layers of the model.
+- ours: `python -m trainer.main`, from the same folder, preparation included, up to the
+  line that says which regime is best. Its report and its export come after that.
+
+A regime's seconds run from the model that is built to its best weights, what is computed
+once for later epochs included.
+"""
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import tables
+
+SEED = 1
+SIDE, BATCH, HEAD_UNITS = 224, 64, 512
+FLOAT32, BFLOAT16 = {"precision": "float32"}, {"precision": "mixed_bfloat16"}
+OURS = {
+    "ours, exact": {"cached_views": 0, **FLOAT32},
+    "ours, 2 views": {"cached_views": 2, **FLOAT32},
+    "ours, 2 views, bfloat16": {"cached_views": 2, **BFLOAT16},
+    "ours, head alone, 1 view": {"cached_views": 1, "regimes": "head", **FLOAT32},
+    "ours, head alone, 1 view, bfloat16": {
+        **{"cached_views": 1, "regimes": "head"},
+        **BFLOAT16,
+    },
+}
+BASELINE = "ImageDataGenerator"
+# The line that the trainer prints once everything is evaluated.
+EVALUATED = "best on validation"
+
+
+def image_data_generator(folder, options):
+    import tensorflow as tf
+
+    constructor, preprocess = find_backbone(options.backbone)
+    generator = tf.keras.preprocessing.image.ImageDataGenerator
+    changed = generator(
+        preprocessing_function=preprocess,
+        shear_range=0.2,
+        zoom_range=0.2,
+        horizontal_flip=True,
+    )
+    plain = generator(preprocessing_function=preprocess)
+    sizes = {"target_size": (SIDE, SIDE), "batch_size": BATCH}
+    train = changed.flow_from_directory(folder / "train", **sizes)
+    validation, test = (
+        plain.flow_from_directory(folder / split, shuffle=False, **sizes)
+        for split in ("validation", "test")
+    )
+    base = build_base(constructor, options)
+    fit(base, [base], train, validation, test, options)
+
+
+def image_dataset_from_directory(folder, options):
+    import keras
+    import tensorflow as tf
+
+    constructor, preprocess = find_backbone(options.backbone)
+
+    def read(split, **shuffle):
+        read_images = keras.utils.image_dataset_from_directory(
+            folder / split,
+            label_mode="categorical",
+            image_size=(SIDE, SIDE),
+            batch_size=BATCH,
+            **shuffle,
+        )
+        return read_images.cache()
+
+    train = read("train", seed=SEED).shuffle(1000).prefetch(tf.data.AUTOTUNE)
+    validation, test = (
+        read(split, shuffle=False).prefetch(tf.data.AUTOTUNE)
+        for split in ("validation", "test")
+    )
+    base = build_base(constructor, options)
+    augmentation = [
+        keras.layers.RandomShear(x_factor=0.2, fill_mode="nearest"),
+        keras.layers.RandomZoom(0.2, 0.2, fill_mode="nearest"),
+        keras.layers.RandomFlip("horizontal"),
+    ]
+    first = [*augmentation, keras.layers.Lambda(preprocess), base]
+    fit(base, first, train, validation, test, options)
+
+
+def find_backbone(name):
+    import keras
+
+    constructor = getattr(keras.applications, name)
+    module = constructor.__module__.rpartition(".")[2]
+    return constructor, getattr(keras.applications, module).preprocess_input
+
+
+def build_base(constructor, options):
+    import keras
+
+    keras.utils.set_random_seed(SEED)
+    base = constructor(
+        weights=None,
+        include_top=False,
+        input_shape=(SIDE, SIDE, 3),
+        **json.loads(options.backbone_args),
+    )
+    base.load_weights(options.weights)
+    return base
+
+
+def fit(base, first_layers, train, validation, test, options):
+    """Both regimes of the notebook, by compile() and fit()."""
+    import keras
+
+    classes = len(os.listdir(pathlib.Path(options.folder) / "train"))
+    model = keras.Sequential(
+        [
+            *first_layers,
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(HEAD_UNITS, activation="relu"),
+            keras.layers.Dense(classes, activation="softmax"),
+        ]
+    )
+    best = os.path.join(options.out, "best.weights.h5")
+    found = {}
+    for regime, rate, epochs in (
+        ("head", 0.01, options.head_epochs),
+        ("finetune", options.finetune_lr, options.finetune_epochs),
+    ):
+        start = time.monotonic()
+        base.trainable = regime == "finetune"
+        for layer in base.layers[: options.freeze_layers]:
+            layer.trainable = False
+        model.compile(
+            keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+            loss="categorical_crossentropy",
+            metrics=["accuracy"],
+        )
+        keep = keras.callbacks.ModelCheckpoint(
+            best, monitor="val_accuracy", save_best_only=True, save_weights_only=True
+        )
+        model.fit(
+            train,
+            validation_data=validation,
+            epochs=epochs,
+            callbacks=[keep],
+            verbose=2,
+        )
+        model.load_weights(best)
+        found[f"{regime}_seconds"] = time.monotonic() - start
+        found[f"{regime}_validation"] = model.evaluate(validation, verbose=0)[1]
+    found["test"] = model.evaluate(test, verbose=0)[1]
+    print("\n" + json.dumps(found))
+
+
+PEERS = {
+    "ImageDataGenerator": image_data_generator,
+    "image_dataset_from_directory": image_dataset_from_directory,
+}
+
+
+def run_ours(name, options, out):
+    settings = {
+        "source": options.photographs,
+        "model_dir": os.path.join(out, "run"),
+        "backbone": options.backbone,
+        "weights": options.weights,
+        "freeze_layers": options.freeze_layers,
+        "head_epochs": options.head_epochs,
+        "finetune_epochs": options.finetune_epochs,
+        "finetune_lr": options.finetune_lr,
+        "seed": SEED,
+        **OURS[name],
+    }
+    arguments = json.loads(options.backbone_args)
+    if arguments:
+        pairs = (f"{key}={value}" for key, value in arguments.items())
+        settings["backbone_args"] = ",".join(pairs)
+    run_dir = pathlib.Path(settings["model_dir"])
+    times = run_in_a_process(
+        ["-m", "trainer.main", *(f"--{key}={v}" for key, v in settings.items())],
+        os.path.join(out, "log.txt"),
+    )
+    summary = json.loads((run_dir / "summary.json").read_text())
+    # config.json is written when training begins, a regime's weights when it ends.
+    begun = (run_dir / "config.json").stat().st_mtime
+    (weights,) = run_dir.rglob("head.best.weights.h5")
+    found = {"test": summary["test"]["accuracy"], "seconds": times[EVALUATED]}
+    found["head_seconds"] = weights.stat().st_mtime - begun
+    for regime in summary["regimes"]:
+        found[f"{regime}_validation"] = summary[regime]["val_accuracy"]
+    return found
+
+
+def run_peer(name, options, folder, out):
+    arguments = [
+        f"--{key}={value}"
+        for key, value in vars(options).items()
+        if value is not None and key not in ("photographs", "weights")
+    ]
+    log = os.path.join(out, "log.txt")
+    command = [__file__, options.photographs, options.weights, *arguments]
+    times = run_in_a_process(
+        [*command, f"--run={name}", f"--folder={folder}", f"--out={out}"], log
+    )
+    found = json.loads(pathlib.Path(log).read_text().splitlines()[-1])
+    return {**found, "seconds": times["end"]}
+
+
+def run_in_a_process(arguments, log):
+    """Runs Python; gives the seconds from its start to EVALUATED and to the end."""
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=tables.ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        text=True,
+    )
+    times = {}
+    with open(log, "w") as file:
+        for line in process.stdout:
+            file.write(line)
+            if line.startswith(EVALUATED):
+                times[EVALUATED] = time.monotonic() - start
+    if process.wait():
+        raise SystemExit(pathlib.Path(log).read_text()[-4000:])
+    times["end"] = time.monotonic() - start
+    return times
+
+
+def write_splits(photographs, folder):
+    """Copies the photographs into one folder a split, by our own split."""
+    sys.path.insert(0, str(tables.ROOT))
+    from pipeline import prepare
+
+    data = folder / "data"
+    prepare.prepare(photographs, str(data), seed=SEED)
+    with open(data / "splits.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["split"] not in ("train", "validation", "test"):
+                continue
+            target = folder / row["split"] / row["name"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(pathlib.Path(photographs, row["name"]), target)
+    shutil.rmtree(data)
+
+
+def compare(options):
+    names = [*PEERS, *OURS]
+    found = {name: [] for name in names}
+    header = tables.describe_machine()
+    with tempfile.TemporaryDirectory() as folder:
+        write_splits(options.photographs, pathlib.Path(folder))
+        for turn in range(options.rounds):
+            for name in names:
+                with tempfile.TemporaryDirectory() as out:
+                    if name in PEERS:
+                        figures = run_peer(name, options, folder, out)
+                    else:
+                        figures = run_ours(name, options, out)
+                print(turn, name, json.dumps(figures), flush=True)
+                found[name].append(figures)
+            report(options, header, {n: runs for n, runs in found.items() if runs})
+
+
+def report(options, header, found):
+    rows = []
+    for name, runs in found.items():
+        row = [name]
+        whole = "finetune_validation" in runs[0]
+        for key in ("head_seconds", "seconds"):
+            if key == "seconds" and not whole:
+                row += ["", ""]
+                continue
+            ratios = [
+                peer[key] / own[key]
+                for peer, own in zip(found[BASELINE], runs, strict=False)
+            ]
+            row += [
+                tables.spread([run[key] for run in runs], 0),
+                tables.spread(ratios, 2),
+            ]
+        for key in ("head_validation", "finetune_validation", "test"):
+            known = whole or key == "head_validation"
+            figures = [run[key] for run in runs] if known else []
+            row.append(f"{statistics.mean(figures):.3f}" if known else "")
+        rows.append(row)
+    about = (
+        f"{options.backbone} at {SIDE} px, {options.head_epochs} epochs of the head and "
+        f"{options.finetune_epochs} of finetune from layer {options.freeze_layers}; "
+        f"{len(found[next(iter(found))])} interleaved round(s), median and in brackets "
+        "smallest and largest, ratios within a round."
+    )
+    tables.save(
+        options.name,
+        about=about,
+        header=header,
+        columns=[
+            "contestant",
+            "head regime, s",
+            "times as fast",
+            "whole job, s",
+            "times as fast",
+            "accuracy: validation, head",
+            "validation, finetune",
+            "test",
+        ],
+        rows=rows,
+        samples=found,
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("photographs")
+    parser.add_argument("weights")
+    parser.add_argument("--backbone", default="ResNet50")
+    parser.add_argument("--backbone_args", default="{}", help="JSON")
+    parser.add_argument("--freeze_layers", type=int, default=140)
+    parser.add_argument("--head_epochs", type=int, default=5)
+    parser.add_argument("--finetune_epochs", type=int, default=10)
+    parser.add_argument("--finetune_lr", type=float, default=0.001)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--name", default="time_to_result", help="of the result")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--out", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.run:
+        PEERS[given.run](pathlib.Path(given.folder), given)
+    else:
+        compare(given)
