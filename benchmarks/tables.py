@@ -1,7 +1,7 @@
-"""What the benchmarks share, and the tables that the documents show of their results.
+"""What the benchmarks share, and the tables that the documents show of them.
 
-`python benchmarks/tables.py` writes each results/NAME.json as a table into README.md and
-BUILD_NOTES.md, where a line `<!-- table: NAME -->` asks for it.
+`python benchmarks/tables.py` writes each results/NAME.json as a table into README.md
+and BUILD_NOTES.md, where a line `<!-- table: NAME -->` asks for it.
 """
 
 import datetime

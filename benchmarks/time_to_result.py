@@ -13,8 +13,8 @@ and the search for near duplicates, and get the folders of the split ready made.
 - ours: `python -m trainer.main`, from the same folder, preparation included, up to the
   line that says which regime is best. Its report and its export come after that.
 
-A regime's seconds run from the model that is built to its best weights, what is computed
-once for later epochs included.
+A regime's seconds run from the model that is built to its best weights, what is
+computed once for later epochs included.
 """
 
 import argparse
@@ -304,8 +304,9 @@ def report(options, header, found):
             row.append(f"{statistics.mean(figures):.3f}" if known else "")
         rows.append(row)
     about = (
-        f"{options.backbone} at {SIDE} px, {options.head_epochs} epochs of the head and "
-        f"{options.finetune_epochs} of finetune from layer {options.freeze_layers}; "
+        f"{options.backbone} at {SIDE} px, {options.head_epochs} epochs of the head "
+        f"and {options.finetune_epochs} of finetune, "
+        f"{options.freeze_layers} layers frozen; "
         f"{len(found[next(iter(found))])} interleaved round(s), median and in brackets "
         "smallest and largest, ratios within a round."
     )

@@ -35,7 +35,7 @@ def map_on_all_cores(
     """
     if not images:
         return []
-    workers = _count_cores()
+    workers = count_cores()
     enough = _WORTH_PROCESSES_WITH_TENSORFLOW if tensorflow else _WORTH_PROCESSES
     if workers > 1 and len(images) >= enough:
         # No fork of this process: TensorFlow's threads would not come along.
@@ -82,7 +82,7 @@ def map_bounded(
             future.cancel()
 
 
-def _count_cores() -> int:
+def count_cores() -> int:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from pipeline import preprocess, splits
+from pipeline import cores, preprocess, splits
 
 # Encoded bytes up to this much stay in memory after the first epoch.
 _CACHE_BYTES = 4 * 2**30
 _SHUFFLE_BUFFER_BYTES = 1 * 2**30
+_BATCHES_AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -324,15 +325,28 @@ def _batches(
     dataset = dataset.skip(first_step * batch_size).filter(is_ours)
     dataset = dataset.map(lambda row, example: example)
     if not records.features:
-        dataset = dataset.map(_decode(image_size), num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.map(
+            _decode(image_size), num_parallel_calls=cores.count_cores()
+        )
         dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        return _read_ahead(dataset)
     dataset = dataset.map(_without_bytes)
     dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
     # After the batching: one call into Python for all rows.
     features = records.features[view % len(records.features)]
-    dataset = dataset.map(_look_up(features), num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return _read_ahead(dataset.map(_look_up(features)))
+
+
+def _read_ahead(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The end of every pipeline.
+
+    Every parallelism is given, so there is nothing to tune, and a tuner is not free: at
+    the end of an epoch TensorFlow waits for its thread, which was measured to take 15
+    seconds and more where an epoch takes a minute.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(_BATCHES_AHEAD).with_options(options)
 
 
 def _batches_from_service(
@@ -354,7 +368,7 @@ def _batches_from_service(
 
     served = shuffle(records.dataset.filter(is_ours))
     served = served.map(_weigh(1.0))
-    served = served.map(_decode(image_size), num_parallel_calls=tf.data.AUTOTUNE)
+    served = served.map(_decode(image_size), num_parallel_calls=cores.count_cores())
     served = served.apply(
         tf.data.experimental.service.distribute(
             processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
@@ -364,4 +378,4 @@ def _batches_from_service(
     filler = records.dataset.repeat().take(rows - ours).map(_weigh(0.0))
     dataset = served.concatenate(filler.map(_decode(image_size)))
     dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return _read_ahead(dataset)

@@ -1,6 +1,11 @@
 """decode_and_resize(): the one function that training, evaluation and serving share."""
 
+import functools
+
 import tensorflow as tf
+
+_JPEG = b"\xff\xd8\xff"
+_JPEG_RATIOS = (1, 2, 4, 8)
 
 # From this shrink factor on, a plain bilinear resize skips over pixels and aliases.
 _ANTIALIAS_FROM_SHRINK = 2
@@ -21,10 +26,30 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
 def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
     """string [] -> float32 [image_size, image_size, 3], range [0, 255], RGB.
 
+    A JPEG of at least twice the size is decoded at a half, quarter or eighth of it,
+    whichever is the smallest that leaves both sides at least image_size: the inverse
+    transform of its blocks then averages the pixels that a resize would, in a fraction
+    of the time (T.81, and libjpeg's scale_denom).
+
     Raises:
       tf.errors.InvalidArgumentError: see decode().
     """
-    return resize(decode(image_bytes), image_size)
+    is_jpeg = tf.strings.substr(image_bytes, 0, len(_JPEG)) == _JPEG
+
+    def decode_jpeg() -> tf.Tensor:
+        shorter_side = tf.reduce_min(tf.io.extract_jpeg_shape(image_bytes)[:2])
+        halvings = sum(
+            tf.cast(shorter_side >= ratio * image_size, tf.int32)
+            for ratio in _JPEG_RATIOS[1:]
+        )
+        branches = [
+            functools.partial(tf.io.decode_jpeg, image_bytes, channels=3, ratio=ratio)
+            for ratio in _JPEG_RATIOS
+        ]
+        return tf.switch_case(halvings, branches)
+
+    image = tf.cond(is_jpeg, decode_jpeg, lambda: decode(image_bytes))
+    return resize(tf.ensure_shape(image, [None, None, 3]), image_size)
 
 
 def resize(images: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -48,7 +48,12 @@ def split_in_fold(group_key: str, *, fold: int, num_folds: int, seed: int) -> st
     return {fold: "test", (fold + 1) % num_folds: "validation"}.get(part, "train")
 
 
-def _position(group_key: str, seed: int) -> float:
+def fold_of(group_key: str, *, num_folds: int, seed: int) -> int:
+    """Which fold holds a group out, drawn anew: splits take ranges of one draw."""
+    return int(_position(group_key, f"folds {seed}") * num_folds)
+
+
+def _position(group_key: str, seed: int | str) -> float:
     """Where in [0, 1) a group lies."""
     digest = hashlib.sha256(f"{seed}:{group_key}".encode()).digest()
     # 53 bits, all that a float holds: 64 could round up to 1.

@@ -205,6 +205,17 @@ def write_config(
     )
 
 
+def record_search(model_dir: pathlib.Path, found: dict) -> None:
+    """Notes in the run's config what sweep.search_head() found."""
+    path = model_dir / CONFIG_FILE
+    files.write_json(path, json.loads(path.read_text()) | {"search": found})
+
+
+def read_search(model_dir: pathlib.Path) -> dict | None:
+    """What record_search() noted; None: nothing yet."""
+    return json.loads((model_dir / CONFIG_FILE).read_text()).get("search")
+
+
 def check_same_run(
     model_dir: pathlib.Path, settings: TrainConfig, run: Runtime
 ) -> dict:
@@ -258,7 +269,8 @@ def read_run(model_dir: pathlib.Path) -> tuple[TrainConfig, tuple[str, ...], str
                 "--model_dir must be the directory of a finished run of trainer.main. "
                 f"Received: --model_dir={model_dir}, which has no {name}."
             )
-    flags = json.loads((model_dir / CONFIG_FILE).read_text())["flags"]
+    config = json.loads((model_dir / CONFIG_FILE).read_text())
+    flags = config["flags"] | config.get("search", {}).get("chosen", {})
     for name in ("regimes", "profile_steps"):
         flags[name] = tuple(flags[name]) if flags[name] else None
     summary = json.loads((model_dir / SUMMARY_FILE).read_text())

@@ -5,9 +5,10 @@ import pathlib
 from collections.abc import Sequence
 
 from pipeline import dataset, files
-from trainer import checkpoints, loop, metrics, progress, report
-from trainer.config import TrainConfig
+from trainer import checkpoints, frontier, loop, metrics, model, progress, report
+from trainer.config import TrainConfig, make_regimes
 from trainer.interrupt import Requests
+from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
 
 
@@ -34,19 +35,23 @@ def conclude(
         for split in ("validation", "test")
     }
     names = list(dict.fromkeys(line["regime"] for line in history))
+    with run.strategy.scope():
+        classifiers = [
+            checkpoints.restore(settings, classes, model_dir, name) for name in names
+        ]
+        eval_step = loop.make_joint_eval_step(
+            run, classifiers, _find_frontiers(settings, classifiers)
+        )
+    outputs = {
+        split: loop.evaluate(run, eval_step, records[split], requests=requests, **sizes)
+        for split in records
+    }
     summary = {"classes": list(classes), "regimes": names}
-    outputs = {}
-    for name in names:
-        with run.strategy.scope():
-            classifier = checkpoints.restore(settings, classes, model_dir, name)
-        eval_step = loop.make_eval_step(run, classifier)
+    for index, name in enumerate(names):
         figures = {}
         for split, key in (("validation", "val"), ("test", "test")):
-            logits, labels = loop.evaluate(
-                run, eval_step, records[split], requests=requests, **sizes
-            )
-            outputs[name, split] = (logits, labels)
-            described = metrics.describe(logits, labels, classes)
+            logits, labels = outputs[split]
+            described = metrics.describe(logits[:, index], labels, classes)
             for figure in ("accuracy", "loss", "count", "ci95"):
                 figures[f"{key}_{figure}"] = described[figure]
         epochs = [line for line in history if line["regime"] == name]
@@ -57,10 +62,12 @@ def conclude(
         figures["seconds"] = sum(e["seconds"] + e["val_seconds"] for e in epochs)
         summary[name] = figures
     best = max(names, key=lambda name: _rank(summary[name]))
-    logits, labels = outputs[best, "test"]
+    logits, labels = outputs["test"]
+    logits = logits[:, names.index(best)]
     summary |= {
         "best_regime": best,
         "test": metrics.describe(logits, labels, classes),
+        "search": checkpoints.read_search(model_dir) if run.is_chief else None,
         "export": None,
         "config": dataclasses.asdict(settings),
     }
@@ -71,7 +78,7 @@ def conclude(
         model_dir,
         summary=summary,
         history=history,
-        classifier=checkpoints.restore(settings, classes, model_dir, best),
+        classifier=classifiers[names.index(best)],
         records=records["test"],
         image_size=settings.image_size,
         logits=logits,
@@ -79,6 +86,20 @@ def conclude(
     )
     files.write_json(model_dir / checkpoints.SUMMARY_FILE, summary)
     return summary
+
+
+def _find_frontiers(
+    settings: TrainConfig, classifiers: Sequence[Classifier]
+) -> list[Frontier | None]:
+    """Where the regimes begin to differ: what no regime trained is the same in all."""
+    backbone = classifiers[0].backbone
+    frozen = min(
+        model.resolve_freeze(backbone, regime.frozen)
+        for regime in make_regimes(settings)
+    )
+    for classifier in classifiers:
+        model.freeze(classifier.backbone, frozen)
+    return [frontier.find_frontier(classifier) for classifier in classifiers]
 
 
 def _rank(figures: dict) -> tuple[float, float]:

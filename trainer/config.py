@@ -16,6 +16,7 @@ BATCH_NORMS = ("trained", "frozen")
 AUGMENTS = ("notebook", "light", "strong", "none")
 MIXES = ("none", "mixup", "cutmix")
 XLA = ("auto", "on", "off")
+SWEEPS = ("none", "head")
 
 # What another machine, or another way to watch, may change in a run that continues.
 # Data that moved is known by its content.
@@ -76,6 +77,8 @@ class TrainConfig:
     cache_dir: str | None
     cache_gb: float
     fold_frozen: bool
+    sweep: str
+    folds: int
     seed: int
 
 
@@ -247,6 +250,20 @@ def define_flags(values: flags.FlagValues) -> None:
         "With --cached_views: fold batch norm into the convolutions there.",
         flag_values=values,
     )
+    choice(
+        "sweep",
+        "none",
+        SWEEPS,
+        "head: first compare heads on cached features by their rate, units, dropout, "
+        "pooling and number of views (up to --cached_views), and keep the best on "
+        "validation.",
+    )
+    integer(
+        "folds",
+        0,
+        "Also print the head's accuracy over so many folds of train and validation. 0: "
+        "do not.",
+    )
     integer("seed", 1, "Decides splits, initial weights, order and augmentation.")
 
 
@@ -309,7 +326,7 @@ def _check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
             raise ValueError(
                 f"--{name} must be a positive number. Received: --{name}={value}"
             )
-    for name in ("freeze_layers", "cached_views", "seed"):
+    for name in ("freeze_layers", "cached_views", "folds", "seed"):
         value = getattr(config, name)
         if value < 0:
             raise ValueError(
@@ -319,6 +336,17 @@ def _check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
         raise ValueError(
             "--dropout must be at least 0 and less than 1. Received: "
             f"--dropout={config.dropout}"
+        )
+
+    if config.folds == 1:
+        raise ValueError(
+            "--folds must be at least 2, or 0 for none. Received: --folds=1"
+        )
+    if (config.sweep != "none" or config.folds) and "head" not in config.regimes:
+        raise ValueError(
+            "--sweep and --folds try heads for the head regime. Received: --sweep="
+            f"{config.sweep} --folds={config.folds} "
+            f"--regimes={','.join(config.regimes)}"
         )
 
     if config.mix == "cutmix" and config.cached_views and "head" in config.regimes:

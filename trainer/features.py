@@ -104,26 +104,24 @@ def cache_features(
     """
     precision = run.precision.removeprefix("mixed_")
     paths = {}
-    for frontier in frontiers:
+    for index, frontier in enumerate(frontiers):
         model_digest = _digest_prefix(frontier)
         for view in views:
             name = _digest(
                 *(cache.fingerprint, model_digest, split, dataclasses.asdict(view)),
                 *(precision, folded),
             )
-            paths[frontier.name, view] = cache.directory / f"{name}.features"
+            paths[index, view] = cache.directory / f"{name}.features"
     labels_path = cache.directory / f"labels-{_digest(cache.fingerprint, split)}.npy"
-    shapes = {
-        frontier.name: (records.count, *frontier.prefix.output.shape[1:])
-        for frontier in frontiers
-    }
+    shapes = [(records.count, *f.prefix.output.shape[1:]) for f in frontiers]
     dtype = _DTYPES[precision]
     with _locked(cache.directory, run):
         missing = [
             view
             for view in views
             if not all(
-                _is_whole(paths[f.name, view], shapes[f.name], dtype) for f in frontiers
+                _is_whole(paths[index, view], shape, dtype)
+                for index, shape in enumerate(shapes)
             )
         ]
         if not labels_path.is_file() or runtime.has_several_workers(run):
@@ -154,13 +152,10 @@ def cache_features(
         return [
             dataset.with_features(
                 records,
-                tuple(
-                    _open(paths[frontier.name, view], shapes[frontier.name], dtype)
-                    for view in views
-                ),
+                tuple(_open(paths[index, view], shape, dtype) for view in views),
                 labels,
             )
-            for frontier in frontiers
+            for index, shape in enumerate(shapes)
         ]
 
 
@@ -216,13 +211,13 @@ def _is_left_behind(partial: pathlib.Path) -> bool:
 def _make_room(
     cache: Cache,
     wanted: Sequence[pathlib.Path],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Sequence[tuple[int, ...]],
     dtype: np.dtype,
     *,
     views: int,
 ) -> None:
     """Removes what was used longest ago; refuses what would not fit all the same."""
-    needed = views * sum(int(np.prod(s)) * dtype.itemsize for s in shapes.values())
+    needed = views * sum(int(np.prod(s)) * dtype.itemsize for s in shapes)
     wanted = set(wanted)
     others = sorted(
         (p for p in cache.directory.glob("*.features") if p not in wanted),
@@ -298,8 +293,8 @@ def _compute(
     records: Records,
     *,
     views: Sequence[View],
-    paths: Mapping[tuple[str, View], pathlib.Path],
-    shapes: Mapping[str, tuple[int, ...]],
+    paths: Mapping[tuple[int, View], pathlib.Path],
+    shapes: Sequence[tuple[int, ...]],
     dtype: np.dtype,
     split: str,
     image_size: int,
@@ -313,16 +308,12 @@ def _compute(
         prefix = make_prefix(frontiers, folded=folded, precision=precision)
     labels = np.zeros(records.count, np.int32)
     for number, view in enumerate(views, start=1):
-        partials = {
-            frontier.name: paths[frontier.name, view].with_name(
-                f".{paths[frontier.name, view].name}.tmp-{_WHO}"
-            )
-            for frontier in frontiers
-        }
-        arrays = {
-            name: np.memmap(path, dtype, mode="w+", shape=shapes[name])
-            for name, path in partials.items()
-        }
+        whole = [paths[index, view] for index in range(len(frontiers))]
+        partials = [path.with_name(f".{path.name}.tmp-{_WHO}") for path in whole]
+        arrays = [
+            np.memmap(path, dtype, mode="w+", shape=shape)
+            for path, shape in zip(partials, shapes, strict=True)
+        ]
         rows = _run_prefix(
             run,
             classifier,
@@ -340,15 +331,15 @@ def _compute(
                 rows, total=steps, label=f"{split} features{which}", unit="batches"
             ):
                 labels[positions] = found
-                for frontier, output in zip(frontiers, outputs, strict=True):
-                    arrays[frontier.name][positions] = output
+                for array, output in zip(arrays, outputs, strict=True):
+                    array[positions] = output
         except BaseException:
-            for path in partials.values():
+            for path in partials:
                 path.unlink(missing_ok=True)
             raise
-        for name, array in arrays.items():
+        for array, partial, path in zip(arrays, partials, whole, strict=True):
             array.flush()
-            partials[name].replace(paths[name, view])
+            partial.replace(path)
     return labels
 
 

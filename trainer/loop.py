@@ -57,21 +57,31 @@ def make_optimizer(
     schedule: "notebook" divides the rate by 1 + 1e-6 a step, "constant" keeps it and
     "cosine" takes it to zero over total_steps.
     """
-    rates = {
+    rate = _make_schedule(schedule, learning_rate, total_steps)
+    with runtime.strategy.scope():
+        optimizer = keras.optimizers.SGD(rate, momentum=momentum, nesterov=momentum > 0)
+        if runtime.precision == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer.build(classifier.model.trainable_variables)
+    return optimizer
+
+
+def _make_schedule(name: str, learning_rate: float, total_steps: int):
+    return {
         "notebook": keras.optimizers.schedules.InverseTimeDecay(
             learning_rate, decay_steps=1, decay_rate=1e-6
         ),
         "constant": learning_rate,
         "cosine": keras.optimizers.schedules.CosineDecay(learning_rate, total_steps),
-    }
-    with runtime.strategy.scope():
-        optimizer = keras.optimizers.SGD(
-            rates[schedule], momentum=momentum, nesterov=momentum > 0
-        )
-        if runtime.precision == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        optimizer.build(classifier.model.trainable_variables)
-    return optimizer
+    }[name]
+
+
+def make_rates(schedule: str, learning_rate: float, total_steps: int) -> list[float]:
+    """The learning rate of each step; see make_optimizer."""
+    made = _make_schedule(schedule, learning_rate, total_steps)
+    if not callable(made):
+        return [made] * total_steps
+    return [float(made(step)) for step in range(total_steps)]
 
 
 def make_train_steps(
@@ -190,7 +200,7 @@ def make_train_steps(
             # is there: what lies between is waiting.
             asked = read_clock([sums])
             with tf.control_dependencies([asked]):
-                batch = next(iterator)
+                batch = _next_batch(strategy, iterator)
             parts = strategy.experimental_local_results(batch["weight"])
             waited = read_clock(parts) - asked
             per_replica = strategy.run(
@@ -203,6 +213,26 @@ def make_train_steps(
         return steps.stack(), agreed
 
     return train_steps
+
+
+# Not by strategy.distribute_datasets_from_function: it reads through an iterator of its
+# own for each device, whose tuner cannot be turned off and sleeps ever longer, up to a
+# minute. Whoever is done with an epoch waits until it wakes, as long as the epoch took.
+def _next_batch(strategy: tf.distribute.Strategy, iterator: tf.data.Iterator):
+    """One batch for each of this process's replicas."""
+    local = len(strategy.extended.worker_devices)
+    parts = [next(iterator) for _ in range(local)]
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: parts[context.replica_id_in_sync_group % local]
+    )
+
+
+def _share(strategy: tf.distribute.Strategy) -> Share:
+    """What of each global batch this process reads."""
+    local = len(strategy.extended.worker_devices)
+    resolver = strategy.cluster_resolver
+    task_id = resolver.task_id if resolver is not None else None
+    return Share(strategy.num_replicas_in_sync // local, task_id or 0)
 
 
 def _mixed_loss(labels, mixed_in, logits):
@@ -239,21 +269,19 @@ def train_epoch(
       data_service: decodes the images; the order is then no longer reproducible.
     """
 
-    def make_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return dataset.make_train_dataset(
-            records,
-            image_size=image_size,
-            batch_size=batch_size,
-            per_replica_batch_size=context.get_per_replica_batch_size(batch_size),
-            epoch=epoch,
-            seed=seed,
-            first_step=first_step,
-            share=Share(context.num_input_pipelines, context.input_pipeline_id),
-            data_service=data_service,
-        )
-
+    batches = dataset.make_train_dataset(
+        records,
+        image_size=image_size,
+        batch_size=batch_size,
+        per_replica_batch_size=batch_size // runtime.strategy.num_replicas_in_sync,
+        epoch=epoch,
+        seed=seed,
+        first_step=first_step,
+        share=_share(runtime.strategy),
+        data_service=data_service,
+    )
     steps = dataset.num_batches(records.count, batch_size)
-    iterator = iter(runtime.strategy.distribute_datasets_from_function(make_dataset))
+    iterator = iter(batches)
     done, num_steps, step_seconds = first_step, 1, 0.0
     while done < steps:
         start = time.monotonic()
@@ -295,10 +323,38 @@ def make_eval_step(
 
     frontier: what the batches hold has crossed it.
     """
+    return _make_eval_step(
+        runtime,
+        lambda images: model_lib.compute_logits(classifier, images, frontier=frontier),
+    )
 
-    @tf.function(jit_compile=runtime.jit)
+
+def make_joint_eval_step(
+    runtime: Runtime,
+    classifiers: Sequence[Classifier],
+    frontiers: Sequence[Frontier | None],
+) -> Callable:
+    """As make_eval_step for M classifiers; its logits are [B, M, K].
+
+    frontiers: one in each, behind what is the same in all and is computed once; None
+      where nothing is.
+    """
+
     def compute(images):
-        return model_lib.compute_logits(classifier, images, frontier=frontier)
+        if frontiers[0] is not None:
+            images = classifiers[0].normalise(images)
+            images = frontiers[0].prefix(images, training=False)
+        logits = [
+            model_lib.compute_logits(classifier, images, frontier=frontier)
+            for classifier, frontier in zip(classifiers, frontiers, strict=True)
+        ]
+        return tf.stack(logits, axis=1)
+
+    return _make_eval_step(runtime, compute)
+
+
+def _make_eval_step(runtime: Runtime, compute: Callable) -> Callable:
+    compute = tf.function(compute, jit_compile=runtime.jit)
 
     def replica_step(batch, says):
         return compute(batch["image"]), batch["label"], batch["weight"], says
@@ -322,7 +378,8 @@ def evaluate(
     """Classifies every example of a split exactly once.
 
     Returns:
-      logits float32 [N, K] and labels int32 [N], in stored order.
+      what the step makes of them, such as logits float32 [N, K], and labels int32 [N],
+      in stored order.
 
     Raises:
       interrupt.Stopped: on every worker, if one of them was asked to, by `requests`.
@@ -364,16 +421,16 @@ def gather_examples(
       interrupt.Stopped: on every worker, if one of them was asked to, by `requests`.
     """
 
-    def make_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return dataset.make_eval_dataset(
-            records,
-            image_size=image_size,
-            batch_size=batch_size,
-            per_replica_batch_size=context.get_per_replica_batch_size(batch_size),
-            share=Share(context.num_input_pipelines, context.input_pipeline_id),
-        )
-
-    for batch in runtime.strategy.distribute_datasets_from_function(make_dataset):
+    batches = dataset.make_eval_dataset(
+        records,
+        image_size=image_size,
+        batch_size=batch_size,
+        per_replica_batch_size=batch_size // runtime.strategy.num_replicas_in_sync,
+        share=_share(runtime.strategy),
+    )
+    iterator = iter(batches)
+    for _ in range(dataset.num_batches(records.count, batch_size)):
+        batch = _next_batch(runtime.strategy, iterator)
         says = tf.constant([len(requests.requested)])
         *results, weights, said = [
             runtime.strategy.gather(part, axis=0).numpy() for part in step(batch, says)

@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
 import json
 import math
 import pathlib
@@ -18,25 +16,22 @@ from pipeline import augment, dataset, files
 from pipeline.dataset import Records
 from trainer import (
     checkpoints,
-    features,
-    frontier,
     interrupt,
     loop,
     metrics,
     model,
     progress,
     runtime,
+    stages,
 )
 from trainer.checkpoints import Checkpoint, Position
 from trainer.config import Regime, TrainConfig
-from trainer.features import Cache, View
 from trainer.interrupt import Requests
 from trainer.loop import Update
 from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
 
 METRICS_FILE = "metrics.jsonl"
-FEATURES_DIR = "features"
 
 # Of a long epoch no more than this is lost when the machine dies.
 _SECONDS_BETWEEN_CHECKPOINTS = 600.0
@@ -53,7 +48,6 @@ class _Run:
     requests: Requests
     train_records: Records
     val_records: Records
-    cache: Cache
     frontier: Frontier | None = None
 
     @property
@@ -111,9 +105,9 @@ def run_regimes(
             settings.data_dir, "train", cached=settings.data_service is None
         ),
         val_records=dataset.read_records(settings.data_dir, "validation"),
-        cache=_describe_cache(settings, model_dir),
     )
-    stages = _plan_stages(shared, rows)
+    plan = stages.plan_stages(classifier, rows)
+    cache = stages.describe_cache(settings, model_dir)
     position = checkpoint.position if checkpoint is not None else Position()
     if run.is_chief:
         write_metrics(model_dir, position)
@@ -151,7 +145,23 @@ def run_regimes(
                 )
         # Stopped comes where all workers agree and the variables are the position's.
         with interrupt.busy(requests):
-            ready = _cross_frontier(shared, stages, index)
+            stages.cross_frontier(
+                run,
+                settings,
+                cache,
+                classifier,
+                plan[index:],
+                train_records=shared.train_records,
+                val_records=shared.val_records,
+                requests=requests,
+            )
+            stage = plan[index]
+            ready = dataclasses.replace(
+                shared,
+                train_records=stage.train_records or shared.train_records,
+                val_records=stage.val_records or shared.val_records,
+                frontier=stage.frontier,
+            )
             position, best = _run_regime(ready, regime, optimizer, position, best)
         with run.strategy.scope():
             checkpoints.restore_variables(classifier.model.weights, best)
@@ -159,129 +169,6 @@ def run_regimes(
             checkpoints.save_best(classifier, model_dir, regime.name)
         runtime.take_from_chief(run, 0)
     return position
-
-
-@dataclasses.dataclass
-class _Stage:
-    """What is frozen in a regime, and what that made of the images once it is there.
-
-    trains: ids of the variables that train.
-    """
-
-    frontier: Frontier | None
-    trains: frozenset[int]
-    train_records: Records | None = None
-    val_records: Records | None = None
-
-
-def _plan_stages(run: _Run, rows: Sequence[Regime]) -> list[_Stage]:
-    stages = []
-    for regime in rows:
-        backbone = run.classifier.backbone
-        model.freeze(backbone, model.resolve_freeze(backbone, regime.frozen))
-        trains = frozenset(id(v) for v in run.classifier.model.trainable_variables)
-        stages.append(_Stage(frontier.find_frontier(run.classifier), trains))
-    return stages
-
-
-def _describe_cache(settings: TrainConfig, model_dir: pathlib.Path) -> Cache:
-    data = [
-        hashlib.sha256(pathlib.Path(settings.data_dir, name).read_bytes()).hexdigest()
-        for name in ("splits.csv", "dataset_info.json")
-    ]
-    packages = ("tensorflow", "keras", "keras-cv", "numpy")
-    fingerprint = {
-        "data": data,
-        "versions": [importlib.metadata.version(name) for name in packages],
-        "backbone": [settings.backbone, dict(settings.backbone_args)],
-        "image_size": settings.image_size,
-    }
-    directory = pathlib.Path(settings.cache_dir or model_dir / FEATURES_DIR)
-    return Cache(directory, int(settings.cache_gb * 1e9), fingerprint)
-
-
-def _cross_frontier(run: _Run, stages: Sequence[_Stage], index: int) -> _Run:
-    """The run with the records that a regime reads; see features.cache_features."""
-    stage = stages[index]
-    if stage.frontier is None:
-        return run
-    # One pass serves the regimes that come after too, unless one before them trains
-    # what they take for frozen.
-    served, trained = [], set()
-    for later in stages[index:]:
-        if later.frontier is not None and not trained & {
-            id(variable) for variable in later.frontier.prefix.variables
-        }:
-            served.append(later)
-        trained |= later.trains
-    settings = run.settings
-    common = {
-        "image_size": settings.image_size,
-        "batch_size": settings.batch_size,
-        "requests": run.requests,
-    }
-
-    def cross(records, needed, **options):
-        frontiers = {later.frontier.name: later.frontier for later in needed}
-        found = features.cache_features(
-            run.runtime,
-            run.cache,
-            run.classifier,
-            list(frontiers.values()),
-            records,
-            **common,
-            **options,
-        )
-        return dict(zip(frontiers, found, strict=True))
-
-    if stage.val_records is None:
-        needed = [later for later in served if later.val_records is None]
-        try:
-            found = cross(
-                run.val_records,
-                needed,
-                split="validation",
-                views=[View()],
-                folded=False,
-            )
-        except ValueError as error:  # no room: that is no reason not to train
-            print(f"validation images are computed in every epoch: {error}", flush=True)
-        else:
-            for later in needed:
-                later.val_records = found[later.frontier.name]
-    if stage.train_records is None and settings.cached_views:
-        needed = [later for later in served if later.train_records is None]
-        views = [
-            View(
-                settings.augment,
-                dataset.mix_seed(settings.seed, view + 1),
-                xla=settings.xla != "off",
-            )
-            for view in range(settings.cached_views)
-        ]
-        found = cross(
-            run.train_records,
-            needed,
-            split="train",
-            views=views,
-            folded=settings.fold_frozen,
-        )
-        for later in needed:
-            later.train_records = found[later.frontier.name]
-    if stage.train_records is not None:
-        views = len(stage.train_records.features)
-        print(
-            f"what {stage.frontier.name} gives is cached: {views} view(s) of each "
-            "training image, which the epochs take in turn"
-            + ("" if settings.mix == "none" else f"; {settings.mix} mixes these"),
-            flush=True,
-        )
-    return dataclasses.replace(
-        run,
-        train_records=stage.train_records or run.train_records,
-        val_records=stage.val_records or run.val_records,
-        frontier=stage.frontier,
-    )
 
 
 def _rank(line: dict) -> tuple[float, float]:

@@ -12,10 +12,21 @@ import platform
 import shutil
 from collections.abc import Iterator
 
+import keras
 import tensorflow as tf
 
 from pipeline import dataset, prepare
-from trainer import checkpoints, interrupt, model, progress, regimes, runtime
+from pipeline.dataset import DataInfo
+from trainer import (
+    checkpoints,
+    interrupt,
+    model,
+    progress,
+    regimes,
+    runtime,
+    stages,
+    sweep,
+)
 from trainer.checkpoints import Checkpoint
 from trainer.conclude import conclude
 from trainer.config import TrainConfig, make_regimes
@@ -202,18 +213,15 @@ def _train(
             python=platform.python_version(),
             versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         )
-    with run.strategy.scope():
-        classifier = model.build_classifier(
-            backbone,
-            settings.backbone,
-            num_classes=len(info.classes),
-            pooling=settings.pooling,
-            head_units=settings.head_units,
-            dropout=settings.dropout,
-        )
+    classifier = _build(run, settings, backbone, info)
     if weights == "random":
         _calibrate(classifier, settings)
     progress.print_plan(run, settings, info, classifier, weights=weights)
+    if settings.sweep != "none" or settings.folds:
+        found = _search(run, settings, model_dir, classifier, info, requests)
+        settings = dataclasses.replace(settings, **found.get("chosen", {}))
+        rows = make_regimes(settings)
+        classifier = _build(run, settings, backbone, info)
     if checkpoint is not None:
         regime = rows[checkpoint.position.regime]
         progress.print_continuation(checkpoint.position, regime)
@@ -228,8 +236,43 @@ def _train(
     )
     # Of use to this run alone; what is to be shared lies in --cache_dir.
     if run.is_chief:
-        shutil.rmtree(model_dir / regimes.FEATURES_DIR, ignore_errors=True)
+        shutil.rmtree(model_dir / stages.FEATURES_DIR, ignore_errors=True)
     return conclude(run, settings, model_dir, info.classes, position.history, requests)
+
+
+def _build(
+    run: Runtime, settings: TrainConfig, backbone: keras.Model, info: DataInfo
+) -> Classifier:
+    with run.strategy.scope():
+        return model.build_classifier(
+            backbone,
+            settings.backbone,
+            num_classes=len(info.classes),
+            pooling=settings.pooling,
+            head_units=settings.head_units,
+            dropout=settings.dropout,
+        )
+
+
+def _search(
+    run: Runtime,
+    settings: TrainConfig,
+    model_dir: pathlib.Path,
+    classifier: Classifier,
+    info: DataInfo,
+    requests: Requests,
+) -> dict:
+    """What search_head() finds, or found when the run began."""
+    found = checkpoints.read_search(model_dir) if run.is_chief else None
+    if not runtime.take_from_chief(run, found is not None):
+        with interrupt.busy(requests):
+            found = sweep.search_head(
+                run, settings, model_dir, classifier, len(info.classes), requests
+            )
+        if run.is_chief:
+            checkpoints.record_search(model_dir, found)
+        runtime.take_from_chief(run, 0)
+    return checkpoints.read_search(model_dir)
 
 
 def _choose_checkpoint(run: Runtime, model_dir: pathlib.Path) -> Checkpoint | None:

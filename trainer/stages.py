@@ -1,0 +1,152 @@
+"""What each regime reads: images, or what its frozen layers made of them."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import pathlib
+from collections.abc import Sequence
+
+from pipeline import dataset
+from pipeline.dataset import Records
+from trainer import features, frontier, model
+from trainer.config import Regime, TrainConfig
+from trainer.features import Cache, View
+from trainer.interrupt import Requests
+from trainer.model import Classifier, Frontier
+from trainer.runtime import Runtime
+
+FEATURES_DIR = "features"
+
+_PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy")
+
+
+@dataclasses.dataclass
+class Stage:
+    """What is frozen in a regime, and what that made of the images once it is there.
+
+    trains: ids of the variables that train.
+    """
+
+    frontier: Frontier | None
+    trains: frozenset[int]
+    train_records: Records | None = None
+    val_records: Records | None = None
+
+
+def plan_stages(classifier: Classifier, rows: Sequence[Regime]) -> list[Stage]:
+    """One stage a regime, without records yet; leaves the last regime's freeze."""
+    stages = []
+    for regime in rows:
+        backbone = classifier.backbone
+        model.freeze(backbone, model.resolve_freeze(backbone, regime.frozen))
+        trains = frozenset(id(v) for v in classifier.model.trainable_variables)
+        stages.append(Stage(frontier.find_frontier(classifier), trains))
+    return stages
+
+
+def describe_cache(settings: TrainConfig, model_dir: pathlib.Path) -> Cache:
+    """Where a run keeps features, and what they depend on besides the weights."""
+    data = [
+        hashlib.sha256(pathlib.Path(settings.data_dir, name).read_bytes()).hexdigest()
+        for name in ("splits.csv", "dataset_info.json")
+    ]
+    fingerprint = {
+        "data": data,
+        "versions": [importlib.metadata.version(name) for name in _PACKAGES],
+        "backbone": [settings.backbone, dict(settings.backbone_args)],
+        "image_size": settings.image_size,
+    }
+    directory = pathlib.Path(settings.cache_dir or model_dir / FEATURES_DIR)
+    return Cache(directory, int(settings.cache_gb * 1e9), fingerprint)
+
+
+def make_views(settings: TrainConfig, count: int) -> list[View]:
+    """The first augmented views: view k is what epoch k + 1 would have drawn."""
+    return [
+        View(
+            settings.augment,
+            dataset.mix_seed(settings.seed, view + 1),
+            xla=settings.xla != "off",
+        )
+        for view in range(count)
+    ]
+
+
+def cross_frontier(
+    run: Runtime,
+    settings: TrainConfig,
+    cache: Cache,
+    classifier: Classifier,
+    stages: Sequence[Stage],
+    *,
+    train_records: Records,
+    val_records: Records,
+    requests: Requests,
+) -> None:
+    """Gives the first stage its records, and the later ones that the pass can serve.
+
+    Validation images always cross, training images with --cached_views; a stage keeps
+    None for those that do not. See features.cache_features.
+
+    Raises:
+      ValueError: no room for the training images' features.
+      interrupt.Stopped: asked to, through `requests`.
+    """
+    stage = stages[0]
+    if stage.frontier is None:
+        return
+    # One pass serves the regimes that come after too, unless one before them trains
+    # what they take for frozen.
+    served, trained = [], set()
+    for later in stages:
+        if later.frontier is not None and not trained & {
+            id(variable) for variable in later.frontier.prefix.variables
+        }:
+            served.append(later)
+        trained |= later.trains
+
+    def cross(records, needed, **options):
+        frontiers = {later.frontier.name: later.frontier for later in needed}
+        found = features.cache_features(
+            run,
+            cache,
+            classifier,
+            list(frontiers.values()),
+            records,
+            image_size=settings.image_size,
+            batch_size=settings.batch_size,
+            requests=requests,
+            **options,
+        )
+        return dict(zip(frontiers, found, strict=True))
+
+    if stage.val_records is None:
+        needed = [later for later in served if later.val_records is None]
+        try:
+            found = cross(
+                val_records, needed, split="validation", views=[View()], folded=False
+            )
+        except ValueError as error:  # no room: that is no reason not to train
+            print(f"validation images are computed in every epoch: {error}", flush=True)
+        else:
+            for later in needed:
+                later.val_records = found[later.frontier.name]
+    if stage.train_records is None and settings.cached_views:
+        needed = [later for later in served if later.train_records is None]
+        found = cross(
+            train_records,
+            needed,
+            split="train",
+            views=make_views(settings, settings.cached_views),
+            folded=settings.fold_frozen,
+        )
+        for later in needed:
+            later.train_records = found[later.frontier.name]
+    if stage.train_records is not None:
+        views = len(stage.train_records.features)
+        print(
+            f"what {stage.frontier.name} gives is cached: {views} view(s) of each "
+            "training image, which the epochs take in turn"
+            + ("" if settings.mix == "none" else f"; {settings.mix} mixes these"),
+            flush=True,
+        )
