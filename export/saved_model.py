@@ -83,7 +83,7 @@ def export_run(
             preprocess.decode(tf.constant(photographs[0])).numpy()[np.newaxis],
             gates.Expected(
                 classes=classes,
-                embedding_size=served.head.get_layer("embedding").output.shape[-1],
+                embedding_size=served.head.layers[1].output.shape[-1],
                 weight_bytes=_count_weight_bytes(served),
                 probabilities=predict(
                     trained if precision == "float32" else served,

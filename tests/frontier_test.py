@@ -56,7 +56,7 @@ def test_where_no_layer_of_the_backbone_trains_the_pooled_features_cross():
     classifier = _classifier("MobileNet", 32, alpha=0.25)
     model.freeze(classifier.backbone, len(classifier.backbone.layers))
     found = _check_composition(classifier, 32)
-    assert (found.name, found.suffix) == ("embedding", None)
+    assert (found.name, found.suffix) == ("avg_pooling", None)
     assert found.prefix.output.shape[1:] == (256,)
 
 
@@ -72,7 +72,7 @@ BOUNDARIES = {
     "ResNet50": {
         "conv5_block1_1_conv": "conv4_block6_out",  # a projection goes round it
         "conv5_block2_2_bn": "conv5_block1_out",  # the identity does
-        "conv5_block3_add": "embedding",  # nothing after it has weights
+        "conv5_block3_add": "avg_pooling",  # nothing after it has weights
     },
     "MobileNetV2": {
         "block_10_depthwise": "block_10_depthwise",  # channels change: no way round

@@ -140,7 +140,7 @@ def test_logits_are_float32_under_a_half_precision_policy():
 
 def test_pooling_units_and_dropout_are_what_was_asked_for():
     head = _tiny(pooling="max", head_units=11, dropout=0.5).head
-    assert isinstance(head.get_layer("embedding"), keras.layers.GlobalMaxPooling2D)
+    assert isinstance(head.get_layer("max_pooling"), keras.layers.GlobalMaxPooling2D)
     assert head.get_layer("hidden").units == 11
     assert head.get_layer("dropout").rate == 0.5
     assert head.get_layer("logits").activation is keras.activations.linear

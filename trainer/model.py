@@ -111,7 +111,7 @@ def build_classifier(
         "avg": keras.layers.GlobalAveragePooling2D,
         "max": keras.layers.GlobalMaxPooling2D,
     }[pooling]
-    x = pool(name="embedding")(features)
+    x = pool(name=f"{pooling}_pooling")(features)
     x = keras.layers.Dense(head_units, activation="relu", name="hidden")(x)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     # float32 under every policy: half-precision logits lose the small probabilities.
@@ -329,7 +329,7 @@ def compute_logits(
 def compute_embedding(classifier: Classifier, images: tf.Tensor) -> tf.Tensor:
     """float32 [B, S, S, 3], range [0, 255] -> the pooled features [B, C]."""
     features = classifier.backbone(classifier.normalise(images), training=False)
-    return classifier.head.get_layer("embedding")(features)
+    return classifier.head.layers[1](features)
 
 
 @contextlib.contextmanager
