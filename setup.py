@@ -35,6 +35,8 @@ setuptools.setup(
     ],
     extras_require={
         "beam": ["apache-beam>=2.77,<3"],
+        # Only to compare with.
+        "bench": ["torch>=2.5,<3", "torchvision>=0.20,<1"],
         "dev": [
             "aiohttp>=3.10,<4",
             "apache-beam>=2.77,<3",

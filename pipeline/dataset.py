@@ -26,9 +26,10 @@ class Records:
       "position": int64 []}, the position counting from 0 in stored order.
     count: number of examples.
     mean_bytes: average size of an example in its shard.
-    features: what stands for the images where a model's frozen part has been computed:
-      one array [count, ...] a view, in stored order. Batches then hold its rows as
-      "image", and the dataset need not hold any bytes.
+    features: what stands for the images where they are decoded already, uint8, or a
+      model's frozen part has been computed: one array [count, ...] a view, in stored
+      order. Batches then hold its rows as "image", uint8 as float32, and the dataset
+      need not hold any bytes.
     """
 
     dataset: tf.data.Dataset
@@ -295,6 +296,8 @@ def _look_up(features: np.ndarray) -> Callable[[dict], dict]:
             tf.as_dtype(features.dtype),
         )
         rows = tf.ensure_shape(rows, [*batch["position"].shape, *features.shape[1:]])
+        if rows.dtype == tf.uint8:
+            rows = tf.cast(rows, tf.float32)
         return {"image": rows, **batch}
 
     return look_up

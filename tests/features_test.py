@@ -88,11 +88,11 @@ def test_one_pass_serves_two_frontiers(classifier, data_dir, tmp_path, monkeypat
     model.freeze(classifier.backbone, len(classifier.backbone.layers))
     head = frontier.find_frontier(classifier)
     passes = []
-    run_prefix = features._run_prefix
+    gather_examples = loop.gather_examples
     monkeypatch.setattr(
-        features,
-        "_run_prefix",
-        lambda *args, **options: passes.append(1) or run_prefix(*args, **options),
+        loop,
+        "gather_examples",
+        lambda *args, **options: passes.append(1) or gather_examples(*args, **options),
     )
     crossed = _cross(_cache(tmp_path), classifier, records, frontiers=[finetune, head])
     assert len(passes) == 1
@@ -284,13 +284,13 @@ def test_what_does_not_fit_in_memory_is_mapped(
 
 def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch):
     records = dataset.read_records(data_dir, "test")
-    run_prefix = features._run_prefix
+    gather_examples = loop.gather_examples
 
     def stop_early(*args, **options):
-        yield next(run_prefix(*args, **options))
+        yield next(gather_examples(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(features, "_run_prefix", stop_early)
+    monkeypatch.setattr(loop, "gather_examples", stop_early)
     with pytest.raises(KeyboardInterrupt):
         _cross(_cache(tmp_path), classifier, records)
     assert list(tmp_path.glob("*.features")) == []
@@ -304,7 +304,7 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
     in_use.write_bytes(b"half")
     elsewhere = tmp_path / ".0789.features.tmp-elsewhere-1"
     elsewhere.write_bytes(b"half")
-    monkeypatch.setattr(features, "_run_prefix", run_prefix)
+    monkeypatch.setattr(loop, "gather_examples", gather_examples)
     (crossed,) = _cross(_cache(tmp_path), classifier, records)
     assert np.abs(crossed.features[0]).max() > 0
     assert set(tmp_path.glob(".*.tmp-*")) == {in_use, elsewhere}
@@ -315,6 +315,45 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
     (again,) = _cross(_cache(tmp_path), classifier, records)
     np.testing.assert_array_equal(again.features[0], crossed.features[0])
     assert whole.read_bytes() == content
+
+
+def _cache_images(cache, records):
+    return features.cache_images(
+        fakes.one_device_runtime(),
+        cache,
+        records,
+        split="train",
+        requests=interrupt.Requests(),
+        **SIZES,
+    )
+
+
+def test_decoded_images_are_kept_rounded(data_dir, tmp_path, monkeypatch):
+    records = dataset.read_records(data_dir, "train")
+    cache = _cache(tmp_path, fingerprint={"data": 1, "backbone": "one"})
+    kept = _cache_images(cache, records)
+    images, _ = _pixels(records)
+    assert kept.features[0].dtype == np.uint8
+    np.testing.assert_array_equal(kept.features[0], tf.round(images))
+    options = {"per_replica_batch_size": 8, "epoch": 3, "seed": 9, **SIZES}
+    pairs = zip(
+        dataset.make_train_dataset(records, **options),
+        dataset.make_train_dataset(kept, **options),
+        strict=True,
+    )
+    for decoded, cached in pairs:
+        assert cached["image"].dtype == tf.float32
+        np.testing.assert_allclose(cached["image"], decoded["image"], atol=0.5)
+        for key in ("label", "weight", "position"):
+            np.testing.assert_array_equal(cached[key], decoded[key])
+    # Another backbone finds them; other data do not.
+    monkeypatch.setattr(loop, "gather_examples", None)
+    _cache_images(_cache(tmp_path, fingerprint={"data": 1, "backbone": 2}), records)
+    with pytest.raises(TypeError):
+        _cache_images(_cache(tmp_path, fingerprint={"data": 2}), records)
+    small = _cache(tmp_path, max_bytes=100_000, fingerprint={"data": 3})
+    with pytest.raises(ValueError, match=r"--cache=disk --cache_gb=0\.0001"):
+        _cache_images(small, records)
 
 
 def _command(data_dir, model_dir, *more):
@@ -366,6 +405,19 @@ def test_a_whole_run_on_views_is_the_exact_run_on_any_number_of_replicas(
     np.testing.assert_array_equal(
         _losses(tmp_path / "again"), _losses(tmp_path / "cached")
     )
+
+
+@pytest.mark.slow
+def test_what_is_kept_between_epochs_changes_no_run(data_dir, tmp_path):
+    for name in ("memory", "off", "disk"):
+        more = [f"--cache={name}", "--augment=none"]
+        done = fakes.run(*_command(data_dir, tmp_path / name, *more))
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert ("train images" in done.stderr) == (name == "disk")
+    memory = _losses(tmp_path / "memory")
+    np.testing.assert_array_equal(_losses(tmp_path / "off"), memory)
+    np.testing.assert_allclose(_losses(tmp_path / "disk"), memory, rtol=0.02)
+    assert not (tmp_path / "disk" / "features").exists()
 
 
 @pytest.mark.slow

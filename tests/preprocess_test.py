@@ -47,6 +47,51 @@ def test_a_large_image_is_antialiased():
     assert image[4:-4, 4:-4].std() < 5
 
 
+def _photograph(height: int, width: int) -> np.ndarray:
+    """Smooth shapes with some noise, as a camera makes them."""
+    rng = np.random.default_rng(3)
+    coarse = rng.integers(50, 200, (height // 32 + 1, width // 32 + 1, 3))
+    smooth = Image.fromarray(coarse.astype(np.uint8)).resize((width, height))
+    noisy = np.asarray(smooth, np.float32) + rng.normal(0, 4, (height, width, 3))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "ratio"),
+    [
+        (63, 500, 1),  # one side is not twice 32
+        (64, 64, 2),
+        (100, 90, 2),
+        (128, 200, 4),
+        (255, 300, 4),
+        (256, 300, 8),
+        (1000, 1200, 8),
+    ],
+)
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(height, width, ratio):
+    image_bytes = tf.constant(_encode(_photograph(height, width), "JPEG"))
+    reduced = tf.io.decode_jpeg(image_bytes, channels=3, ratio=ratio)
+    assert reduced.shape == (-(-height // ratio), -(-width // ratio), 3)
+    found = preprocess.decode_and_resize(image_bytes, 32)
+    np.testing.assert_array_equal(found, preprocess.resize(reduced, 32))
+    whole = tf.io.decode_jpeg(image_bytes, channels=3)
+    exact = tf.image.resize(whole, (32, 32), antialias=True)
+    difference = np.abs(found - exact)
+    assert difference.mean() < 3
+    assert np.abs(np.mean(found - exact)) < 1  # the smaller transforms round up
+    # In its place: a pixel further on would be another picture.
+    for axis in (0, 1):
+        moved = np.abs(found - np.roll(exact, 1, axis))
+        assert difference.mean() < 0.3 * moved.mean()
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "BMP"])
+def test_other_formats_are_decoded_whole(image_format):
+    pixels = _photograph(300, 200)
+    found = preprocess.decode_and_resize(tf.constant(_encode(pixels, image_format)), 32)
+    np.testing.assert_array_equal(found, preprocess.resize(tf.constant(pixels), 32))
+
+
 @pytest.mark.parametrize("image_size", [16, 64])
 def test_eager_and_dataset_map_agree_to_the_bit(image_size):
     all_bytes = [

@@ -17,6 +17,7 @@ AUGMENTS = ("notebook", "light", "strong", "none")
 MIXES = ("none", "mixup", "cutmix")
 XLA = ("auto", "on", "off")
 SWEEPS = ("none", "head")
+CACHES = ("memory", "disk", "off")
 
 # What another machine, or another way to watch, may change in a run that continues.
 # Data that moved is known by its content.
@@ -73,6 +74,7 @@ class TrainConfig:
     deterministic: bool
     keep_checkpoints: int
     profile_steps: tuple[int, int] | None
+    cache: str
     cached_views: int
     cache_dir: str | None
     cache_gb: float
@@ -231,6 +233,14 @@ def define_flags(values: flags.FlagValues) -> None:
         "FIRST,LAST: write a TensorBoard profile of these steps of the run.",
         flag_values=values,
     )
+    choice(
+        "cache",
+        "memory",
+        CACHES,
+        "What is kept of the images between epochs. memory: encoded bytes, up to 4 GB "
+        "of a split; disk: in --cache_dir, decoded and resized, which spares every "
+        "later epoch the decoding and rounds to whole numbers; off: nothing.",
+    )
     integer(
         "cached_views",
         0,
@@ -240,14 +250,14 @@ def define_flags(values: flags.FlagValues) -> None:
     string(
         "cache_dir",
         None,
-        "Directory of what the frozen layers made; runs may share it. Default: "
-        "MODEL_DIR/features.",
+        "Directory of what is computed once: decoded images and what frozen layers "
+        "made; runs may share it. Default: MODEL_DIR/features.",
     )
     number("cache_gb", 20.0, "At most so many gigabytes lie in --cache_dir.")
     flags.DEFINE_bool(
         "fold_frozen",
         True,
-        "With --cached_views: fold batch norm into the convolutions there.",
+        "Fold batch norm of frozen layers into their convolutions while training.",
         flag_values=values,
     )
     choice(
@@ -356,6 +366,11 @@ def _check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
             " take --mix=mixup, --cached_views=0 or --regimes=finetune."
         )
     if config.data_service is not None:
+        if config.cache == "disk":
+            raise ValueError(
+                "A data service decodes the images, so there are none to keep. "
+                f"Received: --data_service={config.data_service} --cache=disk"
+            )
         if config.cached_views:
             raise ValueError(
                 "--cached_views reads no images after the first pass, so a data service"

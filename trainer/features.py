@@ -1,4 +1,4 @@
-"""What crosses the frontier, computed once and kept: cache_features()."""
+"""What is the same in every epoch, computed once and kept: cache_features()."""
 
 import contextlib
 import dataclasses
@@ -10,9 +10,8 @@ import pathlib
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import keras
 import ml_dtypes
 import numpy as np
 import tensorflow as tf
@@ -103,59 +102,152 @@ def cache_features(
       interrupt.Stopped: asked to, through `requests`.
     """
     precision = run.precision.removeprefix("mixed_")
-    paths = {}
-    for index, frontier in enumerate(frontiers):
+    names = []
+    for frontier in frontiers:
         model_digest = _digest_prefix(frontier)
+        names.append(
+            [
+                _digest(
+                    *(cache.fingerprint, model_digest, split, dataclasses.asdict(view)),
+                    *(precision, folded),
+                )
+                for view in views
+            ]
+        )
+
+    def make_steps():
+        with run.strategy.scope():
+            prefix = fold.make_prefix(frontiers, folded=folded, precision=run.precision)
         for view in views:
-            name = _digest(
-                *(cache.fingerprint, model_digest, split, dataclasses.asdict(view)),
-                *(precision, folded),
-            )
-            paths[index, view] = cache.directory / f"{name}.features"
+            yield _make_prefix_step(run, classifier, prefix, view)
+
+    kept = _Kept(
+        what=f"The features of {len(views)} view(s)",
+        received=f"--cached_views={len(views)}",
+        advice="fewer views, --cached_views=0",
+        label=f"{split} features",
+        names=names,
+        shapes=[frontier.prefix.output.shape[1:] for frontier in frontiers],
+        dtype=_DTYPES[precision],
+    )
+    sizes = {"image_size": image_size, "batch_size": batch_size}
+    return _find_or_compute(
+        run, cache, kept, records, split, make_steps, requests=requests, **sizes
+    )
+
+
+def cache_images(
+    run: Runtime,
+    cache: Cache,
+    records: Records,
+    *,
+    split: str,
+    image_size: int,
+    batch_size: int,
+    requests: Requests,
+) -> Records:
+    """Decodes and resizes every image once, rounded to uint8, or finds them.
+
+    Returns:
+      Records whose batches hold the images, and that read no bytes.
+
+    Raises:
+      ValueError: they would take more than cache.max_bytes, or more than the disk has.
+      interrupt.Stopped: asked to, through `requests`.
+    """
+
+    def make_steps():
+        def round_images(batch):
+            # Not to uint8, which collectives do not take either.
+            return [tf.cast(tf.round(batch["image"]), tf.int32)]
+
+        yield _make_step(run, round_images)
+
+    # Any backbone can read them.
+    depends_on = {k: v for k, v in cache.fingerprint.items() if k != "backbone"}
+    cache = dataclasses.replace(cache, fingerprint=depends_on)
+    kept = _Kept(
+        what="The decoded images",
+        received="--cache=disk",
+        advice="--cache=memory",
+        label=f"{split} images",
+        names=[[_digest(cache.fingerprint, split, "images")]],
+        shapes=[(image_size, image_size, 3)],
+        dtype=np.dtype(np.uint8),
+    )
+    sizes = {"image_size": image_size, "batch_size": batch_size}
+    (found,) = _find_or_compute(
+        run, cache, kept, records, split, make_steps, requests=requests, **sizes
+    )
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """What is to lie in the cache: for each output a file a view.
+
+    what, received, advice: for the message that there is no room.
+    names: of the files, [outputs][views]; all that decides the content is in them.
+    shapes: of each output, without the examples.
+    """
+
+    what: str
+    received: str
+    advice: str
+    label: str
+    names: Sequence[Sequence[str]]
+    shapes: Sequence[Sequence[int]]
+    dtype: np.dtype
+
+    def num_bytes(self, output: int, count: int) -> int:
+        return count * int(np.prod(self.shapes[output])) * self.dtype.itemsize
+
+
+def _find_or_compute(
+    run: Runtime,
+    cache: Cache,
+    kept: _Kept,
+    records: Records,
+    split: str,
+    make_steps: Callable[[], Iterator[Callable]],
+    **options: object,
+) -> list[Records]:
+    """The records of each output; make_steps gives a step a view."""
+    paths = [[cache.directory / f"{name}.features" for name in n] for n in kept.names]
     labels_path = cache.directory / f"labels-{_digest(cache.fingerprint, split)}.npy"
-    shapes = [(records.count, *f.prefix.output.shape[1:]) for f in frontiers]
-    dtype = _DTYPES[precision]
+    count = records.count
     with _locked(cache.directory, run):
-        missing = [
-            view
-            for view in views
-            if not all(
-                _is_whole(paths[index, view], shape, dtype)
-                for index, shape in enumerate(shapes)
-            )
-        ]
-        if not labels_path.is_file() or runtime.has_several_workers(run):
-            missing = missing and list(views)
-        some_lack = bool(missing) or not labels_path.is_file()
+        some_lack = not labels_path.is_file() or any(
+            not _is_whole(path, kept.num_bytes(output, count))
+            for output, views in enumerate(paths)
+            for path in views
+        )
         # Workers may have disks of their own: what one lacks, all compute.
         if runtime.take_largest(run, int(some_lack)):
-            _make_room(cache, paths.values(), shapes, dtype, views=len(views))
-            labels = _compute(
-                run,
-                classifier,
-                frontiers,
-                records,
-                views=missing or views,
-                paths=paths,
-                shapes=shapes,
-                dtype=dtype,
-                split=split,
-                image_size=image_size,
-                batch_size=batch_size,
-                folded=folded,
-                precision=precision,
-                requests=requests,
-            )
-            _save_labels(labels_path, labels)
+            _make_room(cache, kept, paths, count)
+            for view, step in enumerate(make_steps()):
+                files = [views[view] for views in paths]
+                present = all(
+                    _is_whole(path, kept.num_bytes(output, count))
+                    for output, path in enumerate(files)
+                )
+                # What is whole is not computed again, where nobody else needs it.
+                if runtime.take_largest(
+                    run, int(not present or not labels_path.is_file())
+                ):
+                    labels = _compute(
+                        run, kept, records, step, files, view=view, **options
+                    )
+                    _save_labels(labels_path, labels)
             runtime.take_largest(run, 0)  # all have written what they compute
         labels = np.load(labels_path)
         return [
             dataset.with_features(
                 records,
-                tuple(_open(paths[index, view], shape, dtype) for view in views),
+                tuple(_open(path, (count, *shape), kept.dtype) for path in views),
                 labels,
             )
-            for index, shape in enumerate(shapes)
+            for views, shape in zip(paths, kept.shapes, strict=True)
         ]
 
 
@@ -209,26 +301,23 @@ def _is_left_behind(partial: pathlib.Path) -> bool:
 
 
 def _make_room(
-    cache: Cache,
-    wanted: Sequence[pathlib.Path],
-    shapes: Sequence[tuple[int, ...]],
-    dtype: np.dtype,
-    *,
-    views: int,
+    cache: Cache, kept: _Kept, paths: Sequence[Sequence[pathlib.Path]], count: int
 ) -> None:
     """Removes what was used longest ago; refuses what would not fit all the same."""
-    needed = views * sum(int(np.prod(s)) * dtype.itemsize for s in shapes)
-    wanted = set(wanted)
+    needed = sum(
+        len(views) * kept.num_bytes(output, count) for output, views in enumerate(paths)
+    )
+    wanted = {path for views in paths for path in views}
     others = sorted(
         (p for p in cache.directory.glob("*.features") if p not in wanted),
         key=lambda path: path.stat().st_mtime,
     )
     if needed > cache.max_bytes:
         raise ValueError(
-            f"The features of {views} view(s) take {_gigabytes(needed)} and may take "
-            f"{_gigabytes(cache.max_bytes)}. Received: --cached_views={views} "
-            f"--cache_gb={cache.max_bytes / 1e9:g}; fewer views, --cached_views=0 or a "
-            "larger --cache_gb."
+            f"{kept.what} take {_gigabytes(needed)} and may take "
+            f"{_gigabytes(cache.max_bytes)}. Received: {kept.received} "
+            f"--cache_gb={cache.max_bytes / 1e9:g}; {kept.advice} or a larger "
+            "--cache_gb."
         )
     used = sum(path.stat().st_size for path in others)
     while others and used + needed > cache.max_bytes:
@@ -239,9 +328,9 @@ def _make_room(
     free = shutil.disk_usage(cache.directory).free + present
     if needed + _FREE_AFTERWARDS_BYTES > free:
         raise ValueError(
-            f"The features of {views} view(s) take {_gigabytes(needed)}, and the disk "
-            f"has {_gigabytes(free)}. Received: --cache_dir={cache.directory}; name "
-            "one with more room, or fewer --cached_views."
+            f"{kept.what} take {_gigabytes(needed)}, and the disk has "
+            f"{_gigabytes(free)}. Received: {kept.received} "
+            f"--cache_dir={cache.directory}; {kept.advice} or a disk with more room."
         )
 
 
@@ -249,9 +338,8 @@ def _gigabytes(number: int) -> str:
     return f"{number / 1e9:.2f} GB"
 
 
-def _is_whole(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    size = int(np.prod(shape)) * dtype.itemsize
-    return path.is_file() and path.stat().st_size == size
+def _is_whole(path: pathlib.Path, num_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == num_bytes
 
 
 def _open(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -269,115 +357,71 @@ def _save_labels(path: pathlib.Path, labels: np.ndarray) -> None:
     partial.replace(path)
 
 
-def make_prefix(
-    frontiers: Sequence[Frontier], *, folded: bool, precision: str
-) -> keras.Model:
-    """One model for several frontiers: normalised images -> a list of tensors.
-
-    folded: a copy with batch norm in its convolutions, else the layers themselves.
-    """
-    prefix = keras.Model(
-        frontiers[0].prefix.input, [frontier.prefix.output for frontier in frontiers]
-    )
-    if not folded:
-        return prefix
-    # Weights in float32: collectives that spread them do not take bfloat16.
-    policy = precision if precision == "float32" else f"mixed_{precision}"
-    return fold.fold_batch_norm(prefix, precision=policy).model
-
-
 def _compute(
     run: Runtime,
-    classifier: Classifier,
-    frontiers: Sequence[Frontier],
+    kept: _Kept,
     records: Records,
+    step: Callable,
+    paths: Sequence[pathlib.Path],
     *,
-    views: Sequence[View],
-    paths: Mapping[tuple[int, View], pathlib.Path],
-    shapes: Sequence[tuple[int, ...]],
-    dtype: np.dtype,
-    split: str,
-    image_size: int,
+    view: int,
     batch_size: int,
-    folded: bool,
-    precision: str,
-    requests: Requests,
+    **options: object,
 ) -> np.ndarray:
-    """Writes every file, each whole or not at all; returns the labels."""
-    with run.strategy.scope():
-        prefix = make_prefix(frontiers, folded=folded, precision=precision)
+    """Writes the files of one view, each whole or not at all; returns the labels."""
     labels = np.zeros(records.count, np.int32)
-    for number, view in enumerate(views, start=1):
-        whole = [paths[index, view] for index in range(len(frontiers))]
-        partials = [path.with_name(f".{path.name}.tmp-{_WHO}") for path in whole]
-        arrays = [
-            np.memmap(path, dtype, mode="w+", shape=shape)
-            for path, shape in zip(partials, shapes, strict=True)
-        ]
-        rows = _run_prefix(
-            run,
-            classifier,
-            prefix,
-            records,
-            view=view,
-            image_size=image_size,
-            batch_size=batch_size,
-            requests=requests,
-        )
-        which = f" view {number}/{len(views)}" if len(views) > 1 else ""
-        steps = dataset.num_batches(records.count, batch_size)
-        try:
-            for *outputs, positions, found in console.track(
-                rows, total=steps, label=f"{split} features{which}", unit="batches"
-            ):
-                labels[positions] = found
-                for array, output in zip(arrays, outputs, strict=True):
-                    array[positions] = output
-        except BaseException:
-            for path in partials:
-                path.unlink(missing_ok=True)
-            raise
-        for array, partial, path in zip(arrays, partials, whole, strict=True):
-            array.flush()
-            partial.replace(path)
+    partials = [path.with_name(f".{path.name}.tmp-{_WHO}") for path in paths]
+    arrays = [
+        np.memmap(path, kept.dtype, mode="w+", shape=(records.count, *shape))
+        for path, shape in zip(partials, kept.shapes, strict=True)
+    ]
+    rows = loop.gather_examples(run, step, records, batch_size=batch_size, **options)
+    views = len(kept.names[0])
+    which = f" view {view + 1}/{views}" if views > 1 else ""
+    steps = dataset.num_batches(records.count, batch_size)
+    try:
+        for *outputs, positions, found in console.track(
+            rows, total=steps, label=f"{kept.label}{which}", unit="batches"
+        ):
+            labels[positions] = found
+            for array, output in zip(arrays, outputs, strict=True):
+                array[positions] = output
+    except BaseException:
+        for path in partials:
+            path.unlink(missing_ok=True)
+        raise
+    for array, partial, path in zip(arrays, partials, paths, strict=True):
+        array.flush()
+        partial.replace(path)
     return labels
 
 
-def _run_prefix(
-    run: Runtime,
-    classifier: Classifier,
-    prefix: keras.Model,
-    records: Records,
-    *,
-    view: View,
-    image_size: int,
-    batch_size: int,
-    requests: Requests,
-) -> Iterator[list[np.ndarray]]:
-    """Of each batch its outputs, positions and labels, without the padding."""
+def _make_prefix_step(
+    run: Runtime, classifier: Classifier, prefix: Callable, view: View
+) -> Callable:
     change = augment.build_augmenter(view.augment, xla=view.xla)
 
-    def replica_step(batch, says):
+    def compute(batch):
         seeds = augment.row_seeds(tf.constant([view.seed, 0]), batch["position"])
         images = change(batch["image"], seeds)
-        outputs = prefix(classifier.normalise(images), training=False)
-        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
         # Collectives do not take bfloat16; float32 holds it exactly.
-        outputs = [
+        return [
             tf.cast(output, tf.float32) if output.dtype == tf.bfloat16 else output
-            for output in outputs
+            for output in prefix(classifier.normalise(images))
         ]
-        return (*outputs, batch["position"], batch["label"], batch["weight"], says)
+
+    return _make_step(run, compute)
+
+
+def _make_step(run: Runtime, compute: Callable) -> Callable:
+    """A step for loop.gather_examples: outputs, positions and labels of a batch."""
+
+    def replica_step(batch, says):
+        rest = (batch["position"], batch["label"], batch["weight"], says)
+        return (*compute(batch), *rest)
 
     @tf.function
     def step(batch, says):
         return run.strategy.run(replica_step, args=(batch, says))
 
-    return loop.gather_examples(
-        run,
-        step,
-        records,
-        image_size=image_size,
-        batch_size=batch_size,
-        requests=requests,
-    )
+    return step

@@ -6,9 +6,13 @@ saves a pass over every activation.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
+
+from trainer.model import Frontier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +88,28 @@ def _has_kernel(layer: keras.layers.Layer) -> bool:
         | keras.layers.SeparableConv2D
         | keras.layers.Dense,
     )
+
+
+def make_prefix(
+    frontiers: Sequence[Frontier], *, folded: bool, precision: str
+) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """One pass to several frontiers of a model: normalised images -> their tensors.
+
+    folded: by a copy with batch norm in its convolutions, else by its own layers.
+    precision: the Keras policy that the model was built under.
+    """
+    prefix = keras.Model(
+        frontiers[0].prefix.input, [frontier.prefix.output for frontier in frontiers]
+    )
+    if folded:
+        # Weights stay in float32: collectives that spread them do not take bfloat16.
+        prefix = fold_batch_norm(prefix, precision=precision).model
+
+    def run(images):
+        outputs = prefix(images, training=False)
+        return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+
+    return run
 
 
 def _find_pairs(backbone: keras.Model) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pipeline import augment as augment_lib
 from pipeline import dataset
 from pipeline.augment import Augmenter, Mixer
 from pipeline.dataset import Records, Share
+from trainer import fold as fold_lib
 from trainer import model as model_lib
 from trainer.interrupt import Requests
 from trainer.model import Classifier, Frontier
@@ -92,6 +93,7 @@ def make_train_steps(
     *,
     train_batch_norm: bool,
     frontier: Frontier | None = None,
+    folded: bool = False,
     crossed: bool = False,
     mix: Mixer | None = None,
 ) -> Callable:
@@ -99,6 +101,8 @@ def make_train_steps(
 
     frontier: of the regime; what lies before it behaves as in inference, dropout
       included.
+    folded: with batch norm in the convolutions there, which is quicker and rounds
+      otherwise.
     crossed: what the batches hold has crossed it, and is not augmented again.
     mix: mixes each image, or what crossed the frontier of it, with another of its
       replica's; see augment.build_mixer.
@@ -118,9 +122,16 @@ def make_train_steps(
         classifier.backbone, train_batch_norm and replicas > 1 and not runtime.jit
     )
 
+    prefix = None
+    if frontier is not None and not crossed:
+        with strategy.scope():
+            prefix = fold_lib.make_prefix(
+                [frontier], folded=folded, precision=runtime.precision
+            )
+
     def compute_gradients(images, labels, mixed_in, weights, examples, seed):
-        if frontier is not None and not crossed:
-            images = frontier.prefix(classifier.normalise(images), training=False)
+        if prefix is not None:
+            (images,) = prefix(classifier.normalise(images))
         with tf.GradientTape() as tape:
             logits = model_lib.compute_logits(
                 classifier,

@@ -16,6 +16,7 @@ from pipeline import augment, dataset, files
 from pipeline.dataset import Records
 from trainer import (
     checkpoints,
+    features,
     interrupt,
     loop,
     metrics,
@@ -26,6 +27,7 @@ from trainer import (
 )
 from trainer.checkpoints import Checkpoint, Position
 from trainer.config import Regime, TrainConfig
+from trainer.features import Cache
 from trainer.interrupt import Requests
 from trainer.loop import Update
 from trainer.model import Classifier, Frontier
@@ -49,6 +51,8 @@ class _Run:
     train_records: Records
     val_records: Records
     frontier: Frontier | None = None
+    train_crossed: bool = False
+    val_crossed: bool = False
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -102,12 +106,19 @@ def run_regimes(
         classifier=classifier,
         requests=requests,
         train_records=dataset.read_records(
-            settings.data_dir, "train", cached=settings.data_service is None
+            settings.data_dir,
+            "train",
+            cached=settings.data_service is None and settings.cache == "memory",
         ),
-        val_records=dataset.read_records(settings.data_dir, "validation"),
+        val_records=dataset.read_records(
+            settings.data_dir, "validation", cached=settings.cache == "memory"
+        ),
     )
     plan = stages.plan_stages(classifier, rows)
     cache = stages.describe_cache(settings, model_dir)
+    if settings.cache == "disk":
+        with interrupt.busy(requests):
+            shared = _with_decoded_images(shared, cache)
     position = checkpoint.position if checkpoint is not None else Position()
     if run.is_chief:
         write_metrics(model_dir, position)
@@ -161,6 +172,8 @@ def run_regimes(
                 train_records=stage.train_records or shared.train_records,
                 val_records=stage.val_records or shared.val_records,
                 frontier=stage.frontier,
+                train_crossed=stage.train_records is not None,
+                val_crossed=stage.val_records is not None,
             )
             position, best = _run_regime(ready, regime, optimizer, position, best)
         with run.strategy.scope():
@@ -169,6 +182,21 @@ def run_regimes(
             checkpoints.save_best(classifier, model_dir, regime.name)
         runtime.take_from_chief(run, 0)
     return position
+
+
+def _with_decoded_images(run: _Run, cache: Cache) -> _Run:
+    train_records, val_records = (
+        features.cache_images(
+            run.runtime, cache, records, split=split, requests=run.requests, **run.sizes
+        )
+        for split, records in (
+            ("train", run.train_records),
+            ("validation", run.val_records),
+        )
+    )
+    return dataclasses.replace(
+        run, train_records=train_records, val_records=val_records
+    )
 
 
 def _rank(line: dict) -> tuple[float, float]:
@@ -195,12 +223,13 @@ def _run_regime(
         augment.build_augmenter(run.settings.augment, xla=run.settings.xla != "off"),
         train_batch_norm=regime.train_batch_norm,
         frontier=run.frontier,
-        crossed=bool(run.train_records.features),
+        folded=run.settings.fold_frozen,
+        crossed=run.train_crossed,
         mix=None
         if run.settings.mix == "none"
         else augment.build_mixer(run.settings.mix),
     )
-    crossed = run.frontier if run.val_records.features else None
+    crossed = run.frontier if run.val_crossed else None
     eval_step = loop.make_eval_step(run.runtime, run.classifier, crossed)
     tensorboard_dir = run.model_dir / "tensorboard" / regime.name
     writer = (
