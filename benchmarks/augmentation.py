@@ -9,8 +9,6 @@ keras-cv has no layer for NTSC's hue and uses HSV, as Keras does.
 """
 
 import os
-import platform
-import statistics
 import sys
 import time
 
@@ -19,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import keras_cv
 import numpy as np
+import tables
 import tensorflow as tf
 
 from pipeline import augment
@@ -129,23 +128,12 @@ def seconds(function, images, seed):
     return time.perf_counter() - start
 
 
-def spread(values, digits):
-    median, low, high = statistics.median(values), min(values), max(values)
-    return f"{median:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
-
-
 def main(repeats):
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; "
-        f"tensorflow {tf.__version__}, keras {keras.__version__}, "
-        f"keras-cv {keras_cv.__version__}; batches of {BATCH} at {SIDE} px, "
-        f"{repeats} turns\n"
-    )
+    header = tables.describe_machine()
     generator = np.random.default_rng(1)
     noise = generator.uniform(0, 255, (BATCH, SIDE, SIDE, 3))
     images = tf.constant(noise, tf.float32)
-    print("| preset | contestant | images/s | ours is faster by |")
-    print("|---|---|---|---|")
+    samples, rows = {}, []
     for preset in augment.PRESETS:
         if preset == "none":
             continue
@@ -156,13 +144,24 @@ def main(repeats):
                 taken = seconds(function, images, tf.constant([1, turn]))
                 if turn >= 0:  # the first two trace, compile and warm up
                     times[name].append(taken)
+        samples[preset] = times
         for name, taken in times.items():
             ratios = [a / b for a, b in zip(taken, times["ours"], strict=True)]
             rates = [BATCH / each for each in taken]
-            print(
-                f"| {preset} | {name} | {spread(rates, 0)} | {spread(ratios, 1)} |",
-                flush=True,
+            rows.append(
+                [preset, name, tables.spread(rates, 0), tables.spread(ratios, 1)]
             )
+    tables.save(
+        "augmentation",
+        about=(
+            f"Batches of {BATCH} at {SIDE} px on the CPU, {repeats} interleaved turns; "
+            "median and in brackets smallest and largest, ratios within a turn."
+        ),
+        header=header,
+        columns=["preset", "contestant", "images/s", "ours is faster by"],
+        rows=rows,
+        samples=samples,
+    )
 
 
 if __name__ == "__main__":

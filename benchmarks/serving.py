@@ -10,16 +10,22 @@ pixels, so it is spared the decoding; the others take JPEG bytes.
 import json
 import os
 import pathlib
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+import tables
+
 SIDE = 224
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 BATCH = 32
+NAMES = {
+    "keras": "`model.export()`",
+    "naive": "bytes and `map_fn`",
+    "ours_float32": "ours, float32",
+    "ours_bfloat16": "ours, bfloat16",
+}
 
 
 def make_exports(backbone_name, out):
@@ -150,23 +156,8 @@ def write_inputs(photographs, folder):
     return names
 
 
-def spread(values, scale=1.0, digits=1):
-    values = sorted(value * scale for value in values)
-    middle = statistics.median(values)
-    return f"{middle:.{digits}f} [{values[0]:.{digits}f}, {values[-1]:.{digits}f}]"
-
-
-def cpu_model():
-    with open("/proc/cpuinfo") as file:
-        lines = dict(line.split(":", 1) for line in file if ":" in line)
-    flags = {key.strip(): value for key, value in lines.items()}
-    bfloat16 = "avx512_bf16" in flags.get("flags", "")
-    return f"{flags.get('model name', platform.machine()).strip()}" + (
-        " with AVX512_BF16" if bfloat16 else " without AVX512_BF16"
-    )
-
-
 def main(photographs, backbone, repeats):
+    header = tables.describe_machine()
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, __file__, "--make", backbone, folder],
@@ -174,7 +165,7 @@ def main(photographs, backbone, repeats):
             stderr=subprocess.DEVNULL,
         )
         inputs = write_inputs(photographs, folder)
-        names = ["keras", "naive", "ours_float32", "ours_bfloat16"]
+        names = list(NAMES)
         loads = {name: [] for name in names}
         for _ in range(3):
             for name in names:
@@ -195,12 +186,7 @@ def main(photographs, backbone, repeats):
         for process in processes.values():
             process.kill()
         disk = {name: disk_mebibytes(os.path.join(folder, name)) for name in names}
-    print(f"{cpu_model()}, {len(os.sched_getaffinity(0))} cores; {backbone} at {SIDE}")
-    print(
-        "| export | load, s | first request, s | batch 1, ms | batch 32, images/s | "
-        "x Keras | resident growth, MiB | on disk, MiB |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    rows = []
     for name in names:
         many = [turn["seconds"] for turn in turns[name, BATCH]]
         # A ratio of neighbours in time: both had the machine as it was then.
@@ -209,13 +195,41 @@ def main(photographs, backbone, repeats):
             for other, own in zip(turns["keras", BATCH], many, strict=True)
         ]
         growth = max(turn["growth"] for turn in turns[name, BATCH])
-        print(
-            f"| {name} | {spread([one['load'] for one in loads[name]])} "
-            f"| {spread([one['first'] for one in loads[name]])} "
-            f"| {spread([turn['seconds'] for turn in turns[name, 1]], 1e3)} "
-            f"| {spread([BATCH / seconds for seconds in many])} "
-            f"| {spread(ratios, digits=2)} | {growth:.0f} | {disk[name]:.1f} |"
+        ones = [1e3 * turn["seconds"] for turn in turns[name, 1]]
+        rows.append(
+            [
+                NAMES[name],
+                tables.spread([one["load"] for one in loads[name]]),
+                tables.spread([one["first"] for one in loads[name]]),
+                tables.spread(ones),
+                tables.spread([BATCH / seconds for seconds in many]),
+                tables.spread(ratios, 2),
+                f"{growth:.0f}",
+                f"{disk[name]:.1f}",
+            ]
         )
+    samples = {f"{name}, batch {size}": found for (name, size), found in turns.items()}
+    tables.save(
+        "serving",
+        about=(
+            f"{backbone} at {SIDE} px by TensorFlow's C API, XLA off; {repeats} "
+            "interleaved turns, median and in brackets smallest and largest, ratios "
+            "within a turn. Keras's export takes decoded pixels, the others JPEG bytes."
+        ),
+        header=header,
+        columns=[
+            "export",
+            "load, s",
+            "first request, s",
+            "batch 1, ms",
+            "batch 32, images/s",
+            "x Keras",
+            "resident growth, MiB",
+            "on disk, MiB",
+        ],
+        rows=rows,
+        samples={"loads": loads, **samples},
+    )
 
 
 if __name__ == "__main__":

@@ -170,7 +170,8 @@ def test_a_run_sweeps_keeps_the_best_and_continues_with_it(data_dir, tmp_path):
     command = (
         *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}"),
         *(f"--model_dir={run_dir}", "--sweep=head", "--folds=3", "--cached_views=2"),
-        *("--head_epochs=2", "--regimes=head", "--augment=light"),
+        *("--head_epochs=2", "--finetune_epochs=1", "--freeze_layers=60"),
+        "--augment=light",
     )
     done = fakes.run(*command)
     assert done.returncode == 0, done.stderr
@@ -192,6 +193,8 @@ def test_a_run_sweeps_keeps_the_best_and_continues_with_it(data_dir, tmp_path):
     assert len(folds["accuracy_per_fold"]) == 3
     assert folds["ci95"][0] < folds["accuracy"] < folds["ci95"][1]
     assert f"3-fold accuracy of the head: {folds['accuracy']:.4f}" in done.stdout
+    # The regimes found what the sweep had computed.
+    assert done.stderr.count("train features view 2/2") == 1
     # The export was built again from what the sweep chose; so is a run that continues.
     assert (run_dir / "export").is_dir()
     (run_dir / "summary.json").unlink()

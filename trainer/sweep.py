@@ -118,6 +118,13 @@ def _cross(
     poolings: Sequence[str],
 ) -> tuple[dict[str, _Split], dict[str, _Split]]:
     """Pooling -> what it makes of train, and of validation, in one pass each."""
+    # What the other regimes will ask for comes out of the same pass.
+    plan = stages.plan_stages(classifier, make_regimes(settings))
+    others = [
+        stage.frontier
+        for stage in plan
+        if settings.cached_views and stage.frontier and stage.frontier.suffix
+    ]
     backbone = classifier.backbone
     model.freeze(backbone, len(backbone.layers))
     with run.strategy.scope():
@@ -136,12 +143,14 @@ def _cross(
         ]
     views = stages.make_views(settings, max(1, settings.cached_views))
 
-    def cross(split: str, looks: Sequence[View], *, folded: bool) -> list[Records]:
+    def cross(
+        split: str, looks: Sequence[View], *, folded: bool, more: Sequence = ()
+    ) -> list[Records]:
         return features.cache_features(
             run,
             stages.describe_cache(settings, model_dir),
             classifier,
-            frontiers,
+            [*frontiers, *more],
             dataset.read_records(settings.data_dir, split),
             split=split,
             views=looks,
@@ -153,7 +162,7 @@ def _cross(
 
     # As the regimes ask for them, which then find them. The plain training images and
     # the changed validation images are of use to the folds alone.
-    augmented = cross("train", views, folded=settings.fold_frozen)
+    augmented = cross("train", views, folded=settings.fold_frozen, more=others)
     plain = cross("validation", [View()], folded=False)
     rest = (augmented, plain)
     if settings.folds:
