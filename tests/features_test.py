@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,9 +13,10 @@ import fakes
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
 from pipeline import augment, dataset, prepare
-from trainer import features, frontier, interrupt, loop, model
+from trainer import config, features, frontier, interrupt, loop, model, stages
 from trainer.features import Cache, View
 
 SIZES = {"image_size": 32, "batch_size": 8}
@@ -315,6 +317,27 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
     (again,) = _cross(_cache(tmp_path), classifier, records)
     np.testing.assert_array_equal(again.features[0], crossed.features[0])
     assert whole.read_bytes() == content
+
+
+def test_the_key_of_a_run_is_what_its_features_depend_on(data_dir, tmp_path):
+    values = flags.FlagValues()
+    config.define_flags(values)
+    values(["trainer", f"--data_dir={data_dir}"])
+    settings = config.from_flags(values)
+
+    def key(**changes):
+        changed = dataclasses.replace(settings, **changes)
+        return stages.describe_cache(changed, tmp_path).fingerprint
+
+    same = {"head_units": 7, "head_lr": 0.5, "dropout": 0.5, "head_epochs": 1}
+    assert key(**same, cache="off") == key()
+    for name, value in {
+        "backbone": "MobileNet",
+        "backbone_args": {"alpha": 0.5},
+        "image_size": 96,
+        "cache": "disk",  # whose pixels are rounded
+    }.items():
+        assert key(**{name: value}) != key(), name
 
 
 def _cache_images(cache, records):

@@ -163,8 +163,9 @@ def cache_images(
 
         yield _make_step(run, round_images)
 
-    # Any backbone can read them.
-    depends_on = {k: v for k, v in cache.fingerprint.items() if k != "backbone"}
+    depends_on = dict(cache.fingerprint)
+    for name in ("backbone", "rounded"):
+        depends_on.pop(name, None)
     cache = dataclasses.replace(cache, fingerprint=depends_on)
     kept = _Kept(
         what="The decoded images",

@@ -16,7 +16,6 @@ from pipeline import augment, dataset, files
 from pipeline.dataset import Records
 from trainer import (
     checkpoints,
-    features,
     interrupt,
     loop,
     metrics,
@@ -27,7 +26,6 @@ from trainer import (
 )
 from trainer.checkpoints import Checkpoint, Position
 from trainer.config import Regime, TrainConfig
-from trainer.features import Cache
 from trainer.interrupt import Requests
 from trainer.loop import Update
 from trainer.model import Classifier, Frontier
@@ -99,26 +97,22 @@ def run_regimes(
       FloatingPointError: the loss is no longer finite.
       interrupt.Stopped: asked to; a checkpoint is written.
     """
+    cache = stages.describe_cache(settings, model_dir)
+    with interrupt.busy(requests):
+        train_records, val_records = (
+            stages.read_records(run, settings, cache, split, requests)
+            for split in ("train", "validation")
+        )
     shared = _Run(
         runtime=run,
         settings=settings,
         model_dir=model_dir,
         classifier=classifier,
         requests=requests,
-        train_records=dataset.read_records(
-            settings.data_dir,
-            "train",
-            cached=settings.data_service is None and settings.cache == "memory",
-        ),
-        val_records=dataset.read_records(
-            settings.data_dir, "validation", cached=settings.cache == "memory"
-        ),
+        train_records=train_records,
+        val_records=val_records,
     )
     plan = stages.plan_stages(classifier, rows)
-    cache = stages.describe_cache(settings, model_dir)
-    if settings.cache == "disk":
-        with interrupt.busy(requests):
-            shared = _with_decoded_images(shared, cache)
     position = checkpoint.position if checkpoint is not None else Position()
     if run.is_chief:
         write_metrics(model_dir, position)
@@ -182,21 +176,6 @@ def run_regimes(
             checkpoints.save_best(classifier, model_dir, regime.name)
         runtime.take_from_chief(run, 0)
     return position
-
-
-def _with_decoded_images(run: _Run, cache: Cache) -> _Run:
-    train_records, val_records = (
-        features.cache_images(
-            run.runtime, cache, records, split=split, requests=run.requests, **run.sizes
-        )
-        for split, records in (
-            ("train", run.train_records),
-            ("validation", run.val_records),
-        )
-    )
-    return dataclasses.replace(
-        run, train_records=train_records, val_records=val_records
-    )
 
 
 def _rank(line: dict) -> tuple[float, float]:

@@ -6,9 +6,9 @@ import importlib.metadata
 import pathlib
 from collections.abc import Sequence
 
-from pipeline import dataset
+from pipeline import augment, dataset, preprocess
 from pipeline.dataset import Records
-from trainer import features, frontier, model
+from trainer import features, fold, frontier, model
 from trainer.config import Regime, TrainConfig
 from trainer.features import Cache, View
 from trainer.interrupt import Requests
@@ -47,17 +47,48 @@ def plan_stages(classifier: Classifier, rows: Sequence[Regime]) -> list[Stage]:
 def describe_cache(settings: TrainConfig, model_dir: pathlib.Path) -> Cache:
     """Where a run keeps features, and what they depend on besides the weights."""
     data = [
-        hashlib.sha256(pathlib.Path(settings.data_dir, name).read_bytes()).hexdigest()
+        pathlib.Path(settings.data_dir, name)
         for name in ("splits.csv", "dataset_info.json")
     ]
+    code = [pathlib.Path(module.__file__) for module in (augment, fold, preprocess)]
     fingerprint = {
-        "data": data,
+        "files": [
+            hashlib.sha256(path.read_bytes()).hexdigest() for path in (*data, *code)
+        ],
         "versions": [importlib.metadata.version(name) for name in _PACKAGES],
-        "backbone": [settings.backbone, dict(settings.backbone_args)],
         "image_size": settings.image_size,
+        # Decoded images do not depend on these; see features.cache_images.
+        "backbone": [settings.backbone, dict(settings.backbone_args)],
+        "rounded": settings.cache == "disk",
     }
     directory = pathlib.Path(settings.cache_dir or model_dir / FEATURES_DIR)
     return Cache(directory, int(settings.cache_gb * 1e9), fingerprint)
+
+
+def read_records(
+    run: Runtime, settings: TrainConfig, cache: Cache, split: str, requests: Requests
+) -> Records:
+    """One split, kept between epochs as --cache says.
+
+    Raises:
+      ValueError: no room for the decoded images.
+      interrupt.Stopped: asked to, through `requests`.
+    """
+    is_served = split == "train" and settings.data_service is not None
+    records = dataset.read_records(
+        settings.data_dir, split, cached=settings.cache == "memory" and not is_served
+    )
+    if settings.cache != "disk":
+        return records
+    return features.cache_images(
+        run,
+        cache,
+        records,
+        split=split,
+        image_size=settings.image_size,
+        batch_size=settings.batch_size,
+        requests=requests,
+    )
 
 
 def make_views(settings: TrainConfig, count: int) -> list[View]:

@@ -142,16 +142,17 @@ def _cross(
             for pooling in poolings
         ]
     views = stages.make_views(settings, max(1, settings.cached_views))
+    cache = stages.describe_cache(settings, model_dir)
 
     def cross(
         split: str, looks: Sequence[View], *, folded: bool, more: Sequence = ()
     ) -> list[Records]:
         return features.cache_features(
             run,
-            stages.describe_cache(settings, model_dir),
+            cache,
             classifier,
             [*frontiers, *more],
-            dataset.read_records(settings.data_dir, split),
+            stages.read_records(run, settings, cache, split, requests),
             split=split,
             views=looks,
             image_size=settings.image_size,
