@@ -136,7 +136,7 @@ def read_records(data_dir: str, split: str, *, cached: bool = True) -> Records:
             "position": tf.gather(tf.constant(shard_starts, tf.int64), shard) + row,
         }
 
-    dataset = dataset.map(select)
+    dataset = dataset.map(select, num_parallel_calls=cores.count_cores())
     if cached and info.num_bytes <= _CACHE_BYTES:
         dataset = dataset.cache()
     return Records(
@@ -322,18 +322,24 @@ def _batches(
         row = row % batch_size
         return (first_row <= row) & (row < first_row + rows)
 
-    filler = records.dataset.repeat().take(padding).map(_weigh(0.0))
-    dataset = ordered.map(_weigh(1.0)).concatenate(filler).enumerate()
+    def weigh(row, example):
+        return {**example, "weight": tf.cast(row < records.count, tf.float32)}
+
+    filler = records.dataset.repeat().take(padding)
+    dataset = ordered.concatenate(filler).enumerate().skip(first_step * batch_size)
     # The choice of rows comes before the decoding: another worker's rows cost a read.
-    dataset = dataset.skip(first_step * batch_size).filter(is_ours)
-    dataset = dataset.map(lambda row, example: example)
+    if share.num_pipelines > 1:
+        dataset = dataset.filter(is_ours)
     if not records.features:
+        decode = _decode(image_size)
+        # What is not in this call is done by one thread.
         dataset = dataset.map(
-            _decode(image_size), num_parallel_calls=cores.count_cores()
+            lambda row, example: decode(weigh(row, example)),
+            num_parallel_calls=cores.count_cores(),
         )
         dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
         return _read_ahead(dataset)
-    dataset = dataset.map(_without_bytes)
+    dataset = dataset.map(lambda row, example: _without_bytes(weigh(row, example)))
     dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
     # After the batching: one call into Python for all rows.
     features = records.features[view % len(records.features)]
