@@ -16,8 +16,13 @@ def _tables():
 @pytest.mark.parametrize("document", ["README.md", "BUILD_NOTES.md"])
 def test_the_tables_are_those_of_the_results(document):
     text = (fakes.REPOSITORY / document).read_text()
-    assert "<!-- table: " in text
     assert _tables().fill(text) == text
+
+
+def test_the_readme_shows_how_fast_it_is():
+    text = (fakes.REPOSITORY / "README.md").read_text()
+    for name in ("time_to_result", "input"):
+        assert f"<!-- table: {name} -->\n| " in text
 
 
 def test_each_result_says_what_it_was_measured_on():
