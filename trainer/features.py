@@ -158,7 +158,7 @@ def cache_images(
 
     def make_steps():
         def round_images(batch):
-            # Not to uint8, which collectives do not take either.
+            # Not to uint8: workers exchange it by collectives, which take few types.
             return [tf.cast(tf.round(batch["image"]), tf.int32)]
 
         yield _make_step(run, round_images)

@@ -426,8 +426,8 @@ def _print_sweep(
             + (f"  (place {index + 1}: the flags)" if index == place else "")
         )
     print(
-        f"kept the first; of {len(ranked)} on {count} the best is flattered, so judge "
-        "it by the test or by --folds",
+        f"kept the first; of {len(ranked)} on {count} the best is flattered: the test "
+        "split says what it is worth, and --folds nearly so",
         flush=True,
     )
 
