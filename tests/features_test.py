@@ -17,7 +17,7 @@ from absl import flags
 
 from pipeline import augment, dataset, prepare
 from trainer import config, features, frontier, interrupt, loop, model, stages
-from trainer.features import Cache, View
+from trainer.features import Cache, Crossing, View
 
 SIZES = {"image_size": 32, "batch_size": 8}
 FREEZE = 60
@@ -44,13 +44,17 @@ def _cache(directory, **changes) -> Cache:
     return Cache(pathlib.Path(directory), **settings | changes)
 
 
-def _cross(cache, classifier, records, *, frontiers=None, **options):
-    settings = {"split": "train", "views": [View()], "folded": False}
-    return features.cache_features(
+def _cross(cache, classifier, records, *, frontiers=None, folded=False, **options):
+    settings = {"split": "train", "views": [View()]}
+    crossing = Crossing(
         fakes.one_device_runtime(),
-        cache,
         classifier,
         frontiers or [frontier.find_frontier(classifier)],
+        folded,
+    )
+    return features.cache_features(
+        crossing,
+        cache,
         records,
         requests=interrupt.Requests(),
         **SIZES,

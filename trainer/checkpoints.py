@@ -53,7 +53,7 @@ class Checkpoint:
     """A position with the variables that go with it.
 
     variables, optimizer: values in the order of the model's and optimizer's variables.
-    best: the best weights of the regime, in the order of the model's weights.
+    best: the best weights of the regime, in the order of model.list_unfrozen().
     """
 
     position: Position

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -69,18 +70,50 @@ class Cache:
     fingerprint: Mapping[str, object]
 
 
+@dataclasses.dataclass(frozen=True)
+class Crossing:
+    """What takes images across frontiers of one classifier, whose weights stay.
+
+    folded: with batch norm in the convolutions, which is quicker and rounds otherwise.
+    """
+
+    run: Runtime
+    classifier: Classifier
+    frontiers: Sequence[Frontier]
+    folded: bool
+
+    @functools.cached_property
+    def digests(self) -> list[str]:
+        """Of all that each frontier's prefix is."""
+        return [_digest_prefix(frontier) for frontier in self.frontiers]
+
+    @functools.cached_property
+    def step(self) -> Callable:
+        """For loop.gather_examples; traced once for all splits and views."""
+        with self.run.strategy.scope():
+            prefix = fold.make_prefix(
+                self.frontiers, folded=self.folded, precision=self.run.precision
+            )
+
+        def cross(batch):
+            # Collectives do not take bfloat16; float32 holds it exactly.
+            return [
+                tf.cast(output, tf.float32) if output.dtype == tf.bfloat16 else output
+                for output in prefix(self.classifier.normalise(batch["image"]))
+            ]
+
+        return _make_step(self.run, cross)
+
+
 def cache_features(
-    run: Runtime,
+    crossing: Crossing,
     cache: Cache,
-    classifier: Classifier,
-    frontiers: Sequence[Frontier],
     records: Records,
     *,
     split: str,
     views: Sequence[View],
     image_size: int,
     batch_size: int,
-    folded: bool,
     requests: Requests,
 ) -> list[Records]:
     """Computes each frontier's features of each view, in one pass, or finds them.
@@ -88,11 +121,8 @@ def cache_features(
     Several workers share the work, and each gets all of the result.
 
     Args:
-      frontiers: of one classifier.
       records: encoded images.
       views: what the epochs take in turn.
-      folded: with batch norm in the convolutions, which is quicker and rounds
-        otherwise.
 
     Returns:
       For each frontier the records with features.
@@ -101,25 +131,28 @@ def cache_features(
       ValueError: they would take more than cache.max_bytes, or more than the disk has.
       interrupt.Stopped: asked to, through `requests`.
     """
+    run = crossing.run
     precision = run.precision.removeprefix("mixed_")
-    names = []
-    for frontier in frontiers:
-        model_digest = _digest_prefix(frontier)
-        names.append(
-            [
-                _digest(
-                    *(cache.fingerprint, model_digest, split, dataclasses.asdict(view)),
-                    *(precision, folded),
-                )
-                for view in views
-            ]
-        )
+    names = [
+        [
+            _digest(
+                *(cache.fingerprint, digest, split, dataclasses.asdict(view)),
+                *(precision, crossing.folded),
+            )
+            for view in views
+        ]
+        for digest in crossing.digests
+    ]
 
     def make_steps():
-        with run.strategy.scope():
-            prefix = fold.make_prefix(frontiers, folded=folded, precision=run.precision)
+        make = functools.cache(_make_changing_step)
         for view in views:
-            yield _make_prefix_step(run, classifier, prefix, view)
+            yield functools.partial(
+                _change_and_cross,
+                make(run, view.augment, view.xla),
+                tf.constant([view.seed, 0]),
+                crossing.step,
+            )
 
     kept = _Kept(
         what=f"The features of {len(views)} view(s)",
@@ -127,7 +160,7 @@ def cache_features(
         advice="fewer views, --cached_views=0",
         label=f"{split} features",
         names=names,
-        shapes=[frontier.prefix.output.shape[1:] for frontier in frontiers],
+        shapes=[frontier.prefix.output.shape[1:] for frontier in crossing.frontiers],
         dtype=_DTYPES[precision],
     )
     sizes = {"image_size": image_size, "batch_size": batch_size}
@@ -397,27 +430,32 @@ def _compute(
     return labels
 
 
-def _make_prefix_step(
-    run: Runtime, classifier: Classifier, prefix: Callable, view: View
-) -> Callable:
-    change = augment.build_augmenter(view.augment, xla=view.xla)
+def _change_and_cross(
+    change: Callable, seed: tf.Tensor, cross: Callable, batch: dict, says: tf.Tensor
+) -> tuple:
+    return cross(change(batch, seed), says)
 
-    def compute(batch):
-        seeds = augment.row_seeds(tf.constant([view.seed, 0]), batch["position"])
-        images = change(batch["image"], seeds)
-        # Collectives do not take bfloat16; float32 holds it exactly.
-        return [
-            tf.cast(output, tf.float32) if output.dtype == tf.bfloat16 else output
-            for output in prefix(classifier.normalise(images))
-        ]
 
-    return _make_step(run, compute)
+def _make_changing_step(run: Runtime, preset: str, xla: bool) -> Callable:
+    """(batch, seed) -> the batch as views of this preset show it."""
+    augmenter = augment.build_augmenter(preset, xla=xla)
+
+    def change(batch, seed):
+        seeds = augment.row_seeds(seed, batch["position"])
+        return {**batch, "image": augmenter(batch["image"], seeds)}
+
+    @tf.function
+    def changing_step(batch, seed):
+        return run.strategy.run(change, args=(batch, seed))
+
+    return changing_step
 
 
 def _make_step(run: Runtime, compute: Callable) -> Callable:
     """A step for loop.gather_examples: outputs, positions and labels of a batch."""
 
     def replica_step(batch, says):
+        batch = loop.drop_padding(run, batch)
         rest = (batch["position"], batch["label"], batch["weight"], says)
         return (*compute(batch), *rest)
 

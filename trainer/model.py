@@ -258,6 +258,16 @@ def freeze(backbone: keras.Model, num_layers: int) -> None:
         layer.trainable = index >= num_layers
 
 
+def list_unfrozen(classifier: Classifier) -> list[keras.Variable]:
+    """The weights of the layers that are not frozen, batch norm statistics included."""
+    return [
+        weight
+        for layer in (*classifier.backbone.layers, *classifier.head.layers)
+        if layer.trainable
+        for weight in layer.weights
+    ]
+
+
 def synchronise_batch_norm(backbone: keras.Model, synchronised: bool) -> None:
     """Whether batch norm that trains takes its statistics over all replicas."""
     for layer in backbone.layers:

@@ -141,7 +141,7 @@ def run_regimes(
             elif index > 0:
                 # The weights it starts from are its first candidate, so that a regime
                 # which gains nothing loses nothing either.
-                best = checkpoints.capture(classifier.model.weights)
+                best = checkpoints.capture(model.list_unfrozen(classifier))
                 position = dataclasses.replace(
                     position,
                     regime=index,
@@ -171,7 +171,7 @@ def run_regimes(
             )
             position, best = _run_regime(ready, regime, optimizer, position, best)
         with run.strategy.scope():
-            checkpoints.restore_variables(classifier.model.weights, best)
+            checkpoints.restore_variables(model.list_unfrozen(classifier), best)
         if run.is_chief:
             checkpoints.save_best(classifier, model_dir, regime.name)
         runtime.take_from_chief(run, 0)
@@ -235,7 +235,7 @@ def _run_regime(
             line = _evaluate_epoch(run, regime, eval_step, optimizer, position)
             if line["best"]:
                 with run.runtime.strategy.scope():
-                    best = checkpoints.capture(run.classifier.model.weights)
+                    best = checkpoints.capture(model.list_unfrozen(run.classifier))
             position = _complete_epoch(position, line)
             save(position)
             if run.runtime.is_chief:

@@ -10,7 +10,7 @@ from pipeline import augment, dataset, preprocess
 from pipeline.dataset import Records
 from trainer import features, fold, frontier, model
 from trainer.config import Regime, TrainConfig
-from trainer.features import Cache, View
+from trainer.features import Cache, Crossing, View
 from trainer.interrupt import Requests
 from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
@@ -136,42 +136,34 @@ def cross_frontier(
             served.append(later)
         trained |= later.trains
 
-    def cross(records, needed, **options):
-        frontiers = {later.frontier.name: later.frontier for later in needed}
+    frontiers = {later.frontier.name: later.frontier for later in served}
+    crossing = Crossing(run, classifier, list(frontiers.values()), settings.fold_frozen)
+
+    def cross(records, split, views):
         found = features.cache_features(
-            run,
+            crossing,
             cache,
-            classifier,
-            list(frontiers.values()),
             records,
+            split=split,
+            views=views,
             image_size=settings.image_size,
             batch_size=settings.batch_size,
             requests=requests,
-            **options,
         )
         return dict(zip(frontiers, found, strict=True))
 
     if stage.val_records is None:
-        needed = [later for later in served if later.val_records is None]
         try:
-            found = cross(
-                val_records, needed, split="validation", views=[View()], folded=False
-            )
+            found = cross(val_records, "validation", [View()])
         except ValueError as error:  # no room: that is no reason not to train
             print(f"validation images are computed in every epoch: {error}", flush=True)
         else:
-            for later in needed:
+            for later in served:
                 later.val_records = found[later.frontier.name]
     if stage.train_records is None and settings.cached_views:
-        needed = [later for later in served if later.train_records is None]
-        found = cross(
-            train_records,
-            needed,
-            split="train",
-            views=make_views(settings, settings.cached_views),
-            folded=settings.fold_frozen,
-        )
-        for later in needed:
+        views = make_views(settings, settings.cached_views)
+        found = cross(train_records, "train", views)
+        for later in served:
             later.train_records = found[later.frontier.name]
     if stage.train_records is not None:
         views = len(stage.train_records.features)

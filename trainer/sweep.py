@@ -14,7 +14,7 @@ from pipeline import dataset, splits
 from pipeline.dataset import Records
 from trainer import features, frontier, loop, metrics, model, stages
 from trainer.config import POOLINGS, TrainConfig, make_regimes
-from trainer.features import View
+from trainer.features import Crossing, View
 from trainer.interrupt import Requests
 from trainer.model import Classifier
 from trainer.runtime import Runtime
@@ -118,13 +118,7 @@ def _cross(
     poolings: Sequence[str],
 ) -> tuple[dict[str, _Split], dict[str, _Split]]:
     """Pooling -> what it makes of train, and of validation, in one pass each."""
-    # What the other regimes will ask for comes out of the same pass.
     plan = stages.plan_stages(classifier, make_regimes(settings))
-    others = [
-        stage.frontier
-        for stage in plan
-        if settings.cached_views and stage.frontier and stage.frontier.suffix
-    ]
     backbone = classifier.backbone
     model.freeze(backbone, len(backbone.layers))
     with run.strategy.scope():
@@ -144,33 +138,32 @@ def _cross(
     views = stages.make_views(settings, max(1, settings.cached_views))
     cache = stages.describe_cache(settings, model_dir)
 
-    def cross(
-        split: str, looks: Sequence[View], *, folded: bool, more: Sequence = ()
-    ) -> list[Records]:
+    # What the other regimes will ask for comes out of the same passes.
+    others = [s.frontier for s in plan if s.frontier and s.frontier.suffix]
+    alone, with_others = (
+        Crossing(run, classifier, [*frontiers, *more], settings.fold_frozen)
+        for more in ([], others)
+    )
+
+    def cross(crossing: Crossing, split: str, looks: Sequence[View]) -> list[Records]:
         return features.cache_features(
-            run,
+            crossing,
             cache,
-            classifier,
-            [*frontiers, *more],
             stages.read_records(run, settings, cache, split, requests),
             split=split,
             views=looks,
             image_size=settings.image_size,
             batch_size=settings.batch_size,
-            folded=folded,
             requests=requests,
         )
 
-    # As the regimes ask for them, which then find them. The plain training images and
-    # the changed validation images are of use to the folds alone.
-    augmented = cross("train", views, folded=settings.fold_frozen, more=others)
-    plain = cross("validation", [View()], folded=False)
+    plain = cross(with_others, "validation", [View()])
+    augmented = cross(with_others if settings.cached_views else alone, "train", views)
+    # The plain training images and the changed validation images are of use to the
+    # folds alone.
     rest = (augmented, plain)
     if settings.folds:
-        rest = (
-            cross("validation", views, folded=settings.fold_frozen),
-            cross("train", [View()], folded=False),
-        )
+        rest = (cross(alone, "validation", views), cross(alone, "train", [View()]))
     train, validation = {}, {}
     for index, pooling in enumerate(poolings):
         train[pooling] = _Split(
