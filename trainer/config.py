@@ -257,7 +257,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "fold_frozen",
         True,
-        "Fold batch norm of frozen layers into their convolutions while training.",
+        "Fold batch norm of frozen layers into their convolutions, in training and in "
+        "each epoch's validation; the final evaluation does not.",
         flag_values=values,
     )
     choice(
