@@ -76,7 +76,8 @@ def main(photographs, weights, sizes):
             prepare.prepare(source, data, seed=1)
             for name, settings in RUNS.items():
                 for epochs in EPOCHS:
-                    if name != "1 view" and size * epochs > MOST_IMAGES_AND_EPOCHS:
+                    most = max(size, MOST_IMAGES_AND_EPOCHS)
+                    if name != "1 view" and size * epochs > most:
                         continue
                     out = pathlib.Path(folder, "run")
                     found = train(data, weights, str(out), epochs, settings)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import functools
 import hashlib
@@ -12,6 +13,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO
 
 import ml_dtypes
 import numpy as np
@@ -35,8 +37,17 @@ _WHO = f"{platform.node()}-{os.getpid()}"
 
 _SECONDS_TO_BE_LEFT_BEHIND = 24 * 3600.0
 
-# Arrays up to this share of the free memory are read into it; larger ones are mapped.
+# Up to this share of the free memory is read into it; what is more is mapped.
 _SHARE_OF_MEMORY = 0.25
+# Of a container: its limit, and what of it is in use (cgroup versions 2 and 1).
+_MEMORY_LIMITS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+_SECONDS_BETWEEN_TRIES = 0.2
 # Never fill a disk to the last byte: others write there too.
 _FREE_AFTERWARDS_BYTES = 1 << 30
 
@@ -244,41 +255,49 @@ def _find_or_compute(
     records: Records,
     split: str,
     make_steps: Callable[[], Iterator[Callable]],
+    *,
+    requests: Requests,
     **options: object,
 ) -> list[Records]:
     """The records of each output; make_steps gives a step a view."""
     paths = [[cache.directory / f"{name}.features" for name in n] for n in kept.names]
     labels_path = cache.directory / f"labels-{_digest(cache.fingerprint, split)}.npy"
     count = records.count
-    with _locked(cache.directory, run):
-        some_lack = not labels_path.is_file() or any(
-            not _is_whole(path, kept.num_bytes(output, count))
-            for output, views in enumerate(paths)
-            for path in views
-        )
+    sizes = [kept.num_bytes(output, count) for output in range(len(paths))]
+    with _locked(cache.directory, run, requests):
+        # None where the file is whole: what is lacking.
+        lacking = [
+            [None if _is_whole(path, size) else path for path in views]
+            for views, size in zip(paths, sizes, strict=True)
+        ]
+        lacks_labels = not labels_path.is_file()
+        lacks = lacks_labels or any(map(any, lacking))
         # Workers may have disks of their own: what one lacks, all compute.
-        if runtime.take_largest(run, int(some_lack)):
-            _make_room(cache, kept, paths, count)
+        if runtime.take_largest(run, int(lacks)):
+            problem = _make_room(cache, kept, paths, lacking, sizes)
+            if runtime.take_largest(run, int(problem is not None)):
+                raise ValueError(problem or "Another worker has no room for features.")
             for view, step in enumerate(make_steps()):
-                files = [views[view] for views in paths]
-                present = all(
-                    _is_whole(path, kept.num_bytes(output, count))
-                    for output, path in enumerate(files)
-                )
-                # What is whole is not computed again, where nobody else needs it.
-                if runtime.take_largest(
-                    run, int(not present or not labels_path.is_file())
-                ):
+                files = [views[view] for views in lacking]
+                if runtime.take_largest(run, int(lacks_labels or any(files))):
                     labels = _compute(
-                        run, kept, records, step, files, view=view, **options
+                        run,
+                        kept,
+                        records,
+                        step,
+                        files,
+                        view=view,
+                        requests=requests,
+                        **options,
                     )
                     _save_labels(labels_path, labels)
-            runtime.take_largest(run, 0)  # all have written what they compute
+            runtime.wait_for_all(run)  # until all have written what they compute
         labels = np.load(labels_path)
+        fits = len(paths[0]) * sum(sizes) < _SHARE_OF_MEMORY * _free_memory()
         return [
             dataset.with_features(
                 records,
-                tuple(_open(path, (count, *shape), kept.dtype) for path in views),
+                tuple(_open(path, (count, *shape), kept.dtype, fits) for path in views),
                 labels,
             )
             for views, shape in zip(paths, kept.shapes, strict=True)
@@ -302,25 +321,41 @@ def _digest_prefix(frontier: Frontier) -> str:
 
 
 @contextlib.contextmanager
-def _locked(directory: pathlib.Path, run: Runtime) -> Iterator[None]:
-    """One run at a time: a second one finds what the first has computed."""
+def _locked(
+    directory: pathlib.Path, run: Runtime, requests: Requests
+) -> Iterator[None]:
+    """One run at a time: a second one finds what the first has computed.
+
+    Raises:
+      interrupt.Stopped: asked to, through `requests`, while it waits.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     # Workers compute together, so of several the chief alone waits for other runs.
     if not run.is_chief:
         yield
         return
     with open(directory / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another run computes features in {directory}; waiting", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks: both compute
-            pass
+        with contextlib.suppress(OSError):  # a file system without locks: both compute
+            said = False
+            while not _try_to_lock(file):
+                if not said:
+                    print(f"another run uses {directory}; waiting for it", flush=True)
+                said = True
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+                if not runtime.has_several_workers(run):
+                    requests.check()
         for partial in directory.glob(".*.tmp-*"):
             if _is_left_behind(partial):
                 partial.unlink(missing_ok=True)
         yield
+
+
+def _try_to_lock(file: IO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_left_behind(partial: pathlib.Path) -> bool:
@@ -335,37 +370,51 @@ def _is_left_behind(partial: pathlib.Path) -> bool:
 
 
 def _make_room(
-    cache: Cache, kept: _Kept, paths: Sequence[Sequence[pathlib.Path]], count: int
-) -> None:
-    """Removes what was used longest ago; refuses what would not fit all the same."""
-    needed = sum(
-        len(views) * kept.num_bytes(output, count) for output, views in enumerate(paths)
-    )
-    wanted = {path for views in paths for path in views}
-    others = sorted(
-        (p for p in cache.directory.glob("*.features") if p not in wanted),
-        key=lambda path: path.stat().st_mtime,
-    )
+    cache: Cache,
+    kept: _Kept,
+    paths: Sequence[Sequence[pathlib.Path]],
+    lacking: Sequence[Sequence[pathlib.Path | None]],
+    sizes: Sequence[int],
+) -> str | None:
+    """Removes what was used longest ago; says what would not fit all the same.
+
+    sizes: of a file of each output.
+    """
+    needed = len(paths[0]) * sum(sizes)
     if needed > cache.max_bytes:
-        raise ValueError(
+        return (
             f"{kept.what} take {_gigabytes(needed)} and may take "
             f"{_gigabytes(cache.max_bytes)}. Received: {kept.received} "
             f"--cache_gb={cache.max_bytes / 1e9:g}; {kept.advice} or a larger "
             "--cache_gb."
         )
-    used = sum(path.stat().st_size for path in others)
-    while others and used + needed > cache.max_bytes:
-        oldest = others.pop(0)
-        used -= oldest.stat().st_size
+    wanted = {path for views in paths for path in views}
+    others = []
+    for path in cache.directory.glob("*.features"):
+        with contextlib.suppress(FileNotFoundError):  # another worker makes room too
+            status = path.stat()
+            if path not in wanted:
+                others.append((status.st_mtime, status.st_size, path))
+    used = sum(size for _, size, _ in others)
+    for _, size, oldest in sorted(others):
+        if used + needed <= cache.max_bytes:
+            break
+        used -= size
         oldest.unlink(missing_ok=True)
-    present = sum(path.stat().st_size for path in wanted if path.is_file())
-    free = shutil.disk_usage(cache.directory).free + present
-    if needed + _FREE_AFTERWARDS_BYTES > free:
-        raise ValueError(
-            f"{kept.what} take {_gigabytes(needed)}, and the disk has "
+    to_write = sum(
+        size
+        for size, views in zip(sizes, lacking, strict=True)
+        for path in views
+        if path
+    )
+    free = shutil.disk_usage(cache.directory).free
+    if to_write and to_write + _FREE_AFTERWARDS_BYTES > free:
+        return (
+            f"{kept.what} take {_gigabytes(to_write)}, and the disk has "
             f"{_gigabytes(free)}. Received: {kept.received} "
             f"--cache_dir={cache.directory}; {kept.advice} or a disk with more room."
         )
+    return None
 
 
 def _gigabytes(number: int) -> str:
@@ -376,12 +425,42 @@ def _is_whole(path: pathlib.Path, num_bytes: int) -> bool:
     return path.is_file() and path.stat().st_size == num_bytes
 
 
-def _open(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """In memory where it fits, else mapped from the file."""
+def _free_memory() -> int:
+    """Bytes that this machine, or the container, can still give."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit, used in _MEMORY_LIMITS:
+        # There may be none, and "max" is no number.
+        with contextlib.suppress(OSError, ValueError):
+            left = int(pathlib.Path(limit).read_text())
+            left -= int(pathlib.Path(used).read_text())
+            free = min(free, left)
+    return free
+
+
+def _open(
+    path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype, in_memory: bool
+) -> np.ndarray:
+    """In memory, or mapped from the file."""
     os.utime(path)  # used just now
     array = np.memmap(path, dtype, mode="r", shape=shape)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return np.array(array) if array.nbytes < _SHARE_OF_MEMORY * free else array
+    return np.array(array) if in_memory else array
+
+
+def _allocate(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
+    """A new file to write to, whose blocks the disk has given already.
+
+    Raises:
+      OSError: it has none left; through a map that would be the end of the process.
+    """
+    num_bytes = int(np.prod(shape)) * dtype.itemsize
+    with open(path, "wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        except (AttributeError, OSError) as error:  # macOS, some file systems
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise
+            file.truncate(num_bytes)
+    return np.memmap(path, dtype, mode="r+", shape=shape)
 
 
 def _save_labels(path: pathlib.Path, labels: np.ndarray) -> None:
@@ -396,37 +475,46 @@ def _compute(
     kept: _Kept,
     records: Records,
     step: Callable,
-    paths: Sequence[pathlib.Path],
+    paths: Sequence[pathlib.Path | None],
     *,
     view: int,
     batch_size: int,
     **options: object,
 ) -> np.ndarray:
-    """Writes the files of one view, each whole or not at all; returns the labels."""
+    """Writes files of one view, each whole or not at all; returns the labels.
+
+    paths: of each output; None leaves it out.
+    """
     labels = np.zeros(records.count, np.int32)
-    partials = [path.with_name(f".{path.name}.tmp-{_WHO}") for path in paths]
-    arrays = [
-        np.memmap(path, kept.dtype, mode="w+", shape=(records.count, *shape))
-        for path, shape in zip(partials, kept.shapes, strict=True)
-    ]
+    partials = {
+        output: path.with_name(f".{path.name}.tmp-{_WHO}")
+        for output, path in enumerate(paths)
+        if path
+    }
     rows = loop.gather_examples(run, step, records, batch_size=batch_size, **options)
     views = len(kept.names[0])
     which = f" view {view + 1}/{views}" if views > 1 else ""
     steps = dataset.num_batches(records.count, batch_size)
     try:
+        arrays = {
+            output: _allocate(
+                partial, (records.count, *kept.shapes[output]), kept.dtype
+            )
+            for output, partial in partials.items()
+        }
         for *outputs, positions, found in console.track(
             rows, total=steps, label=f"{kept.label}{which}", unit="batches"
         ):
             labels[positions] = found
-            for array, output in zip(arrays, outputs, strict=True):
-                array[positions] = output
+            for output, array in arrays.items():
+                array[positions] = outputs[output]
     except BaseException:
-        for path in partials:
-            path.unlink(missing_ok=True)
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
         raise
-    for array, partial, path in zip(arrays, partials, paths, strict=True):
-        array.flush()
-        partial.replace(path)
+    for output, partial in partials.items():
+        arrays[output].flush()
+        partial.replace(paths[output])
     return labels
 
 

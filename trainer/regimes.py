@@ -138,6 +138,12 @@ def run_regimes(
                 )
                 checkpoints.restore_variables(optimizer.variables, checkpoint.optimizer)
                 best = checkpoint.best
+                # Empty until an epoch is complete.
+                if best and len(best) != len(model.list_unfrozen(classifier)):
+                    raise ValueError(
+                        "The checkpoint was written by another version of this "
+                        f"program, which has to finish it. Received: {model_dir}"
+                    )
             elif index > 0:
                 # The weights it starts from are its first candidate, so that a regime
                 # which gains nothing loses nothing either.
@@ -150,16 +156,17 @@ def run_regimes(
                 )
         # Stopped comes where all workers agree and the variables are the position's.
         with interrupt.busy(requests):
-            stages.cross_frontier(
-                run,
-                settings,
-                cache,
-                classifier,
-                plan[index:],
-                train_records=shared.train_records,
-                val_records=shared.val_records,
-                requests=requests,
-            )
+            if position.epoch < regime.epochs:
+                stages.cross_frontier(
+                    run,
+                    settings,
+                    cache,
+                    classifier,
+                    plan[index:],
+                    train_records=shared.train_records,
+                    val_records=shared.val_records,
+                    requests=requests,
+                )
             stage = plan[index]
             ready = dataclasses.replace(
                 shared,
@@ -174,7 +181,7 @@ def run_regimes(
             checkpoints.restore_variables(model.list_unfrozen(classifier), best)
         if run.is_chief:
             checkpoints.save_best(classifier, model_dir, regime.name)
-        runtime.take_from_chief(run, 0)
+        runtime.wait_for_all(run)
     return position
 
 

@@ -145,6 +145,11 @@ def take_from_chief(run: Runtime, number: int) -> int:
     return number
 
 
+def wait_for_all(run: Runtime) -> None:
+    """Returns once every worker is here."""
+    take_from_chief(run, 0)
+
+
 def take_largest(run: Runtime, number: int) -> int:
     """The largest of all workers' numbers, on every worker."""
     if has_several_workers(run):

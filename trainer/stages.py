@@ -137,9 +137,14 @@ def cross_frontier(
         trained |= later.trains
 
     frontiers = {later.frontier.name: later.frontier for later in served}
-    crossing = Crossing(run, classifier, list(frontiers.values()), settings.fold_frozen)
 
-    def cross(records, split, views):
+    def make_crossing(names):
+        chosen = [frontiers[name] for name in names]
+        return Crossing(run, classifier, chosen, settings.fold_frozen)
+
+    crossing = make_crossing(frontiers)
+
+    def cross(crossing, records, split, views):
         found = features.cache_features(
             crossing,
             cache,
@@ -150,19 +155,27 @@ def cross_frontier(
             batch_size=settings.batch_size,
             requests=requests,
         )
-        return dict(zip(frontiers, found, strict=True))
+        names = (frontier.name for frontier in crossing.frontiers)
+        return dict(zip(names, found, strict=True))
 
     if stage.val_records is None:
-        try:
-            found = cross(val_records, "validation", [View()])
-        except ValueError as error:  # no room: that is no reason not to train
-            print(f"validation images are computed in every epoch: {error}", flush=True)
-        else:
+        # Where there is no room for all, there may be for the first.
+        for each in (crossing, make_crossing([stage.frontier.name])):
+            try:
+                found = cross(each, val_records, "validation", [View()])
+            except ValueError as error:
+                problem = error
+                continue
             for later in served:
-                later.val_records = found[later.frontier.name]
+                later.val_records = found.get(later.frontier.name)
+            break
+        else:  # that is no reason not to train
+            print(
+                f"validation images are computed in every epoch: {problem}", flush=True
+            )
     if stage.train_records is None and settings.cached_views:
         views = make_views(settings, settings.cached_views)
-        found = cross(train_records, "train", views)
+        found = cross(crossing, train_records, "train", views)
         for later in served:
             later.train_records = found[later.frontier.name]
     if stage.train_records is not None:

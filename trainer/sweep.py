@@ -97,7 +97,12 @@ def search_head(
         chosen = dataclasses.asdict(head)
         if not settings.cached_views:
             del chosen["cached_views"]  # the run computes every epoch's view itself
-        found |= {"sweep": ranked, "chosen": chosen}
+        # JSON has no infinity.
+        rows = [
+            row | ({} if np.isfinite(row["val_loss"]) else {"val_loss": None})
+            for row in ranked
+        ]
+        found |= {"sweep": rows, "chosen": chosen}
         _print_sweep(settings, given, ranked, len(validation[head.pooling].labels))
         print(f"the sweep took {time.monotonic() - start:.0f} s\n", flush=True)
     if settings.folds:
@@ -282,7 +287,9 @@ def _cross_validate(
         "count": len(labels),
         "accuracy": float(correct.mean()),
         "ci95": list(metrics.confidence_interval(int(correct.sum()), len(labels))),
-        "accuracy_per_fold": [float(correct[own].mean()) for own in held_out],
+        "accuracy_per_fold": [
+            float(correct[own].mean()) if own.any() else None for own in held_out
+        ],
         "head": dataclasses.asdict(head),
     }
 
@@ -427,7 +434,9 @@ def _print_sweep(
 
 def _print_folds(found: dict) -> None:
     low, high = found["ci95"]
-    parts = ", ".join(f"{each:.4f}" for each in found["accuracy_per_fold"])
+    parts = ", ".join(
+        "none" if each is None else f"{each:.4f}" for each in found["accuracy_per_fold"]
+    )
     print(
         f"{found['folds']}-fold accuracy of the head: {found['accuracy']:.4f} "
         f"[{low:.4f}, {high:.4f}] on {found['count']} photographs of train and "

@@ -52,7 +52,7 @@ def train(settings: TrainConfig, requests: Requests | None = None) -> dict:
     Writes the run directory settings.model_dir; of several workers the chief alone
     does, and all read it. A run that lies there unfinished is continued, a finished one
     left alone. After a mistake in the settings, the data or the weights, the directory
-    is left as it was found.
+    is left as it was found, but for the data if they are prepared by then.
 
     Returns:
       What stands in summary.json; nothing for a worker that is not the chief.
@@ -131,9 +131,7 @@ def _train_or_tidy(
     except ValueError:
         begun = continues or checkpoints.list_checkpoints(model_dir)
         if run.is_chief and not begun:
-            shutil.rmtree(model_dir, ignore_errors=True)
-            if existed:
-                model_dir.mkdir()
+            _tidy(model_dir, existed)
         raise
     except _LOST_WORKER as error:
         if not runtime.has_several_workers(run):
@@ -145,6 +143,18 @@ def _train_or_tidy(
             f"{newest[0] if newest else 'the beginning'}. TensorFlow says: "
             f"{error.message.strip().splitlines()[-1][:200]}"
         ) from error
+
+
+def _tidy(model_dir: pathlib.Path, existed: bool) -> None:
+    """Leaves what cost time and is right, the prepared data, for the next attempt."""
+    for path in model_dir.iterdir():
+        if path.is_dir() and path.name != "data":
+            shutil.rmtree(path, ignore_errors=True)
+        elif not path.is_dir():
+            path.unlink(missing_ok=True)
+    if not existed:
+        with contextlib.suppress(OSError):  # not empty
+            model_dir.rmdir()
 
 
 def _check_empty(model_dir: pathlib.Path, settings: TrainConfig) -> None:
@@ -234,10 +244,13 @@ def _train(
         rows=rows,
         checkpoint=checkpoint,
     )
+    summary = conclude(
+        run, settings, model_dir, info.classes, position.history, requests
+    )
     # Of use to this run alone; what is to be shared lies in --cache_dir.
     if run.is_chief:
         shutil.rmtree(model_dir / stages.FEATURES_DIR, ignore_errors=True)
-    return conclude(run, settings, model_dir, info.classes, position.history, requests)
+    return summary
 
 
 def _build(
@@ -271,7 +284,7 @@ def _search(
             )
         if run.is_chief:
             checkpoints.record_search(model_dir, found)
-        runtime.take_from_chief(run, 0)
+        runtime.wait_for_all(run)
     return checkpoints.read_search(model_dir)
 
 
