@@ -63,8 +63,9 @@ def describe_model(
             "formats": list(look.DECODABLE_FORMATS),
             "image_size": settings.image_size,
             "colour": "RGB",
-            "resize": "bilinear to a square, aspect ratio given up; anti-aliased from "
-            "twice the size on",
+            "resize": "JPEG of at least twice the size decoded at a half, quarter or "
+            "eighth; bilinear to a square, aspect ratio given up; anti-aliased from "
+            "three times the size on",
             "exif_orientation": "not applied: turn photographs upright before they are "
             "sent, as preparation did and export.client does",
             "max_pixels": look.MAX_PIXELS,

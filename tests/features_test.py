@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -288,6 +290,93 @@ def test_what_does_not_fit_in_memory_is_mapped(
     assert not mapped.features[0].flags.writeable
 
 
+def test_what_is_lacking_alone_is_written(classifier, data_dir, tmp_path):
+    records = dataset.read_records(data_dir, "test")
+    finetune = frontier.find_frontier(classifier)
+    model.freeze(classifier.backbone, len(classifier.backbone.layers))
+    both = [finetune, frontier.find_frontier(classifier)]
+    options = {"frontiers": both, "views": [View("notebook", 1), View("notebook", 2)]}
+    first = _cross(_cache(tmp_path), classifier, records, **options)
+    paths = sorted(tmp_path.glob("*.features"), key=lambda path: path.stat().st_size)
+    lost, *others = paths
+    lost.unlink()
+    before = [path.stat().st_ino for path in others]
+    again = _cross(_cache(tmp_path), classifier, records, **options)
+    assert [path.stat().st_ino for path in others] == before
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.features, other.features)
+
+
+def test_who_waits_for_another_run_can_be_stopped(classifier, data_dir, tmp_path):
+    records = dataset.read_records(data_dir, "test")
+    asked = interrupt.Requests([signal.SIGTERM])
+    crossing = Crossing(
+        fakes.one_device_runtime(), classifier, [frontier.find_frontier(classifier)], 0
+    )
+    with open(tmp_path / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(interrupt.Stopped):
+            features.cache_features(
+                crossing,
+                _cache(tmp_path),
+                records,
+                split="test",
+                views=[View()],
+                requests=asked,
+                **SIZES,
+            )
+
+
+def test_a_disk_that_is_full_all_the_same_is_said(
+    classifier, data_dir, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    records = dataset.read_records(data_dir, "test")
+    monkeypatch.setattr(features.os, "posix_fallocate", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        _cross(_cache(tmp_path), classifier, records)
+    assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+
+
+def test_free_memory_is_what_the_container_has_left(tmp_path, monkeypatch):
+    limit, used = tmp_path / "limit", tmp_path / "used"
+    monkeypatch.setattr(features, "_MEMORY_LIMITS", [(limit, used)])
+    without = features._free_memory()
+    assert without > 10**6
+    limit.write_text("max\n")
+    used.write_text("3000\n")
+    assert features._free_memory() > 10**6
+    limit.write_text("5000\n")
+    assert features._free_memory() == 2000
+
+
+def test_where_finetune_has_no_room_the_head_has(data_dir, tmp_path, classifier):
+    values = flags.FlagValues()
+    config.define_flags(values)
+    values(["trainer", f"--data_dir={data_dir}", "--batch_size=8", "--image_size=32"])
+    settings = config.from_flags(values)
+    records = dataset.read_records(data_dir, "validation")
+    finetune = frontier.find_frontier(classifier)
+    model.freeze(classifier.backbone, len(classifier.backbone.layers))
+    head = frontier.find_frontier(classifier)
+    plan = [stages.Stage(head, frozenset()), stages.Stage(finetune, frozenset())]
+    pooled = records.count * 128 * 4
+    stages.cross_frontier(
+        fakes.one_device_runtime(),
+        settings,
+        _cache(tmp_path, max_bytes=2 * pooled),
+        classifier,
+        plan,
+        train_records=records,
+        val_records=records,
+        requests=interrupt.Requests(),
+    )
+    assert plan[0].val_records.features[0].nbytes == pooled
+    assert plan[1].val_records is None
+
+
 def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch):
     records = dataset.read_records(data_dir, "test")
     gather_examples = loop.gather_examples
@@ -432,6 +521,26 @@ def test_a_whole_run_on_views_is_the_exact_run_on_any_number_of_replicas(
     np.testing.assert_array_equal(
         _losses(tmp_path / "again"), _losses(tmp_path / "cached")
     )
+
+
+@pytest.mark.slow
+def test_prepared_data_outlive_a_lack_of_room(tmp_path):
+    photographs = fakes.write_folder(tmp_path / "photos", per_class=33)
+    run_dir = tmp_path / "run"
+    command = [
+        *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS, "--regimes=head"),
+        *("--head_epochs=1", "--cached_views=1"),
+        *(f"--source={photographs}", f"--model_dir={run_dir}"),
+    ]
+    done = fakes.run(*command, "--cache_gb=0.000001")
+    assert done.returncode == 1
+    assert "--cache_gb=1e-06" in done.stderr.splitlines()[-1]
+    assert [path.name for path in run_dir.iterdir()] == ["data"]
+    splits = run_dir / "data" / "splits.csv"
+    written = splits.stat().st_mtime_ns
+    done = fakes.run(*command)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert splits.stat().st_mtime_ns == written
 
 
 @pytest.mark.slow
