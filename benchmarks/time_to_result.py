@@ -278,7 +278,7 @@ def compare(options):
                         figures = run_ours(name, options, out)
                 print(turn, name, json.dumps(figures), flush=True)
                 found[name].append(figures)
-            report(options, header, {n: runs for n, runs in found.items() if runs})
+                report(options, header, {n: runs for n, runs in found.items() if runs})
 
 
 def report(options, header, found):

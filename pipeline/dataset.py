@@ -1,6 +1,7 @@
 """From prepared data to batches: make_train_dataset(), make_eval_dataset()."""
 
 import dataclasses
+import functools
 import os
 import socket
 import urllib.parse
@@ -272,10 +273,22 @@ def _weigh(weight: float) -> Callable[[dict], dict]:
 
 
 def _decode(image_size: int) -> Callable[[dict], dict]:
+    decode_and_resize = _trace_decoding(image_size)
     return lambda example: {
-        "image": preprocess.decode_and_resize(example["image_bytes"], image_size),
+        "image": decode_and_resize(example["image_bytes"]),
         **_without_bytes(example),
     }
+
+
+@functools.cache
+def _trace_decoding(image_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Once, though every epoch makes a pipeline of its own."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    def decode_and_resize(image_bytes):
+        return preprocess.decode_and_resize(image_bytes, image_size)
+
+    return decode_and_resize
 
 
 def _without_bytes(example: dict) -> dict:

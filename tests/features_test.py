@@ -362,7 +362,7 @@ def test_where_finetune_has_no_room_the_head_has(data_dir, tmp_path, classifier)
     model.freeze(classifier.backbone, len(classifier.backbone.layers))
     head = frontier.find_frontier(classifier)
     plan = [stages.Stage(head, frozenset()), stages.Stage(finetune, frozenset())]
-    pooled = records.count * 128 * 4
+    pooled = records.count * 256 * 4
     stages.cross_frontier(
         fakes.one_device_runtime(),
         settings,
