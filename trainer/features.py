@@ -291,6 +291,7 @@ def _find_or_compute(
                         **options,
                     )
                     _save_labels(labels_path, labels)
+                    lacks_labels = False
             runtime.wait_for_all(run)  # until all have written what they compute
         labels = np.load(labels_path)
         fits = len(paths[0]) * sum(sizes) < _SHARE_OF_MEMORY * _free_memory()
