@@ -443,8 +443,9 @@ def _open(
 ) -> np.ndarray:
     """In memory, or mapped from the file."""
     os.utime(path)  # used just now
-    array = np.memmap(path, dtype, mode="r", shape=shape)
-    return np.array(array) if in_memory else array
+    if in_memory:  # not by a map, whose pages would count as well
+        return np.fromfile(path, np.uint8).view(dtype).reshape(shape)
+    return np.memmap(path, dtype, mode="r", shape=shape)
 
 
 def _allocate(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
