@@ -143,8 +143,13 @@ def _cross(
     views = stages.make_views(settings, max(1, settings.cached_views))
     cache = stages.describe_cache(settings, model_dir)
 
-    # What the other regimes will ask for comes out of the same passes.
-    others = [s.frontier for s in plan if s.frontier and s.frontier.suffix]
+    # What the other regimes will ask for comes out of the same passes, if they ask for
+    # training images: where they do not, a lack of room for the rest is no mistake.
+    others = [
+        stage.frontier
+        for stage in plan
+        if settings.cached_views and stage.frontier and stage.frontier.suffix
+    ]
     alone, with_others = (
         Crossing(run, classifier, [*frontiers, *more], settings.fold_frozen)
         for more in ([], others)
@@ -163,7 +168,7 @@ def _cross(
         )
 
     plain = cross(with_others, "validation", [View()])
-    augmented = cross(with_others if settings.cached_views else alone, "train", views)
+    augmented = cross(with_others, "train", views)
     # The plain training images and the changed validation images are of use to the
     # folds alone.
     rest = (augmented, plain)
