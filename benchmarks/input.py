@@ -143,7 +143,7 @@ def ours(data, *, cached, augmented=False, decoded=False):
 
 
 def keep_decoded(records):
-    from trainer import features, interrupt, runtime
+    from trainer import features, interrupt, runtime, store
 
     run = runtime.set_up(
         strategy="one_device",
@@ -153,7 +153,7 @@ def keep_decoded(records):
         seed=SEED,
     )
     with tempfile.TemporaryDirectory() as folder:
-        cache = features.Cache(pathlib.Path(folder), 10**11, {})
+        cache = store.Cache(pathlib.Path(folder), 10**11, {})
         return features.cache_images(
             run,
             cache,

@@ -18,8 +18,9 @@ import tensorflow as tf
 from absl import flags
 
 from pipeline import augment, dataset, prepare
-from trainer import config, features, frontier, interrupt, loop, model, stages
-from trainer.features import Cache, Crossing, View
+from trainer import config, features, frontier, interrupt, loop, model, stages, store
+from trainer.features import Crossing, View
+from trainer.store import Cache
 
 SIZES = {"image_size": 32, "batch_size": 8}
 FREEZE = 60
@@ -255,7 +256,7 @@ def test_too_little_room_is_said_before_anything_is_written(
             views=[View("notebook", 1), View("notebook", 2)],
         )
     usage = type("Usage", (), {"free": 10**6})
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(ValueError, match=f"--cache_dir={tmp_path}"):
         _cross(_cache(tmp_path), classifier, records)
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
@@ -283,7 +284,7 @@ def test_what_does_not_fit_in_memory_is_mapped(
     records = dataset.read_records(data_dir, "test")
     (in_memory,) = _cross(_cache(tmp_path), classifier, records)
     assert not isinstance(in_memory.features[0], np.memmap)
-    monkeypatch.setattr(features, "_SHARE_OF_MEMORY", 0.0)
+    monkeypatch.setattr(store, "SHARE_OF_MEMORY", 0.0)
     (mapped,) = _cross(_cache(tmp_path), classifier, records)
     assert isinstance(mapped.features[0], np.memmap)
     np.testing.assert_array_equal(mapped.features[0], in_memory.features[0])
@@ -334,7 +335,7 @@ def test_a_disk_that_is_full_all_the_same_is_said(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     records = dataset.read_records(data_dir, "test")
-    monkeypatch.setattr(features.os, "posix_fallocate", refuse)
+    monkeypatch.setattr(store.os, "posix_fallocate", refuse)
     with pytest.raises(OSError, match="No space left"):
         _cross(_cache(tmp_path), classifier, records)
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
@@ -342,14 +343,14 @@ def test_a_disk_that_is_full_all_the_same_is_said(
 
 def test_free_memory_is_what_the_container_has_left(tmp_path, monkeypatch):
     limit, used = tmp_path / "limit", tmp_path / "used"
-    monkeypatch.setattr(features, "_MEMORY_LIMITS", [(limit, used)])
-    without = features._free_memory()
+    monkeypatch.setattr(store, "_MEMORY_LIMITS", [(limit, used)])
+    without = store.free_memory()
     assert without > 10**6
     limit.write_text("max\n")
     used.write_text("3000\n")
-    assert features._free_memory() > 10**6
+    assert store.free_memory() > 10**6
     limit.write_text("5000\n")
-    assert features._free_memory() == 2000
+    assert store.free_memory() == 2000
 
 
 def test_where_finetune_has_no_room_the_head_has(data_dir, tmp_path, classifier):

@@ -1,19 +1,11 @@
 """What is the same in every epoch, computed once and kept: cache_features()."""
 
-import contextlib
 import dataclasses
-import errno
-import fcntl
 import functools
 import hashlib
 import json
-import os
 import pathlib
-import platform
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO
+from collections.abc import Callable, Iterator, Sequence
 
 import ml_dtypes
 import numpy as np
@@ -21,35 +13,17 @@ import tensorflow as tf
 
 from pipeline import augment, console, dataset
 from pipeline.dataset import Records
-from trainer import fold, loop, runtime
+from trainer import fold, loop, runtime, store
 from trainer.interrupt import Requests
 from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
+from trainer.store import Cache, Kept
 
 _DTYPES = {
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
-
-# Hosts that share a directory may have processes of one number.
-_WHO = f"{platform.node()}-{os.getpid()}"
-
-_SECONDS_TO_BE_LEFT_BEHIND = 24 * 3600.0
-
-# Up to this share of the free memory is read into it; what is more is mapped.
-_SHARE_OF_MEMORY = 0.25
-# Of a container: its limit, and what of it is in use (cgroup versions 2 and 1).
-_MEMORY_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
-_SECONDS_BETWEEN_TRIES = 0.2
-# Never fill a disk to the last byte: others write there too.
-_FREE_AFTERWARDS_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,20 +39,6 @@ class View:
     augment: str = "none"
     seed: int = 0
     xla: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Cache:
-    """Where features are kept, and how much of them.
-
-    directory: may be shared by runs, and by processes at the same time.
-    max_bytes: of all that lies there.
-    fingerprint: of the data and of what else features depend on besides the weights.
-    """
-
-    directory: pathlib.Path
-    max_bytes: int
-    fingerprint: Mapping[str, object]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +125,7 @@ def cache_features(
                 crossing.step,
             )
 
-    kept = _Kept(
+    kept = Kept(
         what=f"The features of {len(views)} view(s)",
         received=f"--cached_views={len(views)}",
         advice="fewer views, --cached_views=0",
@@ -211,7 +171,7 @@ def cache_images(
     for name in ("backbone", "rounded"):
         depends_on.pop(name, None)
     cache = dataclasses.replace(cache, fingerprint=depends_on)
-    kept = _Kept(
+    kept = Kept(
         what="The decoded images",
         received="--cache=disk",
         advice="--cache=memory",
@@ -227,31 +187,10 @@ def cache_images(
     return found
 
 
-@dataclasses.dataclass(frozen=True)
-class _Kept:
-    """What is to lie in the cache: for each output a file a view.
-
-    what, received, advice: for the message that there is no room.
-    names: of the files, [outputs][views]; all that decides the content is in them.
-    shapes: of each output, without the examples.
-    """
-
-    what: str
-    received: str
-    advice: str
-    label: str
-    names: Sequence[Sequence[str]]
-    shapes: Sequence[Sequence[int]]
-    dtype: np.dtype
-
-    def num_bytes(self, output: int, count: int) -> int:
-        return count * int(np.prod(self.shapes[output])) * self.dtype.itemsize
-
-
 def _find_or_compute(
     run: Runtime,
     cache: Cache,
-    kept: _Kept,
+    kept: Kept,
     records: Records,
     split: str,
     make_steps: Callable[[], Iterator[Callable]],
@@ -264,17 +203,17 @@ def _find_or_compute(
     labels_path = cache.directory / f"labels-{_digest(cache.fingerprint, split)}.npy"
     count = records.count
     sizes = [kept.num_bytes(output, count) for output in range(len(paths))]
-    with _locked(cache.directory, run, requests):
+    with store.locked(cache.directory, run, requests):
         # None where the file is whole: what is lacking.
         lacking = [
-            [None if _is_whole(path, size) else path for path in views]
+            [None if store.is_whole(path, size) else path for path in views]
             for views, size in zip(paths, sizes, strict=True)
         ]
         lacks_labels = not labels_path.is_file()
         lacks = lacks_labels or any(map(any, lacking))
         # Workers may have disks of their own: what one lacks, all compute.
         if runtime.take_largest(run, int(lacks)):
-            problem = _make_room(cache, kept, paths, lacking, sizes)
+            problem = store.make_room(cache, kept, paths, lacking, sizes)
             if runtime.take_largest(run, int(problem is not None)):
                 raise ValueError(problem or "Another worker has no room for features.")
             for view, step in enumerate(make_steps()):
@@ -294,11 +233,14 @@ def _find_or_compute(
                     lacks_labels = False
             runtime.wait_for_all(run)  # until all have written what they compute
         labels = np.load(labels_path)
-        fits = len(paths[0]) * sum(sizes) < _SHARE_OF_MEMORY * _free_memory()
+        fits = len(paths[0]) * sum(sizes) < store.SHARE_OF_MEMORY * store.free_memory()
         return [
             dataset.with_features(
                 records,
-                tuple(_open(path, (count, *shape), kept.dtype, fits) for path in views),
+                tuple(
+                    store.open_array(path, (count, *shape), kept.dtype, fits)
+                    for path in views
+                ),
                 labels,
             )
             for views, shape in zip(paths, kept.shapes, strict=True)
@@ -321,152 +263,8 @@ def _digest_prefix(frontier: Frontier) -> str:
     return _digest(frontier.name, layers, shapes, weights.hexdigest())
 
 
-@contextlib.contextmanager
-def _locked(
-    directory: pathlib.Path, run: Runtime, requests: Requests
-) -> Iterator[None]:
-    """One run at a time: a second one finds what the first has computed.
-
-    Raises:
-      interrupt.Stopped: asked to, through `requests`, while it waits.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    # Workers compute together, so of several the chief alone waits for other runs.
-    if not run.is_chief:
-        yield
-        return
-    with open(directory / ".lock", "w") as file:
-        with contextlib.suppress(OSError):  # a file system without locks: both compute
-            said = False
-            while not _try_to_lock(file):
-                if not said:
-                    print(f"another run uses {directory}; waiting for it", flush=True)
-                said = True
-                time.sleep(_SECONDS_BETWEEN_TRIES)
-                if not runtime.has_several_workers(run):
-                    requests.check()
-        for partial in directory.glob(".*.tmp-*"):
-            if _is_left_behind(partial):
-                partial.unlink(missing_ok=True)
-        yield
-
-
-def _try_to_lock(file: IO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_left_behind(partial: pathlib.Path) -> bool:
-    """Whether nobody writes it any more: a worker of this run, or another run, may."""
-    host, _, process = partial.name.rpartition(".tmp-")[2].rpartition("-")
-    if host == platform.node() and process.isdecimal():
-        return not os.path.exists(f"/proc/{process}")
-    try:
-        return time.time() - partial.stat().st_mtime > _SECONDS_TO_BE_LEFT_BEHIND
-    except FileNotFoundError:
-        return False
-
-
-def _make_room(
-    cache: Cache,
-    kept: _Kept,
-    paths: Sequence[Sequence[pathlib.Path]],
-    lacking: Sequence[Sequence[pathlib.Path | None]],
-    sizes: Sequence[int],
-) -> str | None:
-    """Removes what was used longest ago; says what would not fit all the same.
-
-    sizes: of a file of each output.
-    """
-    needed = len(paths[0]) * sum(sizes)
-    if needed > cache.max_bytes:
-        return (
-            f"{kept.what} take {_gigabytes(needed)} and may take "
-            f"{_gigabytes(cache.max_bytes)}. Received: {kept.received} "
-            f"--cache_gb={cache.max_bytes / 1e9:g}; {kept.advice} or a larger "
-            "--cache_gb."
-        )
-    wanted = {path for views in paths for path in views}
-    others = []
-    for path in cache.directory.glob("*.features"):
-        with contextlib.suppress(FileNotFoundError):  # another worker makes room too
-            status = path.stat()
-            if path not in wanted:
-                others.append((status.st_mtime, status.st_size, path))
-    used = sum(size for _, size, _ in others)
-    for _, size, oldest in sorted(others):
-        if used + needed <= cache.max_bytes:
-            break
-        used -= size
-        oldest.unlink(missing_ok=True)
-    to_write = sum(
-        size
-        for size, views in zip(sizes, lacking, strict=True)
-        for path in views
-        if path
-    )
-    free = shutil.disk_usage(cache.directory).free
-    if to_write and to_write + _FREE_AFTERWARDS_BYTES > free:
-        return (
-            f"{kept.what} take {_gigabytes(to_write)}, and the disk has "
-            f"{_gigabytes(free)}. Received: {kept.received} "
-            f"--cache_dir={cache.directory}; {kept.advice} or a disk with more room."
-        )
-    return None
-
-
-def _gigabytes(number: int) -> str:
-    return f"{number / 1e9:.2f} GB"
-
-
-def _is_whole(path: pathlib.Path, num_bytes: int) -> bool:
-    return path.is_file() and path.stat().st_size == num_bytes
-
-
-def _free_memory() -> int:
-    """Bytes that this machine, or the container, can still give."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for limit, used in _MEMORY_LIMITS:
-        # There may be none, and "max" is no number.
-        with contextlib.suppress(OSError, ValueError):
-            left = int(pathlib.Path(limit).read_text())
-            left -= int(pathlib.Path(used).read_text())
-            free = min(free, left)
-    return free
-
-
-def _open(
-    path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype, in_memory: bool
-) -> np.ndarray:
-    """In memory, or mapped from the file."""
-    os.utime(path)  # used just now
-    if in_memory:  # not by a map, whose pages would count as well
-        return np.fromfile(path, np.uint8).view(dtype).reshape(shape)
-    return np.memmap(path, dtype, mode="r", shape=shape)
-
-
-def _allocate(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
-    """A new file to write to, whose blocks the disk has given already.
-
-    Raises:
-      OSError: it has none left; through a map that would be the end of the process.
-    """
-    num_bytes = int(np.prod(shape)) * dtype.itemsize
-    with open(path, "wb") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, num_bytes)
-        except (AttributeError, OSError) as error:  # macOS, some file systems
-            if getattr(error, "errno", None) == errno.ENOSPC:
-                raise
-            file.truncate(num_bytes)
-    return np.memmap(path, dtype, mode="r+", shape=shape)
-
-
 def _save_labels(path: pathlib.Path, labels: np.ndarray) -> None:
-    partial = path.with_name(f".{path.name}.tmp-{_WHO}")
+    partial = path.with_name(f".{path.name}.tmp-{store.WHO}")
     with open(partial, "wb") as file:
         np.save(file, labels)
     partial.replace(path)
@@ -474,7 +272,7 @@ def _save_labels(path: pathlib.Path, labels: np.ndarray) -> None:
 
 def _compute(
     run: Runtime,
-    kept: _Kept,
+    kept: Kept,
     records: Records,
     step: Callable,
     paths: Sequence[pathlib.Path | None],
@@ -489,7 +287,7 @@ def _compute(
     """
     labels = np.zeros(records.count, np.int32)
     partials = {
-        output: path.with_name(f".{path.name}.tmp-{_WHO}")
+        output: path.with_name(f".{path.name}.tmp-{store.WHO}")
         for output, path in enumerate(paths)
         if path
     }
@@ -499,7 +297,7 @@ def _compute(
     steps = dataset.num_batches(records.count, batch_size)
     try:
         arrays = {
-            output: _allocate(
+            output: store.allocate(
                 partial, (records.count, *kept.shapes[output]), kept.dtype
             )
             for output, partial in partials.items()

@@ -10,10 +10,11 @@ from pipeline import augment, dataset, preprocess
 from pipeline.dataset import Records
 from trainer import features, fold, frontier, model
 from trainer.config import Regime, TrainConfig
-from trainer.features import Cache, Crossing, View
+from trainer.features import Crossing, View
 from trainer.interrupt import Requests
 from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
+from trainer.store import Cache
 
 FEATURES_DIR = "features"
 

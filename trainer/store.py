@@ -1,0 +1,220 @@
+"""Arrays in files that runs share, within bounds of disk and memory."""
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import os
+import pathlib
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
+
+import numpy as np
+
+from trainer import runtime
+from trainer.interrupt import Requests
+from trainer.runtime import Runtime
+
+# Hosts that share a directory may have processes of one number.
+WHO = f"{platform.node()}-{os.getpid()}"
+
+_SECONDS_TO_BE_LEFT_BEHIND = 24 * 3600.0
+
+# Up to this share of the free memory is read into it; what is more is mapped.
+SHARE_OF_MEMORY = 0.25
+
+# Of a container: its limit, and what of it is in use (cgroup versions 2 and 1).
+_MEMORY_LIMITS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ),
+)
+
+_SECONDS_BETWEEN_TRIES = 0.2
+
+# Never fill a disk to the last byte: others write there too.
+_FREE_AFTERWARDS_BYTES = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """Where features are kept, and how much of them.
+
+    directory: may be shared by runs, and by processes at the same time.
+    max_bytes: of all that lies there.
+    fingerprint: of the data and of what else features depend on besides the weights.
+    """
+
+    directory: pathlib.Path
+    max_bytes: int
+    fingerprint: Mapping[str, object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What is to lie in the cache: for each output a file a view.
+
+    what, received, advice: for the message that there is no room.
+    names: of the files, [outputs][views]; all that decides the content is in them.
+    shapes: of each output, without the examples.
+    """
+
+    what: str
+    received: str
+    advice: str
+    label: str
+    names: Sequence[Sequence[str]]
+    shapes: Sequence[Sequence[int]]
+    dtype: np.dtype
+
+    def num_bytes(self, output: int, count: int) -> int:
+        """Of a file of that output for so many examples."""
+        return count * int(np.prod(self.shapes[output])) * self.dtype.itemsize
+
+
+@contextlib.contextmanager
+def locked(directory: pathlib.Path, run: Runtime, requests: Requests) -> Iterator[None]:
+    """One run at a time: a second one finds what the first has computed.
+
+    Raises:
+      interrupt.Stopped: asked to, through `requests`, while it waits.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    # Workers compute together, so of several the chief alone waits for other runs.
+    if not run.is_chief:
+        yield
+        return
+    with open(directory / ".lock", "w") as file:
+        with contextlib.suppress(OSError):  # a file system without locks: both compute
+            said = False
+            while not _try_to_lock(file):
+                if not said:
+                    print(f"another run uses {directory}; waiting for it", flush=True)
+                said = True
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+                if not runtime.has_several_workers(run):
+                    requests.check()
+        for partial in directory.glob(".*.tmp-*"):
+            if _is_left_behind(partial):
+                partial.unlink(missing_ok=True)
+        yield
+
+
+def _try_to_lock(file: IO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_left_behind(partial: pathlib.Path) -> bool:
+    """Whether nobody writes it any more: a worker of this run, or another run, may."""
+    host, _, process = partial.name.rpartition(".tmp-")[2].rpartition("-")
+    if host == platform.node() and process.isdecimal():
+        return not os.path.exists(f"/proc/{process}")
+    try:
+        return time.time() - partial.stat().st_mtime > _SECONDS_TO_BE_LEFT_BEHIND
+    except FileNotFoundError:
+        return False
+
+
+def make_room(
+    cache: Cache,
+    kept: Kept,
+    paths: Sequence[Sequence[pathlib.Path]],
+    lacking: Sequence[Sequence[pathlib.Path | None]],
+    sizes: Sequence[int],
+) -> str | None:
+    """Removes what was used longest ago; says what would not fit all the same.
+
+    sizes: of a file of each output.
+    """
+    needed = len(paths[0]) * sum(sizes)
+    if needed > cache.max_bytes:
+        return (
+            f"{kept.what} take {_gigabytes(needed)} and may take "
+            f"{_gigabytes(cache.max_bytes)}. Received: {kept.received} "
+            f"--cache_gb={cache.max_bytes / 1e9:g}; {kept.advice} or a larger "
+            "--cache_gb."
+        )
+    wanted = {path for views in paths for path in views}
+    others = []
+    for path in cache.directory.glob("*.features"):
+        with contextlib.suppress(FileNotFoundError):  # another worker makes room too
+            status = path.stat()
+            if path not in wanted:
+                others.append((status.st_mtime, status.st_size, path))
+    used = sum(size for _, size, _ in others)
+    for _, size, oldest in sorted(others):
+        if used + needed <= cache.max_bytes:
+            break
+        used -= size
+        oldest.unlink(missing_ok=True)
+    to_write = sum(
+        size
+        for size, views in zip(sizes, lacking, strict=True)
+        for path in views
+        if path
+    )
+    free = shutil.disk_usage(cache.directory).free
+    if to_write and to_write + _FREE_AFTERWARDS_BYTES > free:
+        return (
+            f"{kept.what} take {_gigabytes(to_write)}, and the disk has "
+            f"{_gigabytes(free)}. Received: {kept.received} "
+            f"--cache_dir={cache.directory}; {kept.advice} or a disk with more room."
+        )
+    return None
+
+
+def _gigabytes(number: int) -> str:
+    return f"{number / 1e9:.2f} GB"
+
+
+def is_whole(path: pathlib.Path, num_bytes: int) -> bool:
+    """Whether a file is there and not cut short."""
+    return path.is_file() and path.stat().st_size == num_bytes
+
+
+def free_memory() -> int:
+    """Bytes that this machine, or the container, can still give."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit, used in _MEMORY_LIMITS:
+        # There may be none, and "max" is no number.
+        with contextlib.suppress(OSError, ValueError):
+            left = int(pathlib.Path(limit).read_text())
+            left -= int(pathlib.Path(used).read_text())
+            free = min(free, left)
+    return free
+
+
+def open_array(
+    path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype, in_memory: bool
+) -> np.ndarray:
+    """In memory, or mapped from the file."""
+    os.utime(path)  # used just now
+    if in_memory:  # not by a map, whose pages would count as well
+        return np.fromfile(path, np.uint8).view(dtype).reshape(shape)
+    return np.memmap(path, dtype, mode="r", shape=shape)
+
+
+def allocate(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
+    """A new file to write to, whose blocks the disk has given already.
+
+    Raises:
+      OSError: it has none left; through a map that would be the end of the process.
+    """
+    num_bytes = int(np.prod(shape)) * dtype.itemsize
+    with open(path, "wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        except (AttributeError, OSError) as error:  # macOS, some file systems
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise
+            file.truncate(num_bytes)
+    return np.memmap(path, dtype, mode="r+", shape=shape)
