@@ -579,23 +579,25 @@ def test_half_precision_crosses_on_two_replicas_as_on_one(
     )
 
 
-@pytest.mark.slow
-def test_two_workers_compute_together_what_one_computes(data_dir, tmp_path):
-    """In bfloat16, which no collective takes."""
+_BFLOAT16_HEAD = ("--precision=mixed_bfloat16", "--cached_views=2", "--regimes=head")
+
+
+def _run_two_workers(data_dir, model_dir, second_workers_flags):
+    """Each one's exit status, and all that it said."""
     ports = []
     for _ in range(2):
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             ports.append(probe.getsockname()[1])
     cluster = {"worker": [f"localhost:{port}" for port in ports]}
-    more = ["--precision=mixed_bfloat16", "--cached_views=2", "--regimes=head"]
     processes = []
-    for index in range(2):
+    for index, more in enumerate(((), second_workers_flags)):
         task = {"type": "worker", "index": index}
         tf_config = json.dumps({"cluster": cluster, "task": task})
+        command = _command(data_dir, model_dir, *_BFLOAT16_HEAD, *more)
         processes.append(
             subprocess.Popen(
-                [sys.executable, *_command(data_dir, tmp_path / "two", *more)],
+                [sys.executable, *command],
                 cwd=fakes.REPOSITORY,
                 env={**os.environ, "TF_CONFIG": tf_config},
                 stdout=subprocess.PIPE,
@@ -604,12 +606,29 @@ def test_two_workers_compute_together_what_one_computes(data_dir, tmp_path):
             )
         )
     outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs[0][-3000:]
-    done = fakes.run(*_command(data_dir, tmp_path / "one", *more))
+    return [process.returncode for process in processes], outputs
+
+
+@pytest.mark.slow
+def test_two_workers_compute_together_what_one_computes(data_dir, tmp_path):
+    """In bfloat16, which no collective takes, and with one copy for both."""
+    two = tmp_path / "two"
+    codes, outputs = _run_two_workers(data_dir, two, ["--cache_gb=1e-9"])
+    # Where the directory is one, the second writes nothing and needs no room.
+    assert codes == [0, 0], outputs
+    assert not any("computed in every epoch" in output for output in outputs)
+    done = fakes.run(*_command(data_dir, tmp_path / "one", *_BFLOAT16_HEAD))
     assert done.returncode == 0, done.stderr[-3000:]
-    np.testing.assert_allclose(
-        _losses(tmp_path / "two"), _losses(tmp_path / "one"), rtol=0.02
-    )
+    np.testing.assert_allclose(_losses(two), _losses(tmp_path / "one"), rtol=0.02)
+
+
+@pytest.mark.slow
+def test_a_worker_without_room_on_its_own_disk_ends_both(data_dir, tmp_path):
+    own_disk = [f"--cache_dir={tmp_path / 'own'}", "--cache_gb=1e-9"]
+    codes, outputs = _run_two_workers(data_dir, tmp_path / "two", own_disk)
+    assert 0 not in codes
+    assert "Another worker has no room for features." in outputs[0]
+    assert "--cache_gb=1e-09" in outputs[1]
 
 
 @pytest.mark.slow

@@ -204,20 +204,26 @@ def _find_or_compute(
     count = records.count
     sizes = [kept.num_bytes(output, count) for output in range(len(paths))]
     with store.locked(cache.directory, run, requests):
-        # None where the file is whole: what is lacking.
+        writes = not store.shares_with_chief(cache.directory, run)
+        # None where the file is whole, or is another's to write: what is lacking.
         lacking = [
-            [None if store.is_whole(path, size) else path for path in views]
-            for views, size in zip(paths, sizes, strict=True)
+            [
+                path if writes and not store.is_whole(path, size) else None
+                for path in row
+            ]
+            for row, size in zip(paths, sizes, strict=True)
         ]
-        lacks_labels = not labels_path.is_file()
+        lacks_labels = writes and not labels_path.is_file()
         lacks = lacks_labels or any(map(any, lacking))
         # Workers may have disks of their own: what one lacks, all compute.
         if runtime.take_largest(run, int(lacks)):
-            problem = store.make_room(cache, kept, paths, lacking, sizes)
+            problem = None
+            if writes:
+                problem = store.make_room(cache, kept, paths, lacking, sizes)
             if runtime.take_largest(run, int(problem is not None)):
                 raise ValueError(problem or "Another worker has no room for features.")
             for view, step in enumerate(make_steps()):
-                files = [views[view] for views in lacking]
+                files = [row[view] for row in lacking]
                 if runtime.take_largest(run, int(lacks_labels or any(files))):
                     labels = _compute(
                         run,
@@ -229,9 +235,13 @@ def _find_or_compute(
                         requests=requests,
                         **options,
                     )
-                    _save_labels(labels_path, labels)
+                    if lacks_labels:
+                        _save_labels(labels_path, labels)
                     lacks_labels = False
             runtime.wait_for_all(run)  # until all have written what they compute
+        for row, size in zip(paths, sizes, strict=True):
+            for path in row:
+                store.wait_until_whole(path, size)
         labels = np.load(labels_path)
         fits = len(paths[0]) * sum(sizes) < store.SHARE_OF_MEMORY * store.free_memory()
         return [

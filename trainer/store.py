@@ -7,6 +7,7 @@ import fcntl
 import os
 import pathlib
 import platform
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ _MEMORY_LIMITS = (
 )
 
 _SECONDS_BETWEEN_TRIES = 0.2
+_SECONDS_TO_BE_SEEN = 180.0
 
 # Never fill a disk to the last byte: others write there too.
 _FREE_AFTERWARDS_BYTES = 1 << 30
@@ -122,6 +124,36 @@ def _is_left_behind(partial: pathlib.Path) -> bool:
         return time.time() - partial.stat().st_mtime > _SECONDS_TO_BE_LEFT_BEHIND
     except FileNotFoundError:
         return False
+
+
+def shares_with_chief(directory: pathlib.Path, run: Runtime) -> bool:
+    """Whether this is another worker than the chief and its files are the chief's.
+
+    Every worker calls it. On one file system they need one copy of what they compute,
+    on disks of their own one each.
+    """
+    mark = secrets.randbelow(1 << 30) if run.is_chief else 0
+    if run.is_chief:
+        (directory / f".chief.tmp-{mark}").touch()
+    path = directory / f".chief.tmp-{runtime.take_from_chief(run, mark)}"
+    shares = path.exists() and not run.is_chief
+    runtime.wait_for_all(run)
+    if run.is_chief:
+        path.unlink()
+    return shares
+
+
+def wait_until_whole(path: pathlib.Path, num_bytes: int) -> None:
+    """For what another host has written: a network file system may show it late.
+
+    Raises:
+      FileNotFoundError: it does not come.
+    """
+    deadline = time.monotonic() + _SECONDS_TO_BE_SEEN
+    while not is_whole(path, num_bytes):
+        if time.monotonic() > deadline:
+            raise FileNotFoundError(f"The chief has written {path}; it is not here.")
+        time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
 def make_room(
