@@ -12,6 +12,7 @@ import pathlib
 import sys
 
 import numpy as np
+import tables
 from PIL import Image, ImageEnhance
 
 from pipeline import duplicates, grey
@@ -68,21 +69,20 @@ def group(hashes):
 
 
 def main(folder):
+    header = tables.describe_machine("pillow")
     paths = sorted(pathlib.Path(folder).glob("*/*.jpg"))
     hashes = np.array([hash_bytes(path.read_bytes()) for path in paths])
     max_bits = duplicates.NEAR_DUPLICATE_BITS
     groups = group(hashes)
     _, sizes = np.unique(groups, return_counts=True)
-    print(f"{len(paths)} photographs, {(sizes > 1).sum()} groups before any twin")
     alone = [i for i in range(0, len(paths), 5) if (groups == groups[i]).sum() == 1]
-    print("| twin | recall | bits: median | 99 % | max |\n|---|---|---|---|---|")
+    rows = []
     all_hashes, owners = [hashes], [np.arange(len(paths))]
     for name, make in TWINS.items():
         twins = np.array([hash_bytes(make(load(paths[i]))) for i in alone])
         bits = (twins != hashes[alone]).sum(axis=1)
-        row = [f"{(bits <= max_bits).mean():.3f}"]
-        row += [f"{np.percentile(bits, p):.0f}" for p in (50, 99, 100)]
-        print(f"| {name} | " + " | ".join(row) + " |")
+        row = [name, f"{(bits <= max_bits).mean():.3f}"]
+        rows.append(row + [f"{np.percentile(bits, p):.0f}" for p in (50, 99, 100)])
         all_hashes.append(twins)
         owners.append(np.array(alone))
     owner = np.concatenate(owners)
@@ -95,7 +95,19 @@ def main(folder):
         _, counts = np.unique(members, return_counts=True)
         same = int((counts * (counts - 1) // 2).sum())
         right, wrong = right + same, wrong + pairs - same
-    print(f"precision over pairs: {right / (right + wrong):.4f} ({wrong} wrong)")
+    tables.save(
+        "near_duplicates",
+        about=(
+            f"Twins of {len(alone)} among {len(paths)} photographs, which hold "
+            f"{(sizes > 1).sum()} groups before any twin; bits that differ, of "
+            f"{hashes.shape[1]}, up to {max_bits} of which are a near duplicate. "
+            f"Precision over pairs {right / (right + wrong):.4f} ({wrong} wrong)."
+        ),
+        header=header,
+        columns=["twin", "recall", "bits: median", "99 %", "max"],
+        rows=rows,
+        samples={"right": right, "wrong": wrong},
+    )
 
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ import concurrent.futures
 import json
 import os
 import pathlib
-import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
+import tables
 from PIL import Image
 
 REPEATS = 5
@@ -143,13 +142,9 @@ def grow(paths, size, folder):
 
 
 def main(photographs, sizes):
+    header = tables.describe_machine("pillow")
     paths = list_files(photographs)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    print(
-        "| images | contestant | images/s: median | min | max | MiB | "
-        "times as long as bare decoding on all cores: median | min | max |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    rows, samples = [], {}
     for size in sizes:
         repeats = REPEATS if size <= 4000 else REPEATS_OF_LARGE_SETS
         with tempfile.TemporaryDirectory() as folder:
@@ -161,16 +156,30 @@ def main(photographs, sizes):
         bare = [each["seconds"] for each in found["bare_decoding_on_all_cores"]]
         for name, runs in found.items():
             seconds = [each["seconds"] for each in runs]
-            rates = [size / each for each in seconds]
             ratios = [each / least for each, least in zip(seconds, bare, strict=True)]
-            memory = max(each["mebibytes"] for each in runs)
-            print(
-                f"| {size} | {name} | {statistics.median(rates):.0f} | "
-                f"{min(rates):.0f} | {max(rates):.0f} | {memory:.0f} | "
-                f"{statistics.median(ratios):.2f} | {min(ratios):.2f} | "
-                f"{max(ratios):.2f} |",
-                flush=True,
+            rows.append(
+                [
+                    f"{size:,}",
+                    name.replace("_", " "),
+                    tables.spread([size / each for each in seconds], 0),
+                    tables.spread(ratios, 2),
+                    f"{max(each['mebibytes'] for each in runs):.0f}",
+                ]
             )
+            samples[f"{size} {name}"] = runs
+        print(f"{size} images: done", flush=True)
+    tables.save(
+        "preparation",
+        about=(
+            f"{REPEATS} interleaved rounds, {REPEATS_OF_LARGE_SETS} of more than 4,000 "
+            "images, without importing TensorFlow; median and in brackets smallest and "
+            "largest, ratios within a round; memory is the largest process's."
+        ),
+        header=header,
+        columns=["images", "contestant", "images/s", "times bare decoding", "MiB"],
+        rows=rows,
+        samples=samples,
+    )
 
 
 if __name__ == "__main__":

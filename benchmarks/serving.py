@@ -4,12 +4,14 @@
 class. Each export is loaded by TensorFlow's C API in a process of its own, as a server
 does, XLA off. The processes stay, and each of their turns comes after another's; the
 figures are medians, in brackets the smallest and the largest. Keras's export takes
-pixels, so it is spared the decoding; the others take JPEG bytes.
+pixels and is spared the decoding, as our signature for pixels is; the others take JPEG
+bytes.
 """
 
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,12 +22,16 @@ import tables
 SIDE = 224
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 BATCH = 32
-NAMES = {
-    "keras": "`model.export()`",
-    "naive": "bytes and `map_fn`",
-    "ours_float32": "ours, float32",
-    "ours_bfloat16": "ours, bfloat16",
+LOADS = 5
+# name -> export, signature, input
+CONTESTANTS = {
+    "`model.export()`, pixels": ("keras", "serving_default", "floats"),
+    "ours, float32, pixels": ("ours_float32", "predict_pixels", "pixels"),
+    "bytes and `map_fn`": ("naive", "serving_default", "photographs"),
+    "ours, float32": ("ours_float32", "serving_default", "photographs"),
+    "ours, bfloat16": ("ours_bfloat16", "serving_default", "photographs"),
 }
+BASELINE = next(iter(CONTESTANTS))
 
 
 def make_exports(backbone_name, out):
@@ -84,45 +90,44 @@ def resident_mebibytes():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def answer_turns(saved_model_dir, pixels_path, photographs_path):
+def answer_turns(saved_model_dir, signature, inputs_path):
     """One contestant: loads, then runs a request for each line on standard input."""
     import numpy as np
 
     from export import session
 
+    inputs = np.load(inputs_path, allow_pickle=True)
     session.load_library()
     before = resident_mebibytes()
     start = time.monotonic()
     model = session.Session(saved_model_dir)
-    loaded = time.monotonic() - start
-    (key,) = model.signatures["serving_default"].inputs
-    if key == "image_bytes":
-        encoded = np.load(photographs_path, allow_pickle=True)
-    else:
-        encoded = np.load(pixels_path)
+    (key,) = model.signatures[signature].inputs
 
-    def run(size):
-        start = time.monotonic()
-        model.run("serving_default", {key: encoded[:size]})
-        return time.monotonic() - start
-
-    first = run(1)
-    print(json.dumps({"load": loaded, "first": first}), flush=True)
-    for line in sys.stdin:
-        seconds = run(int(line))
+    def report(start):
+        seconds = time.monotonic() - start
         growth = resident_mebibytes() - before
         print(json.dumps({"seconds": seconds, "growth": growth}), flush=True)
 
+    report(start)
+    for line in sys.stdin:
+        start = time.monotonic()
+        model.run(signature, {key: inputs[: int(line)]})
+        report(start)
 
-def start_contestant(saved_model_dir, *paths):
-    return subprocess.Popen(
-        [sys.executable, __file__, "--answer", saved_model_dir, *paths],
+
+def start_contestant(folder, name):
+    """The process, and what loading took."""
+    export, signature, inputs = CONTESTANTS[name]
+    paths = [os.path.join(folder, export), os.path.join(folder, f"{inputs}.npy")]
+    process = subprocess.Popen(
+        [sys.executable, __file__, "--answer", paths[0], signature, paths[1]],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         text=True,
     )
+    return process, json.loads(process.stdout.readline())
 
 
 def take_turn(process, size):
@@ -147,13 +152,16 @@ def write_inputs(photographs, folder):
     encoded = np.empty(len(paths), object)
     encoded[:] = [path.read_bytes() for path in paths]
     pixels = [
-        np.asarray(Image.open(path).convert("RGB").resize((SIDE, SIDE)), np.float32)
+        np.asarray(Image.open(path).convert("RGB").resize((SIDE, SIDE)))
         for path in paths
     ]
-    names = [os.path.join(folder, name) for name in ("pixels.npy", "photographs.npy")]
-    np.save(names[0], np.stack(pixels))
-    np.save(names[1], encoded, allow_pickle=True)
-    return names
+    arrays = {
+        "photographs": encoded,
+        "pixels": np.stack(pixels),
+        "floats": np.stack(pixels).astype(np.float32),
+    }
+    for name, array in arrays.items():
+        np.save(os.path.join(folder, f"{name}.npy"), array, allow_pickle=True)
 
 
 def main(photographs, backbone, repeats):
@@ -164,57 +172,62 @@ def main(photographs, backbone, repeats):
             check=True,
             stderr=subprocess.DEVNULL,
         )
-        inputs = write_inputs(photographs, folder)
-        names = list(NAMES)
-        loads = {name: [] for name in names}
-        for _ in range(3):
-            for name in names:
-                process = start_contestant(os.path.join(folder, name), *inputs)
-                loads[name].append(json.loads(process.stdout.readline()))
-                process.kill()
+        write_inputs(photographs, folder)
+        turns = {name: {"load": [], "first": []} for name in CONTESTANTS}
         processes = {}
-        for name in names:
-            processes[name] = start_contestant(os.path.join(folder, name), *inputs)
-            processes[name].stdout.readline()
-        turns = {(name, size): [] for name in names for size in (1, BATCH)}
+        for turn in range(LOADS):
+            for name in CONTESTANTS:
+                process, load = start_contestant(folder, name)
+                turns[name]["load"].append(load)
+                turns[name]["first"].append(take_turn(process, 1))
+                processes.setdefault(name, process)
+                if turn:
+                    process.kill()
         for size in (1, BATCH):
-            for name in names:  # the first of a size plans its memory
-                take_turn(processes[name], size)
+            for name, process in processes.items():
+                take_turn(process, size)  # the first of a size plans its memory
+                turns[name][size] = []
             for _ in range(repeats):
-                for name in names:
-                    turns[name, size].append(take_turn(processes[name], size))
+                for name, process in processes.items():
+                    turns[name][size].append(take_turn(process, size))
         for process in processes.values():
             process.kill()
-        disk = {name: disk_mebibytes(os.path.join(folder, name)) for name in names}
+        disk = {
+            name: disk_mebibytes(os.path.join(folder, export))
+            for name, (export, *_) in CONTESTANTS.items()
+        }
     rows = []
-    for name in names:
-        many = [turn["seconds"] for turn in turns[name, BATCH]]
+    for name, found in turns.items():
+        seconds = {k: [turn["seconds"] for turn in each] for k, each in found.items()}
+        growth = [
+            f"{statistics.median(turn['growth'] for turn in found[key]):.0f}"
+            for key in ("load", "first", BATCH)
+        ]
         # A ratio of neighbours in time: both had the machine as it was then.
         ratios = [
             other["seconds"] / own
-            for other, own in zip(turns["keras", BATCH], many, strict=True)
+            for other, own in zip(turns[BASELINE][BATCH], seconds[BATCH], strict=True)
         ]
-        growth = max(turn["growth"] for turn in turns[name, BATCH])
-        ones = [1e3 * turn["seconds"] for turn in turns[name, 1]]
         rows.append(
             [
-                NAMES[name],
-                tables.spread([one["load"] for one in loads[name]]),
-                tables.spread([one["first"] for one in loads[name]]),
-                tables.spread(ones),
-                tables.spread([BATCH / seconds for seconds in many]),
+                name,
+                tables.spread(seconds["load"]),
+                tables.spread(seconds["first"]),
+                tables.spread([1e3 * each for each in seconds[1]]),
+                tables.spread([BATCH / each for each in seconds[BATCH]]),
                 tables.spread(ratios, 2),
-                f"{growth:.0f}",
+                " / ".join(growth),
                 f"{disk[name]:.1f}",
             ]
         )
-    samples = {f"{name}, batch {size}": found for (name, size), found in turns.items()}
     tables.save(
         "serving",
         about=(
             f"{backbone} at {SIDE} px by TensorFlow's C API, XLA off; {repeats} "
             "interleaved turns, median and in brackets smallest and largest, ratios "
-            "within a turn. Keras's export takes decoded pixels, the others JPEG bytes."
+            "within a turn. Pixels are decoded and of the right size already, the "
+            "others are JPEG bytes. Growth is that of the process once loaded, after "
+            f"the first request and after batches of {BATCH}."
         ),
         header=header,
         columns=[
@@ -228,7 +241,7 @@ def main(photographs, backbone, repeats):
             "on disk, MiB",
         ],
         rows=rows,
-        samples={"loads": loads, **samples},
+        samples=turns,
     )
 
 
