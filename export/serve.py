@@ -16,6 +16,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -548,8 +549,8 @@ def _make_grpc_server(versions: Versions) -> grpc.Server:
     return server
 
 
-async def _start_rest(versions: Versions, host: str, port: int):
-    """Returns the runner: its addresses, and cleanup() to stop."""
+async def _start_rest(versions: Versions, listener: socket.socket):
+    """Returns the runner, whose cleanup() stops it."""
     from aiohttp import web
 
     async def handle(request: web.Request) -> web.Response:
@@ -577,7 +578,7 @@ async def _start_rest(versions: Versions, host: str, port: int):
         shutdown_timeout=_SECONDS_TO_FINISH,
     )
     await runner.setup()
-    await web.TCPSite(runner, host, port).start()
+    await web.SockSite(runner, listener).start()
     return runner
 
 
@@ -598,18 +599,20 @@ async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> Non
         with console.quiet_tensorflow_import():  # gRPC writes of a port, too
             session.load_library()
             grpc_port = grpc_server.add_insecure_port(f"{address}:{port}")
-        # Both answer when the first version is there, so that a client can wait for it.
-        await asyncio.to_thread(versions.poll)
-        rest = await _start_rest(versions, host, rest_port)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        rest_socket = socket.create_server((host, rest_port), family=family)
     except (OSError, RuntimeError) as error:
         raise OSError(
             f"{error}; --host, --port and --rest_port choose others. Received: "
             f"--host={host} --port={port} --rest_port={rest_port}"
         ) from error
+    # Both answer when the first version is there, so that a client can wait for it.
+    await asyncio.to_thread(versions.poll)
+    rest = await _start_rest(versions, rest_socket)
     grpc_server.start()
     _say(
         f"serving {protos.MODEL_NAME}: gRPC on {address}:{grpc_port}, REST on http://"
-        f"{address}:{rest.addresses[0][1]}/v1/models/{protos.MODEL_NAME}"
+        f"{address}:{rest_socket.getsockname()[1]}/v1/models/{protos.MODEL_NAME}"
     )
     complaint = None
     while not stopping.is_set():
