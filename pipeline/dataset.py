@@ -15,7 +15,8 @@ from pipeline import cores, preprocess, splits
 
 # Encoded bytes up to this much stay in memory after the first epoch.
 _CACHE_BYTES = 4 * 2**30
-_SHUFFLE_BUFFER_BYTES = 1 * 2**30
+# Examples are shuffled within windows of encoded bytes: one is in use, one is read.
+_WINDOW_BYTES = 2**29
 _BATCHES_AHEAD = 2
 
 
@@ -28,9 +29,9 @@ class Records:
     count: number of examples.
     mean_bytes: average size of an example in its shard.
     features: what stands for the images where they are decoded already, uint8, or a
-      model's frozen part has been computed: one array [count, ...] a view, in stored
-      order. Batches then hold its rows as "image", uint8 as float32, and the dataset
-      need not hold any bytes.
+      model's frozen part has been computed: one array [share, ...] a view, of one
+      pipeline's share in stored order. Batches then hold its rows as "image", uint8 as
+      float32, and the dataset holds the share alone, without bytes.
     """
 
     dataset: tf.data.Dataset
@@ -41,14 +42,19 @@ class Records:
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Which rows of each global batch one input pipeline reads.
+    """Which examples of a split one input pipeline reads: every num_pipelines-th.
 
-    A global batch consists of the same examples however many pipelines (worker
-    processes) share it, so a run does not depend on how it is spread.
+    Each makes up its part of every global batch, and a global batch consists of the
+    same examples however many pipelines (worker processes) there are, so a run does
+    not depend on how it is spread.
     """
 
     num_pipelines: int = 1
     pipeline_id: int = 0
+
+    def positions(self, count: int) -> range:
+        """Of the share's examples in a split of so many."""
+        return range(self.pipeline_id, count, self.num_pipelines)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,13 +186,17 @@ def make_train_dataset(
     share: Share = Share(),
     data_service: str | None = None,
 ) -> tf.data.Dataset:
-    """One epoch: every example once, in an order that follows from (seed, epoch).
+    """Epoch after epoch: each holds every example once, in an order of (seed, epoch).
+
+    It does not end, so that no epoch but the first waits for its pipeline.
 
     Args:
-      first_step: leave out the global batches before this one.
+      epoch: the first one, counted from 1.
+      first_step: leave out the global batches of it before this one.
       data_service: address of a tf.data service whose workers read and decode, each
         some of the shards; they must see the files under the same path. Then the order
-        follows from which worker is quicker, and first_step must be 0.
+        follows from which worker is quicker, first_step must be 0, and the data set
+        ends with its epoch.
 
     Returns:
       Batches for one replica after another, each
@@ -194,14 +204,10 @@ def make_train_dataset(
        records' features, whose views the epochs take in turn;
        "label": int32 [b], "weight": float32 [b], "position": int32 [b]}
       with b = per_replica_batch_size.
-      The last global batch is filled up with examples of weight 0, so that every shape
-      is static (XLA compiles once) and every replica takes part in every step.
+      Whole global batches are filled up with examples of weight 0, so that every shape
+      is static (XLA compiles once) and every replica takes part in every step. No step
+      is without an example that counts.
     """
-    # Shuffle encoded bytes, not pixels: the buffer is ten times smaller, and images
-    # are decoded in the order they are needed.
-    buffer_size = min(
-        records.count, max(1, _SHUFFLE_BUFFER_BYTES // records.mean_bytes)
-    )
     if data_service is not None:
         return _batches_from_service(
             data_service,
@@ -209,18 +215,18 @@ def make_train_dataset(
             image_size=image_size,
             batch_size=batch_size,
             per_replica_batch_size=per_replica_batch_size,
-            shuffle=lambda d: d.shuffle(buffer_size, seed=mix_seed(seed, epoch)),
+            seed=mix_seed(seed, epoch),
             share=share,
         )
-    shuffled = records.dataset.shuffle(buffer_size, seed=mix_seed(seed, epoch))
+    ordered, select = _shuffle(
+        records, batch_size=batch_size, epoch=epoch, seed=seed, share=share
+    )
     return _batches(
-        shuffled,
+        ordered.skip(first_step * batch_size // share.num_pipelines),
+        select,
         records,
         image_size=image_size,
-        batch_size=batch_size,
         per_replica_batch_size=per_replica_batch_size,
-        first_step=first_step,
-        view=epoch - 1,
         share=share,
     )
 
@@ -233,25 +239,39 @@ def make_eval_dataset(
     per_replica_batch_size: int,
     share: Share = Share(),
 ) -> tf.data.Dataset:
-    """Every example exactly once, in stored order; see make_train_dataset."""
+    """Every example exactly once, in stored order, the fillers last; see
+    make_train_dataset."""
+    ours = len(share.positions(records.count))
+
+    def select(row, example):
+        weight = tf.cast(row < ours, tf.float32)
+        return {**example, "weight": weight, "view": tf.constant(0, tf.int64)}
+
     return _batches(
-        records.dataset,
+        _read_share(records, batch_size, share).enumerate(),
+        select,
         records,
         image_size=image_size,
-        batch_size=batch_size,
         per_replica_batch_size=per_replica_batch_size,
         share=share,
     )
 
 
 def with_features(
-    records: Records, features: tuple[np.ndarray, ...], labels: np.ndarray
+    records: Records,
+    features: tuple[np.ndarray, ...],
+    labels: np.ndarray,
+    share: Share = Share(),
 ) -> Records:
     """Records whose batches hold features; their order and shuffling stay the same.
 
-    features: arrays [count, ...], see Records; labels: int [count]. In stored order.
+    features: arrays [share, ...], see Records; labels: int [share]. In stored order.
     """
-    rows = {"label": labels, "position": np.arange(records.count)}
+    positions = np.array(share.positions(records.count), np.int64)
+    if not len(positions):  # a row to fill batches with
+        positions, labels = np.zeros(1, np.int64), np.zeros(1, np.int32)
+        features = tuple(np.zeros((1, *f.shape[1:]), f.dtype) for f in features)
+    rows = {"label": labels, "position": positions}
     return dataclasses.replace(
         records, dataset=tf.data.Dataset.from_tensor_slices(rows), features=features
     )
@@ -266,6 +286,12 @@ def read_names(records: Records) -> list[str]:
 def mix_seed(seed: int, epoch: int) -> int:
     """A seed per epoch that no neighbouring seed or epoch shares."""
     return (seed * 1_000_003 + epoch) % 2**31
+
+
+def _is_in(share: Share) -> Callable[[dict], tf.Tensor]:
+    return lambda example: (
+        example["position"] % share.num_pipelines == share.pipeline_id
+    )
 
 
 def _weigh(weight: float) -> Callable[[dict], dict]:
@@ -299,16 +325,19 @@ def _without_bytes(example: dict) -> dict:
     }
 
 
-def _look_up(features: np.ndarray) -> Callable[[dict], dict]:
-    """A batch without images -> the same with their rows of the features."""
+def _look_up(
+    features: tuple[np.ndarray, ...], share: Share
+) -> Callable[[tf.Tensor, dict], dict]:
+    """A batch's views and all but its images -> it with their rows of the features."""
 
-    def look_up(batch):
+    def look_up(view, batch):
         rows = tf.numpy_function(
-            lambda positions: features[positions],
-            [batch["position"]],
-            tf.as_dtype(features.dtype),
+            lambda view, positions: features[view][positions // share.num_pipelines],
+            [view[0], batch["position"]],
+            tf.as_dtype(features[0].dtype),
         )
-        rows = tf.ensure_shape(rows, [*batch["position"].shape, *features.shape[1:]])
+        shape = [*batch["position"].shape, *features[0].shape[1:]]
+        rows = tf.ensure_shape(rows, shape)
         if rows.dtype == tf.uint8:
             rows = tf.cast(rows, tf.float32)
         return {"image": rows, **batch}
@@ -316,47 +345,97 @@ def _look_up(features: np.ndarray) -> Callable[[dict], dict]:
     return look_up
 
 
+def _read_share(records: Records, batch_size: int, share: Share) -> tf.data.Dataset:
+    """One pipeline's examples in stored order, filled up to whole global batches.
+
+    In each column of the last batch that has none, the column's first one stands: so
+    what trained batch norm sees does not depend on the number of pipelines either.
+    """
+    rows = batch_size // share.num_pipelines
+    ours = len(share.positions(records.count))
+    fillers = num_batches(records.count, batch_size) * rows - ours
+    examples = records.dataset
+    if share.num_pipelines > 1 and not records.features:
+        examples = examples.filter(_is_in(share))
+    if not ours:  # of very few examples a pipeline may have none
+        return records.dataset.repeat().take(fillers)
+    return examples.concatenate(examples.repeat().skip(ours % rows).take(fillers))
+
+
+def _shuffle(
+    records: Records, *, batch_size: int, epoch: int, seed: int, share: Share
+) -> tuple[tf.data.Dataset, Callable[..., dict]]:
+    """Endless elements in the epochs' orders, and what makes an example of one.
+
+    The stored order is cut into global batches, and these into windows that fit in
+    memory. In a window each column of the batches (one example in each) is shuffled by
+    itself. So a pipeline trains no examples but its share, and still a batch does not
+    depend on how many pipelines there are. The fillers of the last batch are spread
+    over its window.
+    """
+    rows = batch_size // share.num_pipelines
+    ours = len(share.positions(records.count))
+    steps = num_batches(records.count, batch_size)
+    # In one of a single batch nothing would be shuffled.
+    most = max(2, _WINDOW_BYTES // (records.mean_bytes * batch_size))
+    steps_at_once = -(-steps // -(-steps // most))
+    num_windows = -(-steps // steps_at_once)
+    num_views = max(1, len(records.features))
+
+    def order(number, window):
+        now, number = epoch + number // num_windows, number % num_windows
+        num_steps = tf.shape(window["label"])[0] // rows
+        drawn = tf.random.stateless_uniform(
+            [batch_size, num_steps], tf.stack([mix_seed(seed, now), number])
+        )
+        columns = tf.argsort(drawn[share.pipeline_id :: share.num_pipelines])
+        indices = tf.reshape(tf.transpose(columns) * rows + tf.range(rows), [-1])
+        read_before = number * steps_at_once * rows
+        weights = tf.cast(read_before + tf.cast(indices, tf.int64) < ours, tf.float32)
+        here = {**window, "view": (now - 1) % num_views}
+        return tf.data.Dataset.zip(
+            tf.data.Dataset.from_tensor_slices((indices, weights)),
+            tf.data.Dataset.from_tensors(here).repeat(),
+        )
+
+    def select(drawn, window):
+        index, weight = drawn
+        view = window.pop("view")
+        example = {name: part[index] for name, part in window.items()}
+        return {**example, "weight": weight, "view": view}
+
+    windows = _read_share(records, batch_size, share).batch(steps_at_once * rows)
+    return windows.repeat().enumerate().prefetch(1).flat_map(order), select
+
+
 def _batches(
     ordered: tf.data.Dataset,
+    select: Callable[..., dict],
     records: Records,
     *,
     image_size: int,
-    batch_size: int,
     per_replica_batch_size: int,
     share: Share,
-    first_step: int = 0,
-    view: int = 0,
 ) -> tf.data.Dataset:
-    padding = num_batches(records.count, batch_size) * batch_size - records.count
-    rows = batch_size // share.num_pipelines
-    first_row = share.pipeline_id * rows
-
-    def is_ours(row, _):
-        row = row % batch_size
-        return (first_row <= row) & (row < first_row + rows)
-
-    def weigh(row, example):
-        return {**example, "weight": tf.cast(row < records.count, tf.float32)}
-
-    filler = records.dataset.repeat().take(padding)
-    dataset = ordered.concatenate(filler).enumerate().skip(first_step * batch_size)
-    # The choice of rows comes before the decoding: another worker's rows cost a read.
-    if share.num_pipelines > 1:
-        dataset = dataset.filter(is_ours)
+    """select: element -> example with "weight" and "view"."""
     if not records.features:
         decode = _decode(image_size)
         # What is not in this call is done by one thread.
-        dataset = dataset.map(
-            lambda row, example: decode(weigh(row, example)),
+        dataset = ordered.map(
+            lambda *element: decode(select(*element)),
             num_parallel_calls=cores.count_cores(),
         )
         dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
         return _read_ahead(dataset)
-    dataset = dataset.map(lambda row, example: _without_bytes(weigh(row, example)))
+
+    def without_bytes(*element):
+        example = select(*element)
+        return example["view"], _without_bytes(example)
+
+    dataset = ordered.map(without_bytes)
     dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
     # After the batching: one call into Python for all rows.
-    features = records.features[view % len(records.features)]
-    return _read_ahead(dataset.map(_look_up(features)))
+    return _read_ahead(dataset.map(_look_up(records.features, share)))
 
 
 def _read_ahead(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -378,18 +457,14 @@ def _batches_from_service(
     image_size: int,
     batch_size: int,
     per_replica_batch_size: int,
-    shuffle: Callable[[tf.data.Dataset], tf.data.Dataset],
+    seed: int,
     share: Share,
 ) -> tf.data.Dataset:
-    """Batches like those of _batches; a row is ours by its position in the shards."""
+    """Batches like those of _batches, in an order that follows from who is quicker."""
     rows = num_batches(records.count, batch_size) * batch_size // share.num_pipelines
-    ours = len(range(share.pipeline_id, records.count, share.num_pipelines))
-
-    def is_ours(example):
-        return example["position"] % share.num_pipelines == share.pipeline_id
-
-    served = shuffle(records.dataset.filter(is_ours))
-    served = served.map(_weigh(1.0))
+    ours = len(share.positions(records.count))
+    served = records.dataset.filter(_is_in(share)).map(_weigh(1.0))
+    served = served.shuffle(max(1, _WINDOW_BYTES // records.mean_bytes), seed=seed)
     served = served.map(_decode(image_size), num_parallel_calls=cores.count_cores())
     served = served.apply(
         tf.data.experimental.service.distribute(

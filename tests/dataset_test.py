@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import fakes
@@ -22,6 +23,9 @@ def _fingerprint(image) -> bytes:
 
 
 def _train(records, *, epoch=1, seed=1, batch_size=8, per_replica=8, share=None):
+    """One epoch."""
+    share = share or Share()
+    batches = dataset.num_batches(records.count, batch_size)
     return list(
         dataset.make_train_dataset(
             records,
@@ -30,8 +34,10 @@ def _train(records, *, epoch=1, seed=1, batch_size=8, per_replica=8, share=None)
             per_replica_batch_size=per_replica,
             epoch=epoch,
             seed=seed,
-            share=share or Share(),
-        ).as_numpy_iterator()
+            share=share,
+        )
+        .take(batches * batch_size // share.num_pipelines // per_replica)
+        .as_numpy_iterator()
     )
 
 
@@ -128,17 +134,79 @@ def test_the_order_does_not_depend_on_the_number_of_shards(data, tmp_path):
     assert one == three
 
 
-@pytest.mark.parametrize("pipelines", [2, 4])
-def test_workers_share_each_global_batch_exactly(data, pipelines):
+# Of the mean size of an example; 8 an epoch step, so windows of all, 3 and 2 batches.
+@pytest.fixture(params=[None, 30, 1])
+def window(request, data, monkeypatch):
+    if request.param is not None:
+        mean = dataset.read_records(data[1], "train").mean_bytes
+        monkeypatch.setattr(dataset, "_WINDOW_BYTES", request.param * mean)
+
+
+@pytest.mark.parametrize("pipelines", [2, 4, 8])
+def test_workers_share_each_global_batch_exactly(data, window, pipelines):
     records = dataset.read_records(data[1], "train")
-    alone = _train(records)
-    shares = [
-        _train(records, per_replica=8 // pipelines, share=Share(pipelines, i))
-        for i in range(pipelines)
+    for epoch in (1, 2):
+        alone = _train(records, epoch=epoch)
+        shares = [
+            _train(
+                records,
+                epoch=epoch,
+                per_replica=8 // pipelines,
+                share=Share(pipelines, index),
+            )
+            for index in range(pipelines)
+        ]
+        for step, batch in enumerate(alone):
+            for index, share in enumerate(shares):
+                for key in ("image", "label", "weight", "position"):
+                    np.testing.assert_array_equal(
+                        share[step][key], batch[key][index::pipelines]
+                    )
+        # However the epochs shuffle, each reads the same photographs.
+        for index, share in enumerate(shares):
+            read = [p for b in share for p in b["position"][b["weight"] > 0]]
+            assert sorted(read) == list(range(index, records.count, pipelines))
+
+
+def test_every_step_has_examples_and_the_fillers_are_spread(data, window):
+    records = dataset.read_records(data[1], "train")
+    assert records.count % 8
+    counted = [
+        [int(batch["weight"].sum()) for batch in _train(records, epoch=epoch)]
+        for epoch in range(1, 9)
     ]
-    for step, batch in enumerate(alone):
-        together = np.concatenate([share[step]["image"] for share in shares])
-        np.testing.assert_array_equal(together, batch["image"])
+    assert {sum(counts) for counts in counted} == {records.count}
+    assert min(map(min, counted)) >= records.count % 8
+    # Not always in the same batch.
+    assert len({counts.index(min(counts)) for counts in counted}) > 1
+
+
+def test_a_pipeline_without_an_example_fills_its_batches(data):
+    records = dataset.read_records(data[1], "test")
+    few = dataclasses.replace(records, dataset=records.dataset.take(2), count=2)
+    arrays = (np.arange(4, dtype=np.float32).reshape(2, 2),)
+    labels = np.array([1, 2], np.int32)
+    for pipeline in range(4):
+        share = Share(4, pipeline)
+        rows = list(share.positions(2))
+        crossed = dataset.with_features(few, (arrays[0][rows],), labels[rows], share)
+        for made in (few, crossed):
+            (batch,) = _train(made, per_replica=2, share=share)
+            assert batch["weight"].tolist() == [1, 0] if rows else [0, 0]
+            assert batch["position"][: len(rows)].tolist() == rows
+        if rows:
+            np.testing.assert_array_equal(batch["image"][0], arrays[0][rows[0]])
+
+
+def test_the_epochs_follow_one_another(data, window):
+    records = dataset.read_records(data[1], "train")
+    steps = dataset.num_batches(records.count, 8)
+    options = {"image_size": 16, "batch_size": 8, "per_replica_batch_size": 8}
+    endless = dataset.make_train_dataset(records, epoch=1, seed=1, **options)
+    found = list(endless.take(3 * steps).as_numpy_iterator())
+    wanted = [batch for e in (1, 2, 3) for batch in _train(records, epoch=e)]
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(ours["position"], theirs["position"])
 
 
 def test_replicas_of_one_pipeline_get_successive_parts_of_the_batch(data):
@@ -183,8 +251,7 @@ def test_an_epoch_can_begin_at_a_later_step(data):
         seed=1,
         first_step=3,
     )
-    rest = list(rest.as_numpy_iterator())
-    assert len(rest) == len(whole) - 6
+    rest = list(rest.take(len(whole) - 6).as_numpy_iterator())
     for ours, theirs in zip(rest, whole[6:], strict=True):
         for key in ("image", "label", "weight"):
             np.testing.assert_array_equal(ours[key], theirs[key])

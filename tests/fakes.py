@@ -106,11 +106,22 @@ def make_classifier():
     return classifier
 
 
-def mean_loss_and_accuracy(updates, count: int) -> tuple[float, float]:
-    """Of one epoch's updates by loop.train_epoch."""
-    updates = list(updates)
-    loss = sum(sum(update.losses) for update in updates)
-    return loss / count, sum(sum(update.corrects) for update in updates) / count
+def train(run, train_steps, records, *, epochs: int, seed: int, **sizes: int) -> list:
+    """Each epoch's mean loss and accuracy."""
+    from pipeline import dataset
+    from trainer import loop
+
+    batches = loop.start_reading(run, records, epoch=1, seed=seed, **sizes)
+    steps = dataset.num_batches(records.count, sizes["batch_size"])
+    found = []
+    for epoch in range(1, epochs + 1):
+        updates = list(
+            loop.train_epoch(train_steps, batches, steps=steps, epoch=epoch, seed=seed)
+        )
+        loss = sum(sum(update.losses) for update in updates)
+        correct = sum(sum(update.corrects) for update in updates)
+        found.append((loss / records.count, correct / records.count))
+    return found
 
 
 def run(*arguments: str, timeout_seconds: float = 300) -> subprocess.CompletedProcess:

@@ -46,13 +46,7 @@ def _train(run, classifier, optimizer, records, *, epochs=1, preset="none", bn=F
         augment.build_augmenter(preset),
         train_batch_norm=bn,
     )
-    return [
-        fakes.mean_loss_and_accuracy(
-            loop.train_epoch(run, train_steps, records, epoch=epoch, seed=1, **SIZES),
-            records.count,
-        )
-        for epoch in range(1, epochs + 1)
-    ]
+    return fakes.train(run, train_steps, records, epochs=epochs, seed=1, **SIZES)
 
 
 def test_an_epoch_is_the_same_arithmetic_as_plain_keras(data_dir):
@@ -71,7 +65,7 @@ def test_an_epoch_is_the_same_arithmetic_as_plain_keras(data_dir):
     batches = dataset.make_train_dataset(
         records, per_replica_batch_size=8, epoch=1, seed=1, **SIZES
     )
-    for batch in batches:
+    for batch in batches.take(dataset.num_batches(records.count, 8)):
         counted = batch["weight"] > 0
         images, labels = batch["image"][counted], batch["label"][counted]
         with tf.GradientTape() as tape:
@@ -246,15 +240,9 @@ train_steps = loop.make_train_steps(
     train_batch_norm=batch_norm,
 )
 records = dataset.read_records(data_dir, "train")
-losses = [
-    fakes.mean_loss_and_accuracy(
-        loop.train_epoch(
-            run, train_steps, records, image_size=32, batch_size=8, epoch=e, seed=1
-        ),
-        records.count,
-    )[0]
-    for e in (1, 2, 3)
-]
+sizes = {"image_size": 32, "batch_size": 8, "seed": 1}
+trained = fakes.train(run, train_steps, records, epochs=3, **sizes)
+losses = [loss for loss, _ in trained]
 eval_step = loop.make_eval_step(run, classifier)
 logits, labels = loop.evaluate(
     run, eval_step, dataset.read_records(data_dir, "test"), image_size=32, batch_size=8
@@ -269,15 +257,8 @@ def record_seeds(images, rows):
 train_steps = loop.make_train_steps(
     run, classifier, optimizer, record_seeds, train_batch_norm=False
 )
-augmented = [
-    fakes.mean_loss_and_accuracy(
-        loop.train_epoch(
-            run, train_steps, records, image_size=32, batch_size=8, epoch=e, seed=1
-        ),
-        records.count,
-    )[0]
-    for e in (1, 2)
-]
+trained = fakes.train(run, train_steps, records, epochs=2, **sizes)
+augmented = [loss for loss, _ in trained]
 found = {"losses": losses, "logits": logits.tolist()}
 found["count"] = records.count
 print(json.dumps({**found, "seeds": seeds, "augmented": augmented}))
@@ -361,11 +342,13 @@ def test_mixing_is_the_loss_of_both_labels(data_dir, name):
         train_batch_norm=False,
         mix=record,
     )
-    updates = loop.train_epoch(run, train_steps, records, epoch=1, seed=1, **SIZES)
+    batches = loop.start_reading(run, records, epoch=1, seed=1, **SIZES)
+    steps = dataset.num_batches(records.count, 8)
+    updates = loop.train_epoch(train_steps, batches, steps=steps, epoch=1, seed=1)
     losses = [loss for update in updates for loss in update.losses]
     batches = dataset.make_train_dataset(
         records, per_replica_batch_size=8, epoch=1, seed=1, **SIZES
-    )
+    ).take(steps)
     for (images, partner, share), batch, found in zip(
         mixed, batches, losses, strict=True
     ):

@@ -60,18 +60,14 @@ class Crossing:
 
     @functools.cached_property
     def step(self) -> Callable:
-        """For loop.gather_examples; traced once for all splits and views."""
+        """For loop.map_examples; traced once for all splits and views."""
         with self.run.strategy.scope():
             prefix = fold.make_prefix(
                 self.frontiers, folded=self.folded, precision=self.run.precision
             )
 
         def cross(batch):
-            # Collectives do not take bfloat16; float32 holds it exactly.
-            return [
-                tf.cast(output, tf.float32) if output.dtype == tf.bfloat16 else output
-                for output in prefix(self.classifier.normalise(batch["image"]))
-            ]
+            return prefix(self.classifier.normalise(batch["image"]))
 
         return _make_step(self.run, cross)
 
@@ -89,7 +85,7 @@ def cache_features(
 ) -> list[Records]:
     """Computes each frontier's features of each view, in one pass, or finds them.
 
-    Several workers share the work, and each gets all of the result.
+    Of several workers each computes and keeps its share; see dataset.Share.
 
     Args:
       records: encoded images.
@@ -162,8 +158,7 @@ def cache_images(
 
     def make_steps():
         def round_images(batch):
-            # Not to uint8: workers exchange it by collectives, which take few types.
-            return [tf.cast(tf.round(batch["image"]), tf.int32)]
+            return [tf.cast(tf.round(batch["image"]), tf.uint8)]
 
         yield _make_step(run, round_images)
 
@@ -199,27 +194,23 @@ def _find_or_compute(
     **options: object,
 ) -> list[Records]:
     """The records of each output; make_steps gives a step a view."""
-    paths = [[cache.directory / f"{name}.features" for name in n] for n in kept.names]
-    labels_path = cache.directory / f"labels-{_digest(cache.fingerprint, split)}.npy"
-    count = records.count
-    sizes = [kept.num_bytes(output, count) for output in range(len(paths))]
+    share = loop.share_of(run)
+    count = len(share.positions(records.count))
+    sizes = [kept.num_bytes(output, count) for output in range(len(kept.names))]
+    labels_name = f"labels-{_digest(cache.fingerprint, split)}"
+    labels_path = store.name_share(cache.directory / f"{labels_name}.npy", share)
     with store.locked(cache.directory, run, requests):
-        writes = not store.shares_with_chief(cache.directory, run)
-        # None where the file is whole, or is another's to write: what is lacking.
+        whole = [[cache.directory / f"{n}.features" for n in row] for row in kept.names]
+        paths = [[store.name_share(path, share) for path in row] for row in whole]
+        # None where the file is there.
         lacking = [
-            [
-                path if writes and not store.is_whole(path, size) else None
-                for path in row
-            ]
+            [None if store.is_whole(path, size) else path for path in row]
             for row, size in zip(paths, sizes, strict=True)
         ]
-        lacks_labels = writes and not labels_path.is_file()
-        lacks = lacks_labels or any(map(any, lacking))
-        # Workers may have disks of their own: what one lacks, all compute.
-        if runtime.take_largest(run, int(lacks)):
-            problem = None
-            if writes:
-                problem = store.make_room(cache, kept, paths, lacking, sizes)
+        lacks_labels = not labels_path.is_file()
+        # What one worker lacks, all compute, in step with one another.
+        if runtime.take_largest(run, int(lacks_labels or any(map(any, lacking)))):
+            problem = store.make_room(cache, kept, run, whole, lacking, sizes)
             if runtime.take_largest(run, int(problem is not None)):
                 raise ValueError(problem or "Another worker has no room for features.")
             for view, step in enumerate(make_steps()):
@@ -238,10 +229,6 @@ def _find_or_compute(
                     if lacks_labels:
                         _save_labels(labels_path, labels)
                     lacks_labels = False
-            runtime.wait_for_all(run)  # until all have written what they compute
-        for row, size in zip(paths, sizes, strict=True):
-            for path in row:
-                store.wait_until_whole(path, size)
         labels = np.load(labels_path)
         fits = len(paths[0]) * sum(sizes) < store.SHARE_OF_MEMORY * store.free_memory()
         return [
@@ -252,6 +239,7 @@ def _find_or_compute(
                     for path in views
                 ),
                 labels,
+                share,
             )
             for views, shape in zip(paths, kept.shapes, strict=True)
         ]
@@ -295,29 +283,30 @@ def _compute(
 
     paths: of each output; None leaves it out.
     """
-    labels = np.zeros(records.count, np.int32)
+    share = loop.share_of(run)
+    count = len(share.positions(records.count))
+    labels = np.zeros(count, np.int32)
     partials = {
         output: path.with_name(f".{path.name}.tmp-{store.WHO}")
         for output, path in enumerate(paths)
         if path
     }
-    rows = loop.gather_examples(run, step, records, batch_size=batch_size, **options)
+    parts = loop.map_examples(run, step, records, batch_size=batch_size, **options)
     views = len(kept.names[0])
     which = f" view {view + 1}/{views}" if views > 1 else ""
     steps = dataset.num_batches(records.count, batch_size)
     try:
         arrays = {
-            output: store.allocate(
-                partial, (records.count, *kept.shapes[output]), kept.dtype
-            )
+            output: store.allocate(partial, (count, *kept.shapes[output]), kept.dtype)
             for output, partial in partials.items()
         }
         for *outputs, positions, found in console.track(
-            rows, total=steps, label=f"{kept.label}{which}", unit="batches"
+            parts, total=steps, label=f"{kept.label}{which}", unit="batches"
         ):
-            labels[positions] = found
+            rows = positions // share.num_pipelines
+            labels[rows] = found
             for output, array in arrays.items():
-                array[positions] = outputs[output]
+                array[rows] = outputs[output]
     except BaseException:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
@@ -329,9 +318,9 @@ def _compute(
 
 
 def _change_and_cross(
-    change: Callable, seed: tf.Tensor, cross: Callable, batch: dict, says: tf.Tensor
+    change: Callable, seed: tf.Tensor, cross: Callable, batch: dict
 ) -> tuple:
-    return cross(change(batch, seed), says)
+    return cross(change(batch, seed))
 
 
 def _make_changing_step(run: Runtime, preset: str, xla: bool) -> Callable:
@@ -350,15 +339,15 @@ def _make_changing_step(run: Runtime, preset: str, xla: bool) -> Callable:
 
 
 def _make_step(run: Runtime, compute: Callable) -> Callable:
-    """A step for loop.gather_examples: outputs, positions and labels of a batch."""
+    """A step for loop.map_examples: outputs, positions and labels of a batch."""
 
-    def replica_step(batch, says):
+    def replica_step(batch):
         batch = loop.drop_padding(run, batch)
-        rest = (batch["position"], batch["label"], batch["weight"], says)
+        rest = (batch["position"], batch["label"], batch["weight"])
         return (*compute(batch), *rest)
 
     @tf.function
-    def step(batch, says):
-        return run.strategy.run(replica_step, args=(batch, says))
+    def step(batch):
+        return run.strategy.run(replica_step, args=(batch,))
 
     return step

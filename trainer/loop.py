@@ -14,6 +14,7 @@ from pipeline.augment import Augmenter, Mixer
 from pipeline.dataset import Records, Share
 from trainer import fold as fold_lib
 from trainer import model as model_lib
+from trainer import runtime as runtime_lib
 from trainer.interrupt import Requests
 from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
@@ -107,10 +108,10 @@ def make_train_steps(
     mix: mixes each image, or what crossed the frontier of it, with another of its
       replica's; see augment.build_mixer.
 
-    train_steps(iterator, seed, first_step, num_steps, batch_size, count, says) returns
-    float64 [num_steps, 3]: of each step's examples the sum of the losses and the number
-    of correct predictions, and the seconds it waited for input (NaN if deterministic);
-    and the mean of every worker's `says` (float32 [n]), by which workers agree.
+    train_steps(batches, seed, first_step, num_steps, says) returns float64
+    [num_steps, 3]: of each step's examples the sum of the losses and the number of
+    correct predictions, and the seconds it waited for input (NaN if deterministic); and
+    the mean of every worker's `says` (float32 [n]), by which workers agree.
     """
     strategy = runtime.strategy
     replicas = strategy.num_replicas_in_sync
@@ -199,25 +200,23 @@ def make_train_steps(
             return tf.timestamp()
 
     @tf.function
-    def train_steps(iterator, seed, first_step, num_steps, batch_size, count, says):
+    def train_steps(batches, seed, first_step, num_steps, says):
         said = strategy.run(lambda: says)
         agreed = strategy.reduce(tf.distribute.ReduceOp.MEAN, said, axis=None)
         steps = tf.TensorArray(tf.float64, num_steps)
         sums = tf.zeros([2])
         for index in tf.range(num_steps):
             step = first_step + index
-            examples = tf.minimum(batch_size, count - step * batch_size)
             # The clock starts when the step before is through and stops when the batch
             # is there: what lies between is waiting.
             asked = read_clock([sums])
             with tf.control_dependencies([asked]):
-                batch = _next_batch(strategy, iterator)
+                batch = _next_batch(strategy, batches)
             parts = strategy.experimental_local_results(batch["weight"])
             waited = read_clock(parts) - asked
-            per_replica = strategy.run(
-                replica_step,
-                args=(batch, seed, step, tf.cast(examples, tf.float32)),
-            )
+            counted = strategy.run(tf.reduce_sum, args=(batch["weight"],))
+            examples = strategy.reduce(tf.distribute.ReduceOp.SUM, counted, axis=None)
+            per_replica = strategy.run(replica_step, args=(batch, seed, step, examples))
             sums = strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
             row = tf.concat([tf.cast(sums, tf.float64), [waited]], axis=0)
             steps = steps.write(index, row)
@@ -238,8 +237,9 @@ def _next_batch(strategy: tf.distribute.Strategy, iterator: tf.data.Iterator):
     )
 
 
-def _share(strategy: tf.distribute.Strategy) -> Share:
-    """What of each global batch this process reads."""
+def share_of(runtime: Runtime) -> Share:
+    """What of each split this process reads."""
+    strategy = runtime.strategy
     local = len(strategy.extended.worker_devices)
     resolver = strategy.cluster_resolver
     task_id = resolver.task_id if resolver is not None else None
@@ -256,9 +256,8 @@ def _mixed_loss(labels, mixed_in, logits):
     return share * loss + (1 - share) * other
 
 
-def train_epoch(
+def start_reading(
     runtime: Runtime,
-    train_steps: Callable,
     records: Records,
     *,
     image_size: int,
@@ -266,20 +265,9 @@ def train_epoch(
     epoch: int,
     seed: int,
     first_step: int = 0,
-    pause_at: Sequence[int] = (),
-    wants: Callable[[], tuple[bool, bool]] = lambda: (False, False),
     data_service: str | None = None,
-) -> Iterator[Update]:
-    """Trains one epoch, or what is left of it; yields an Update every second or so.
-
-    Args:
-      epoch: counts over all regimes, so that no two epochs of a run share randomness.
-      first_step: how many steps of it were done before.
-      pause_at: steps after which to yield in any case.
-      wants: asked before each call; whether this worker wants to stop, to save.
-      data_service: decodes the images; the order is then no longer reproducible.
-    """
-
+) -> tf.data.Iterator:
+    """What train_epoch takes its batches from; see dataset.make_train_dataset."""
     batches = dataset.make_train_dataset(
         records,
         image_size=image_size,
@@ -288,23 +276,43 @@ def train_epoch(
         epoch=epoch,
         seed=seed,
         first_step=first_step,
-        share=_share(runtime.strategy),
+        share=share_of(runtime),
         data_service=data_service,
     )
-    steps = dataset.num_batches(records.count, batch_size)
-    iterator = iter(batches)
+    return iter(batches)
+
+
+def train_epoch(
+    train_steps: Callable,
+    batches: tf.data.Iterator,
+    *,
+    steps: int,
+    epoch: int,
+    seed: int,
+    first_step: int = 0,
+    pause_at: Sequence[int] = (),
+    wants: Callable[[], tuple[bool, bool]] = lambda: (False, False),
+) -> Iterator[Update]:
+    """Trains one epoch, or what is left of it; yields an Update every second or so.
+
+    Args:
+      batches: from start_reading; stands before the epoch's first_step.
+      steps: of the whole epoch.
+      epoch: counts over all regimes, so that no two epochs of a run share randomness.
+      first_step: how many steps of it were done before.
+      pause_at: steps after which to yield in any case.
+      wants: asked before each call; whether this worker wants to stop, to save.
+    """
     done, num_steps, step_seconds = first_step, 1, 0.0
     while done < steps:
         start = time.monotonic()
         next_pause = min([pause for pause in pause_at if pause > done], default=steps)
         num_steps = min(num_steps, steps - done, next_pause - done)
         per_step, agreed = train_steps(
-            iterator,
+            batches,
             tf.constant(dataset.mix_seed(seed, epoch)),
             tf.constant(done),
             tf.constant(num_steps),
-            tf.constant(batch_size),
-            tf.constant(records.count),
             tf.constant([*wants(), step_seconds], tf.float32),
         )
         losses, corrects, waited = per_step.numpy().T.tolist()
@@ -330,7 +338,7 @@ def train_epoch(
 def make_eval_step(
     runtime: Runtime, classifier: Classifier, frontier: Frontier | None = None
 ) -> Callable:
-    """Builds eval_step(batch, says) -> per-replica (logits, labels, weights, says).
+    """Builds eval_step(batch) -> per-replica (logits, labels, positions, weights).
 
     frontier: what the batches hold has crossed it.
     """
@@ -367,13 +375,14 @@ def make_joint_eval_step(
 def _make_eval_step(runtime: Runtime, compute: Callable) -> Callable:
     compute = tf.function(compute, jit_compile=runtime.jit)
 
-    def replica_step(batch, says):
+    def replica_step(batch):
         batch = drop_padding(runtime, batch)
-        return compute(batch["image"]), batch["label"], batch["weight"], says
+        rest = (batch["label"], batch["position"], batch["weight"])
+        return (compute(batch["image"]), *rest)
 
     @tf.function
-    def eval_step(batch, says):
-        return runtime.strategy.run(replica_step, args=(batch, says))
+    def eval_step(batch):
+        return runtime.strategy.run(replica_step, args=(batch,))
 
     return eval_step
 
@@ -408,7 +417,7 @@ def evaluate(
     Raises:
       interrupt.Stopped: on every worker, if one of them was asked to, by `requests`.
     """
-    parts = gather_examples(
+    parts = map_examples(
         runtime,
         eval_step,
         records,
@@ -416,8 +425,11 @@ def evaluate(
         batch_size=batch_size,
         requests=requests or Requests(),
     )
-    logits, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
-    if len(labels) != records.count:
+    ours = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    logits, labels, positions = (
+        gather_shares(runtime, part, records.count) for part in ours
+    )
+    if not np.array_equal(positions, np.arange(records.count)):
         raise RuntimeError(
             f"evaluated {len(labels)} examples of {records.count}: a bug, not a "
             "mistake of yours"
@@ -425,7 +437,7 @@ def evaluate(
     return logits, labels
 
 
-def gather_examples(
+def map_examples(
     runtime: Runtime,
     step: Callable,
     records: Records,
@@ -434,31 +446,58 @@ def gather_examples(
     batch_size: int,
     requests: Requests,
 ) -> Iterator[list[np.ndarray]]:
-    """Runs a step on every example of a split; yields what each batch came to.
+    """Runs a step on this worker's share of a split, while the others do theirs.
 
-    step: (batch, says) -> per-replica (*results, weights, says).
+    step: (batch) -> per-replica (*results, weights).
 
     Yields:
-      the results of all replicas and workers in stored order, without the padding.
+      the results of each batch's rows, in stored order, without the padding.
 
     Raises:
       interrupt.Stopped: on every worker, if one of them was asked to, by `requests`.
     """
-
+    strategy = runtime.strategy
     batches = dataset.make_eval_dataset(
         records,
         image_size=image_size,
         batch_size=batch_size,
-        per_replica_batch_size=batch_size // runtime.strategy.num_replicas_in_sync,
-        share=_share(runtime.strategy),
+        per_replica_batch_size=batch_size // strategy.num_replicas_in_sync,
+        share=share_of(runtime),
     )
     iterator = iter(batches)
     for _ in range(dataset.num_batches(records.count, batch_size)):
-        batch = _next_batch(runtime.strategy, iterator)
-        says = tf.constant([len(requests.requested)])
-        *results, weights, said = [
-            runtime.strategy.gather(part, axis=0).numpy() for part in step(batch, says)
-        ]
-        if said.any():
+        if runtime_lib.take_largest(runtime, len(requests.requested)):
             raise requests.stopped()
+        *results, weights = [
+            np.concatenate(strategy.experimental_local_results(part))
+            for part in step(_next_batch(strategy, iterator))
+        ]
         yield [result[weights > 0] for result in results]
+
+
+def gather_shares(runtime: Runtime, rows: np.ndarray, count: int) -> np.ndarray:
+    """Every worker's [share, ...] -> [count, ...] in stored order, on all of them."""
+    share = share_of(runtime)
+    if share.num_pipelines == 1:
+        return rows
+    strategy = runtime.strategy
+    # Collectives take few types; float32 holds half precision exactly.
+    is_small = rows.dtype.itemsize < 4
+    parts = np.array_split(
+        rows[: len(share.positions(count))].astype(
+            np.float32 if is_small else rows.dtype
+        ),
+        len(strategy.extended.worker_devices),
+    )
+    ours = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(
+            parts[context.replica_id_in_sync_group % len(parts)]
+        )
+    )
+    one_after_the_other = strategy.gather(ours, axis=0).numpy().astype(rows.dtype)
+    positions = [
+        position
+        for pipeline in range(share.num_pipelines)
+        for position in Share(share.num_pipelines, pipeline).positions(count)
+    ]
+    return one_after_the_other[np.argsort(positions)]

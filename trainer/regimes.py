@@ -235,10 +235,17 @@ def _run_regime(
                 keep=run.settings.keep_checkpoints,
             )
 
+    batches = None
     try:
         while position.epoch < regime.epochs:
-            for reached in _train_epoch(run, regime, train_steps, position, save):
-                position = reached
+            # Else it was interrupted in its evaluation.
+            if position.step < run.epoch_steps:
+                if batches is None or run.settings.data_service is not None:
+                    batches = _start_reading(run, position)
+                for reached in _train_epoch(
+                    run, regime, train_steps, batches, position, save
+                ):
+                    position = reached
             line = _evaluate_epoch(run, regime, eval_step, optimizer, position)
             if line["best"]:
                 with run.runtime.strategy.scope():
@@ -256,16 +263,27 @@ def _run_regime(
     return position, best
 
 
+def _start_reading(run: _Run, position: Position) -> tf.data.Iterator:
+    return loop.start_reading(
+        run.runtime,
+        run.train_records,
+        epoch=len(position.history) + 1,
+        seed=run.settings.seed,
+        first_step=position.step,
+        data_service=run.settings.data_service,
+        **run.sizes,
+    )
+
+
 def _train_epoch(
     run: _Run,
     regime: Regime,
     train_steps: Callable,
+    batches: tf.data.Iterator,
     position: Position,
     save: Callable[[Position], None],
 ) -> Iterator[Position]:
     """Trains what is left of an epoch; yields each position it comes to."""
-    if position.step == run.epoch_steps:  # it was interrupted in its evaluation
-        return
     epochs_before = len(position.history)
     steps_before = epochs_before * run.epoch_steps
     saved_at = time.monotonic()
@@ -275,16 +293,14 @@ def _train_epoch(
         return bool(run.requests.requested), overdue
 
     updates = loop.train_epoch(
-        run.runtime,
         train_steps,
-        run.train_records,
+        batches,
+        steps=run.epoch_steps,
         epoch=epochs_before + 1,
         seed=run.settings.seed,
         first_step=position.step,
         pause_at=[step - steps_before for step in run.settings.profile_steps or ()],
         wants=wants,
-        data_service=run.settings.data_service,
-        **run.sizes,
     )
     label = f"{regime.name} {position.epoch + 1}/{regime.epochs}"
     with (

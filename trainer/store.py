@@ -15,6 +15,7 @@ from typing import IO
 
 import numpy as np
 
+from pipeline.dataset import Share
 from trainer import runtime
 from trainer.interrupt import Requests
 from trainer.runtime import Runtime
@@ -37,7 +38,6 @@ _MEMORY_LIMITS = (
 )
 
 _SECONDS_BETWEEN_TRIES = 0.2
-_SECONDS_TO_BE_SEEN = 180.0
 
 # Never fill a disk to the last byte: others write there too.
 _FREE_AFTERWARDS_BYTES = 1 << 30
@@ -48,7 +48,7 @@ class Cache:
     """Where features are kept, and how much of them.
 
     directory: may be shared by runs, and by processes at the same time.
-    max_bytes: of all that lies there.
+    max_bytes: of all that lies there, of however many workers.
     fingerprint: of the data and of what else features depend on besides the weights.
     """
 
@@ -126,48 +126,42 @@ def _is_left_behind(partial: pathlib.Path) -> bool:
         return False
 
 
-def shares_with_chief(directory: pathlib.Path, run: Runtime) -> bool:
-    """Whether this is another worker than the chief and its files are the chief's.
+def name_share(path: pathlib.Path, share: Share) -> pathlib.Path:
+    """Where one worker keeps what is its own of a file, as shards are named."""
+    part = f"-{share.pipeline_id:05d}-of-{share.num_pipelines:05d}"
+    return path.with_name(f"{path.stem}{part}{path.suffix}")
 
-    Every worker calls it. On one file system they need one copy of what they compute,
-    on disks of their own one each.
-    """
-    mark = secrets.randbelow(1 << 30) if run.is_chief else 0
-    if run.is_chief:
-        (directory / f".chief.tmp-{mark}").touch()
-    path = directory / f".chief.tmp-{runtime.take_from_chief(run, mark)}"
-    shares = path.exists() and not run.is_chief
+
+def _count_workers_on(directory: pathlib.Path, run: Runtime) -> int:
+    """How many workers' directory is this very one; for all of them to call."""
+    mark = runtime.take_from_chief(run, secrets.randbelow(1 << 30))
+    own = directory / f".{mark}.tmp-{WHO}"
+    own.touch()
     runtime.wait_for_all(run)
-    if run.is_chief:
-        path.unlink()
-    return shares
-
-
-def wait_until_whole(path: pathlib.Path, num_bytes: int) -> None:
-    """For what another host has written: a network file system may show it late.
-
-    Raises:
-      FileNotFoundError: it does not come.
-    """
-    deadline = time.monotonic() + _SECONDS_TO_BE_SEEN
-    while not is_whole(path, num_bytes):
-        if time.monotonic() > deadline:
-            raise FileNotFoundError(f"The chief has written {path}; it is not here.")
-        time.sleep(_SECONDS_BETWEEN_TRIES)
+    found = len(list(directory.glob(f".{mark}.tmp-*")))
+    runtime.wait_for_all(run)
+    own.unlink()
+    return found
 
 
 def make_room(
     cache: Cache,
     kept: Kept,
+    run: Runtime,
     paths: Sequence[Sequence[pathlib.Path]],
     lacking: Sequence[Sequence[pathlib.Path | None]],
     sizes: Sequence[int],
 ) -> str | None:
     """Removes what was used longest ago; says what would not fit all the same.
 
-    sizes: of a file of each output.
+    For every worker to call: where they share the directory, it is for all of them.
+
+    paths: of each output and view, without the workers' shares.
+    lacking: of this worker's files those to write.
+    sizes: of this worker's file of each output.
     """
-    needed = len(paths[0]) * sum(sizes)
+    workers = _count_workers_on(cache.directory, run)
+    needed = workers * len(paths[0]) * sum(sizes)
     if needed > cache.max_bytes:
         return (
             f"{kept.what} take {_gigabytes(needed)} and may take "
@@ -175,12 +169,12 @@ def make_room(
             f"--cache_gb={cache.max_bytes / 1e9:g}; {kept.advice} or a larger "
             "--cache_gb."
         )
-    wanted = {path for views in paths for path in views}
+    wanted = {path.stem for views in paths for path in views}
     others = []
     for path in cache.directory.glob("*.features"):
         with contextlib.suppress(FileNotFoundError):  # another worker makes room too
             status = path.stat()
-            if path not in wanted:
+            if path.name.partition("-")[0] not in wanted:
                 others.append((status.st_mtime, status.st_size, path))
     used = sum(size for _, size, _ in others)
     for _, size, oldest in sorted(others):
@@ -188,7 +182,7 @@ def make_room(
             break
         used -= size
         oldest.unlink(missing_ok=True)
-    to_write = sum(
+    to_write = workers * sum(
         size
         for size, views in zip(sizes, lacking, strict=True)
         for path in views

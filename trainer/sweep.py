@@ -176,22 +176,23 @@ def _cross(
         rest = (cross(alone, "validation", views), cross(alone, "train", [View()]))
     train, validation = {}, {}
     for index, pooling in enumerate(poolings):
-        train[pooling] = _Split(
-            augmented[index].features,
-            rest[1][index].features[0],
-            _read_labels(augmented[index]),
-        )
-        validation[pooling] = _Split(
-            rest[0][index].features,
-            plain[index].features[0],
-            _read_labels(plain[index]),
-        )
+        changed, labels = _gather(run, augmented[index])
+        train[pooling] = _Split(changed, _gather(run, rest[1][index])[0][0], labels)
+        as_they_are, labels = _gather(run, plain[index])
+        changed, _ = _gather(run, rest[0][index])
+        validation[pooling] = _Split(changed, as_they_are[0], labels)
     return train, validation
 
 
-def _read_labels(records: Records) -> np.ndarray:
+def _gather(run: Runtime, records: Records) -> tuple[list[np.ndarray], np.ndarray]:
+    """All workers' features, of each view, and labels."""
     rows = records.dataset.batch(_EVALUATED_AT_ONCE).as_numpy_iterator()
-    return np.concatenate([row["label"] for row in rows])
+    labels = np.concatenate([row["label"] for row in rows])
+    *views, labels = (
+        loop.gather_shares(run, part, records.count)
+        for part in (*records.features, labels)
+    )
+    return views, labels
 
 
 def _sweep(
