@@ -1,13 +1,8 @@
 """The three commands as a user types them, in processes of their own."""
 
-import contextlib
 import csv
 import json
-import os
 import pathlib
-import socket
-import subprocess
-import sys
 
 import fakes
 import numpy as np
@@ -257,14 +252,8 @@ def test_a_tfds_set_comes_with_its_own_splits_or_is_split_anew(
 
 @pytest.mark.slow
 def test_two_workers_walk_the_whole_way_and_the_chief_alone_writes(walked, tmp_path):
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("localhost", 0))
-            ports.append(probe.getsockname()[1])
-    cluster = {"worker": [f"localhost:{port}" for port in ports]}
-    arguments = [
-        *fakes.TINY_MODEL_FLAGS,
+    command = [
+        *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS),
         f"--weights={walked / 'backbone.weights.h5'}",
         f"--data_dir={walked / 'data'}",
         f"--model_dir={tmp_path / 'run'}",
@@ -273,26 +262,12 @@ def test_two_workers_walk_the_whole_way_and_the_chief_alone_writes(walked, tmp_p
         "--finetune_epochs=1",
         "--augment=none",
     ]
-    with contextlib.ExitStack() as stack:
-        workers = []
-        for index in range(2):
-            task = {"type": "worker", "index": index}
-            tf_config = json.dumps({"cluster": cluster, "task": task})
-            log = stack.enter_context(open(tmp_path / f"{index}.log", "w"))
-            process = subprocess.Popen(
-                [sys.executable, "-m", "trainer.main", *arguments],
-                cwd=fakes.REPOSITORY,
-                env={**os.environ, "TF_CONFIG": tf_config},
-                stdout=log,
-                stderr=log,
-            )
-            workers.append(process)
-        codes = [process.wait(timeout=240) for process in workers]
-    assert codes == [0, 0], (tmp_path / "0.log").read_text()[-3000:]
+    codes, outputs = fakes.run_workers(command, command)
+    assert codes == [0, 0], outputs[0][-3000:]
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 3
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     alone = json.loads((walked / "run" / "summary.json").read_text())
     assert summary["test"]["count"] == alone["test"]["count"]
     assert len(list((tmp_path / "run" / "export").glob("[0-9]*"))) == 1
-    assert "2 replica(s)" in (tmp_path / "0.log").read_text()
+    assert "2 replica(s)" in outputs[0]

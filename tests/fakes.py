@@ -1,15 +1,20 @@
 """The only shared test code: real small photographs on disk and a tiny backbone."""
 
+import contextlib
 import functools
 import io
+import json
 import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -135,6 +140,43 @@ def run(*arguments: str, timeout_seconds: float = 300) -> subprocess.CompletedPr
         timeout=timeout_seconds,
         check=False,
     )
+
+
+def run_workers(*commands: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Runs Python command lines as the workers of one cluster, the chief first.
+
+    Returns:
+      each one's exit status, and all that it said.
+    """
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in commands]
+        for probe in probes:
+            probe.bind(("localhost", 0))
+        hosts = [f"localhost:{probe.getsockname()[1]}" for probe in probes]
+    with contextlib.ExitStack() as stack:
+        processes, logs = [], []
+        for index, command in enumerate(commands):
+            task = {"type": "worker", "index": index}
+            tf_config = json.dumps({"cluster": {"worker": hosts}, "task": task})
+            logs.append(stack.enter_context(tempfile.TemporaryFile("w+")))
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, *command],
+                    cwd=REPOSITORY,
+                    env={
+                        **os.environ,
+                        "CUDA_VISIBLE_DEVICES": "",
+                        "TF_CONFIG": tf_config,
+                    },
+                    stdout=logs[-1],
+                    stderr=subprocess.STDOUT,
+                )
+            )
+        codes = [process.wait(timeout=300) for process in processes]
+        for log in logs:
+            log.seek(0)
+        outputs = [log.read() for log in logs]
+    return codes, outputs
 
 
 COLOURS = ("red", "green", "blue")

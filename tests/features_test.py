@@ -6,7 +6,6 @@ import os
 import pathlib
 import platform
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -587,30 +586,8 @@ _BFLOAT16_HEAD = (
 
 
 def _run_two_workers(data_dir, model_dir, more, second_workers_flags=()):
-    """Each one's exit status, and all that it said."""
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("localhost", 0))
-            ports.append(probe.getsockname()[1])
-    cluster = {"worker": [f"localhost:{port}" for port in ports]}
-    processes = []
-    for index, own in enumerate(((), second_workers_flags)):
-        task = {"type": "worker", "index": index}
-        tf_config = json.dumps({"cluster": cluster, "task": task})
-        command = _command(data_dir, model_dir, *more, *own)
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, *command],
-                cwd=fakes.REPOSITORY,
-                env={**os.environ, "TF_CONFIG": tf_config},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    return [process.returncode for process in processes], outputs
+    command = _command(data_dir, model_dir, *more)
+    return fakes.run_workers(command, [*command, *second_workers_flags])
 
 
 @pytest.mark.slow

@@ -204,3 +204,35 @@ def test_a_run_sweeps_keeps_the_best_and_continues_with_it(data_dir, tmp_path):
     repeated = json.loads((run_dir / "summary.json").read_text())
     assert repeated["search"] == search
     assert repeated["test"] == summary["test"]
+
+
+@pytest.mark.slow
+def test_two_workers_find_the_head_that_one_finds(data_dir, tmp_path):
+    """Each has the features of its share alone; the chief trains the heads on all."""
+    found = {}
+    for workers in (1, 2):
+        run_dir = tmp_path / str(workers)
+        command = (
+            *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}"),
+            *(f"--model_dir={run_dir}", "--sweep=head", "--folds=3"),
+            *("--cached_views=2", "--regimes=head", "--head_epochs=2"),
+        )
+        codes, outputs = fakes.run_workers(*[command] * workers)
+        assert codes == [0] * workers, outputs
+        summary = json.loads((run_dir / "summary.json").read_text())
+        found[workers] = summary["search"]
+    alone, together = found[1], found[2]
+    assert len(together["sweep"]) == 144
+    heads = [
+        {
+            tuple(row[name] for name in alone["chosen"]): row["val_loss"]
+            for row in search["sweep"]
+        }
+        for search in (alone, together)
+    ]
+    assert heads[0].keys() == heads[1].keys()
+    losses = [[by_head[head] for head in heads[0]] for by_head in heads]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+    assert together["folds"]["accuracy"] == pytest.approx(
+        alone["folds"]["accuracy"], abs=0.03
+    )
