@@ -17,7 +17,17 @@ import tensorflow as tf
 from absl import flags
 
 from pipeline import augment, dataset, prepare
-from trainer import config, features, frontier, interrupt, loop, model, stages, store
+from trainer import (
+    config,
+    evaluation,
+    features,
+    frontier,
+    interrupt,
+    loop,
+    model,
+    stages,
+    store,
+)
 from trainer.features import Crossing, View
 from trainer.store import Cache
 
@@ -96,9 +106,9 @@ def test_one_pass_serves_two_frontiers(classifier, data_dir, tmp_path, monkeypat
     model.freeze(classifier.backbone, len(classifier.backbone.layers))
     head = frontier.find_frontier(classifier)
     passes = []
-    map_examples = loop.map_examples
+    map_examples = evaluation.map_examples
     monkeypatch.setattr(
-        loop,
+        evaluation,
         "map_examples",
         lambda *args, **options: passes.append(1) or map_examples(*args, **options),
     )
@@ -374,13 +384,13 @@ def test_where_finetune_has_no_room_the_head_has(data_dir, tmp_path, classifier)
 
 def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch):
     records = dataset.read_records(data_dir, "test")
-    map_examples = loop.map_examples
+    map_examples = evaluation.map_examples
 
     def stop_early(*args, **options):
         yield next(map_examples(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "map_examples", stop_early)
+    monkeypatch.setattr(evaluation, "map_examples", stop_early)
     with pytest.raises(KeyboardInterrupt):
         _cross(_cache(tmp_path), classifier, records)
     assert list(tmp_path.glob("*.features")) == []
@@ -394,7 +404,7 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
     in_use.write_bytes(b"half")
     elsewhere = tmp_path / ".0789.features.tmp-elsewhere-1"
     elsewhere.write_bytes(b"half")
-    monkeypatch.setattr(loop, "map_examples", map_examples)
+    monkeypatch.setattr(evaluation, "map_examples", map_examples)
     (crossed,) = _cross(_cache(tmp_path), classifier, records)
     assert np.abs(crossed.features[0]).max() > 0
     assert set(tmp_path.glob(".*.tmp-*")) == {in_use, elsewhere}
@@ -458,7 +468,7 @@ def test_decoded_images_are_kept_rounded(data_dir, tmp_path, monkeypatch):
         for key in ("label", "weight", "position"):
             np.testing.assert_array_equal(cached[key], decoded[key])
     # Another backbone finds them; other data do not.
-    monkeypatch.setattr(loop, "map_examples", None)
+    monkeypatch.setattr(evaluation, "map_examples", None)
     _cache_images(_cache(tmp_path, fingerprint={"data": 1, "backbone": 2}), records)
     with pytest.raises(TypeError):
         _cache_images(_cache(tmp_path, fingerprint={"data": 2}), records)

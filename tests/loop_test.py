@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline import augment, dataset, prepare
-from trainer import checkpoints, loop, model
+from trainer import checkpoints, evaluation, loop, model
 
 SIZES = {"image_size": 32, "batch_size": 8}
 
@@ -117,9 +117,9 @@ def test_augmentation_reaches_the_training_and_never_the_evaluation(data_dir):
             run, classifier, _optimizer(run, classifier), records, preset=preset
         )
     assert losses["none"] != losses["notebook"]
-    eval_step = loop.make_eval_step(run, classifier)
-    first, _ = loop.evaluate(run, eval_step, records, **SIZES)
-    second, _ = loop.evaluate(run, eval_step, records, **SIZES)
+    eval_step = evaluation.make_eval_step(run, classifier)
+    first, _ = evaluation.evaluate(run, eval_step, records, **SIZES)
+    second, _ = evaluation.evaluate(run, eval_step, records, **SIZES)
     np.testing.assert_array_equal(first, second)
 
 
@@ -128,8 +128,8 @@ def test_evaluation_sees_every_example_once_in_stored_order(data_dir):
     records = dataset.read_records(data_dir, "test")
     assert records.count % 8
     classifier = _classifier()
-    eval_step = loop.make_eval_step(run, classifier)
-    logits, labels = loop.evaluate(run, eval_step, records, **SIZES)
+    eval_step = evaluation.make_eval_step(run, classifier)
+    logits, labels = evaluation.evaluate(run, eval_step, records, **SIZES)
     classes = dataset.read_info(data_dir).classes
     names = dataset.read_names(records)
     assert [classes[k] for k in labels] == [name.split("/")[0] for name in names]
@@ -211,7 +211,7 @@ sys.path.insert(0, "tests")
 import fakes
 import tensorflow as tf
 from pipeline import augment, dataset
-from trainer import loop, model, runtime
+from trainer import evaluation, loop, model, runtime
 
 replicas, precision, data_dir = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 batch_norm = sys.argv[4] == "trained"
@@ -243,8 +243,8 @@ records = dataset.read_records(data_dir, "train")
 sizes = {"image_size": 32, "batch_size": 8, "seed": 1}
 trained = fakes.train(run, train_steps, records, epochs=3, **sizes)
 losses = [loss for loss, _ in trained]
-eval_step = loop.make_eval_step(run, classifier)
-logits, labels = loop.evaluate(
+eval_step = evaluation.make_eval_step(run, classifier)
+logits, labels = evaluation.evaluate(
     run, eval_step, dataset.read_records(data_dir, "test"), image_size=32, batch_size=8
 )
 seeds = []

@@ -5,7 +5,15 @@ import pathlib
 from collections.abc import Sequence
 
 from pipeline import dataset, files
-from trainer import checkpoints, frontier, loop, metrics, model, progress, report
+from trainer import (
+    checkpoints,
+    evaluation,
+    frontier,
+    metrics,
+    model,
+    progress,
+    report,
+)
 from trainer.config import TrainConfig, make_regimes
 from trainer.interrupt import Requests
 from trainer.model import Classifier, Frontier
@@ -39,11 +47,13 @@ def conclude(
         classifiers = [
             checkpoints.restore(settings, classes, model_dir, name) for name in names
         ]
-        eval_step = loop.make_joint_eval_step(
+        eval_step = evaluation.make_joint_eval_step(
             run, classifiers, _find_frontiers(settings, classifiers)
         )
     outputs = {
-        split: loop.evaluate(run, eval_step, records[split], requests=requests, **sizes)
+        split: evaluation.evaluate(
+            run, eval_step, records[split], requests=requests, **sizes
+        )
         for split in records
     }
     summary = {"classes": list(classes), "regimes": names}

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from pipeline import augment, console, dataset
 from pipeline.dataset import Records
-from trainer import fold, loop, runtime, store
+from trainer import evaluation, fold, runtime, store
 from trainer.interrupt import Requests
 from trainer.model import Classifier, Frontier
 from trainer.runtime import Runtime
@@ -60,7 +60,7 @@ class Crossing:
 
     @functools.cached_property
     def step(self) -> Callable:
-        """For loop.map_examples; traced once for all splits and views."""
+        """For evaluation.map_examples; traced once for all splits and views."""
         with self.run.strategy.scope():
             prefix = fold.make_prefix(
                 self.frontiers, folded=self.folded, precision=self.run.precision
@@ -194,7 +194,7 @@ def _find_or_compute(
     **options: object,
 ) -> list[Records]:
     """The records of each output; make_steps gives a step a view."""
-    share = loop.share_of(run)
+    share = runtime.share_of(run)
     count = len(share.positions(records.count))
     sizes = [kept.num_bytes(output, count) for output in range(len(kept.names))]
     labels_name = f"labels-{_digest(cache.fingerprint, split)}"
@@ -283,7 +283,7 @@ def _compute(
 
     paths: of each output; None leaves it out.
     """
-    share = loop.share_of(run)
+    share = runtime.share_of(run)
     count = len(share.positions(records.count))
     labels = np.zeros(count, np.int32)
     partials = {
@@ -291,7 +291,9 @@ def _compute(
         for output, path in enumerate(paths)
         if path
     }
-    parts = loop.map_examples(run, step, records, batch_size=batch_size, **options)
+    parts = evaluation.map_examples(
+        run, step, records, batch_size=batch_size, **options
+    )
     views = len(kept.names[0])
     which = f" view {view + 1}/{views}" if views > 1 else ""
     steps = dataset.num_batches(records.count, batch_size)
@@ -339,10 +341,10 @@ def _make_changing_step(run: Runtime, preset: str, xla: bool) -> Callable:
 
 
 def _make_step(run: Runtime, compute: Callable) -> Callable:
-    """A step for loop.map_examples: outputs, positions and labels of a batch."""
+    """A step for evaluation.map_examples: outputs, positions and labels of a batch."""
 
     def replica_step(batch):
-        batch = loop.drop_padding(run, batch)
+        batch = evaluation.drop_padding(run, batch)
         rest = (batch["position"], batch["label"], batch["weight"])
         return (*compute(batch), *rest)
 

@@ -16,6 +16,7 @@ from pipeline import augment, dataset, files
 from pipeline.dataset import Records
 from trainer import (
     checkpoints,
+    evaluation,
     interrupt,
     loop,
     metrics,
@@ -216,7 +217,7 @@ def _run_regime(
         else augment.build_mixer(run.settings.mix),
     )
     crossed = run.frontier if run.val_crossed else None
-    eval_step = loop.make_eval_step(run.runtime, run.classifier, crossed)
+    eval_step = evaluation.make_eval_step(run.runtime, run.classifier, crossed)
     tensorboard_dir = run.model_dir / "tensorboard" / regime.name
     writer = (
         tf.summary.create_file_writer(str(tensorboard_dir))
@@ -388,7 +389,7 @@ def _evaluate_epoch(
 ) -> dict:
     """Evaluates on validation and makes the epoch's line of metrics.jsonl."""
     start = time.monotonic()
-    logits, labels = loop.evaluate(
+    logits, labels = evaluation.evaluate(
         run.runtime, eval_step, run.val_records, requests=run.requests, **run.sizes
     )
     val_accuracy, val_loss = metrics.accuracy_and_loss(logits, labels)

@@ -8,6 +8,8 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from pipeline.dataset import Share
+
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
@@ -156,3 +158,24 @@ def take_largest(run: Runtime, number: int) -> int:
         one_each = run.strategy.run(lambda: tf.constant([int(number)]))
         return int(tf.reduce_max(run.strategy.gather(one_each, axis=0)))
     return number
+
+
+def share_of(run: Runtime) -> Share:
+    """What of each split this process reads."""
+    strategy = run.strategy
+    local = len(strategy.extended.worker_devices)
+    resolver = strategy.cluster_resolver
+    task_id = resolver.task_id if resolver is not None else None
+    return Share(strategy.num_replicas_in_sync // local, task_id or 0)
+
+
+# Not by strategy.distribute_datasets_from_function: it reads through an iterator of its
+# own for each device, whose tuner cannot be turned off and sleeps ever longer, up to a
+# minute. Whoever is done with an epoch waits until it wakes, as long as the epoch took.
+def next_batch(strategy: tf.distribute.Strategy, iterator: tf.data.Iterator):
+    """One batch for each of this process's replicas."""
+    local = len(strategy.extended.worker_devices)
+    parts = [next(iterator) for _ in range(local)]
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: parts[context.replica_id_in_sync_group % local]
+    )

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipeline import dataset, splits
 from pipeline.dataset import Records
-from trainer import features, frontier, loop, metrics, model, stages
+from trainer import evaluation, features, frontier, loop, metrics, model, stages
 from trainer.config import POOLINGS, TrainConfig, make_regimes
 from trainer.features import Crossing, View
 from trainer.interrupt import Requests
@@ -189,7 +189,7 @@ def _gather(run: Runtime, records: Records) -> tuple[list[np.ndarray], np.ndarra
     rows = records.dataset.batch(_EVALUATED_AT_ONCE).as_numpy_iterator()
     labels = np.concatenate([row["label"] for row in rows])
     *views, labels = (
-        loop.gather_shares(run, part, records.count)
+        evaluation.gather_shares(run, part, records.count)
         for part in (*records.features, labels)
     )
     return views, labels
