@@ -488,6 +488,8 @@ def _command(data_dir, model_dir, *more):
         "--head_epochs=2",
         "--finetune_epochs=2",
         "--finetune_batch_norm=frozen",
+        # At larger rates so small a network makes much of how numbers round.
+        "--head_lr=0.002",
         "--finetune_lr=0.001",
         "--dropout=0",  # whose masks are each replica's own
         *more,
@@ -562,10 +564,9 @@ def test_what_is_kept_between_epochs_changes_no_run(data_dir, tmp_path):
         assert ("train images" in done.stderr) == (name == "disk")
     memory = _losses(tmp_path / "memory")
     np.testing.assert_array_equal(_losses(tmp_path / "off"), memory)
-    # So small a network of random weights makes much of half a grey level.
     disk = _losses(tmp_path / "disk")
     assert disk != memory
-    np.testing.assert_allclose(disk[0][:2], memory[0][:2], rtol=0.1)
+    np.testing.assert_allclose(disk[0][:2], memory[0][:2], rtol=0.02)
     assert not (tmp_path / "disk" / "features").exists()
 
 
@@ -588,11 +589,7 @@ def test_half_precision_crosses_on_two_replicas_as_on_one(
     )
 
 
-# At larger rates so small a network makes much of how eight bits round.
-_BFLOAT16_HEAD = (
-    *("--precision=mixed_bfloat16", "--cached_views=2"),
-    *("--regimes=head", "--head_lr=0.002"),
-)
+_BFLOAT16_HEAD = ("--precision=mixed_bfloat16", "--cached_views=2", "--regimes=head")
 
 
 def _run_two_workers(data_dir, model_dir, more, second_workers_flags=()):
