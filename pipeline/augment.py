@@ -324,7 +324,7 @@ def build_mixer(name: str) -> Mixer:
 
     values: float [B, H, W, C], images or feature maps, or for mixup also [B, C]; mixed
     has the same shape and dtype. seed: int32 [2]. weights: float32 [B]; rows of weight
-    0 (the padding of a last batch) stay as they are and are mixed into no other.
+    0 (padding) stay as they are and are mixed into no other.
     partner: int32 [B], the row mixed in; among rows that count each is the partner of
     one other. share: float32 [B], what is left of the row itself, so that the loss is
     share * loss(its label) + (1 - share) * loss(its partner's label).

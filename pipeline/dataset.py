@@ -15,8 +15,8 @@ from pipeline import cores, preprocess, splits
 
 # Encoded bytes up to this much stay in memory after the first epoch.
 _CACHE_BYTES = 4 * 2**30
-# Examples are shuffled within windows of encoded bytes: one is in use, one is read.
-_WINDOW_BYTES = 2**29
+# Examples are shuffled within windows of this to twice as many encoded bytes.
+_WINDOW_BYTES = 2**28
 _BATCHES_AHEAD = 2
 
 
@@ -25,9 +25,11 @@ class Records:
     """One split's examples, still encoded, in the order they are stored in.
 
     dataset: elements {"image_bytes": string [], "label": int64 [], "name": string [],
-      "position": int64 []}, the position counting from 0 in stored order.
+      "position": int64 []}, the position counting from 0 in stored order; in memory
+      once they have been read, if they are to be kept.
     count: number of examples.
     mean_bytes: average size of an example in its shard.
+    unkept: the same, read anew each time; None where dataset is that.
     features: what stands for the images where they are decoded already, uint8, or a
       model's frozen part has been computed: one array [share, ...] a view, of one
       pipeline's share in stored order. Batches then hold its rows as "image", uint8 as
@@ -37,6 +39,7 @@ class Records:
     dataset: tf.data.Dataset
     count: int
     mean_bytes: int
+    unkept: tf.data.Dataset | None = None
     features: tuple[np.ndarray, ...] = ()
 
 
@@ -129,11 +132,11 @@ def read_records(data_dir: str, split: str, *, cached: bool = True) -> Records:
 
     dataset = shards.flat_map(
         lambda path, start: tf.data.TFRecordDataset(path).enumerate(start)
-    ).map(parse)
-    if cached and info.num_bytes <= _CACHE_BYTES:
-        dataset = dataset.cache()
+    ).map(parse, num_parallel_calls=cores.count_cores())
+    keeps = cached and info.num_bytes <= _CACHE_BYTES
     return Records(
-        dataset=dataset,
+        dataset=dataset.cache() if keeps else dataset,
+        unkept=dataset if keeps else None,
         count=info.num_examples,
         mean_bytes=max(1, info.num_bytes // info.num_examples),
     )
@@ -234,7 +237,7 @@ def make_eval_dataset(
         return {**example, "weight": weight, "view": tf.constant(0, tf.int64)}
 
     return _batches(
-        _read_share(records, batch_size, share).enumerate(),
+        _read_share(records.dataset, records, batch_size, share).enumerate(),
         select,
         records,
         image_size=image_size,
@@ -251,15 +254,16 @@ def with_features(
 ) -> Records:
     """Records whose batches hold features; their order and shuffling stay the same.
 
-    features: arrays [share, ...], see Records; labels: int [share]. In stored order.
+    features: arrays [share, ...], see Records; labels: int [share]. In stored order; of
+    a share without examples one row, to fill batches with.
     """
-    positions = np.array(share.positions(records.count), np.int64)
-    if not len(positions):  # a row to fill batches with
-        positions, labels = np.zeros(1, np.int64), np.zeros(1, np.int32)
-        features = tuple(np.zeros((1, *f.shape[1:]), f.dtype) for f in features)
-    rows = {"label": labels, "position": positions}
+    positions = list(share.positions(records.count)) or [share.pipeline_id]
+    rows = {"label": labels, "position": np.array(positions, np.int64)}
     return dataclasses.replace(
-        records, dataset=tf.data.Dataset.from_tensor_slices(rows), features=features
+        records,
+        dataset=tf.data.Dataset.from_tensor_slices(rows),
+        unkept=None,
+        features=features,
     )
 
 
@@ -294,7 +298,7 @@ def _decode(image_size: int) -> Callable[[dict], dict]:
 
 @functools.cache
 def _trace_decoding(image_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Once, though every epoch makes a pipeline of its own."""
+    """Once, though every evaluation makes a pipeline of its own."""
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def decode_and_resize(image_bytes):
@@ -331,16 +335,18 @@ def _look_up(
     return look_up
 
 
-def _read_share(records: Records, batch_size: int, share: Share) -> tf.data.Dataset:
+def _read_share(
+    examples: tf.data.Dataset, records: Records, batch_size: int, share: Share
+) -> tf.data.Dataset:
     """One pipeline's examples in stored order, filled up to whole global batches.
 
     In each column of the last batch that has none, the column's first one stands: so
-    what trained batch norm sees does not depend on the number of pipelines either.
+    what trained batch norm sees does not depend on the number of pipelines either,
+    unless there are fewer examples than a batch has.
     """
     rows = batch_size // share.num_pipelines
     ours = len(share.positions(records.count))
     fillers = num_batches(records.count, batch_size) * rows - ours
-    examples = records.dataset
     if share.num_pipelines > 1 and not records.features:
         examples = examples.filter(_is_in(share))
     if not ours:  # of very few examples a pipeline may have none
@@ -362,9 +368,9 @@ def _shuffle(
     rows = batch_size // share.num_pipelines
     ours = len(share.positions(records.count))
     steps = num_batches(records.count, batch_size)
-    # In one of a single batch nothing would be shuffled.
-    most = max(2, _WINDOW_BYTES // (records.mean_bytes * batch_size))
-    steps_at_once = -(-steps // -(-steps // most))
+    steps_at_once = _size_windows(
+        steps, least=_WINDOW_BYTES // (records.mean_bytes * batch_size)
+    )
     num_windows = -(-steps // steps_at_once)
     num_views = max(1, len(records.features))
 
@@ -390,8 +396,25 @@ def _shuffle(
         example = {name: part[index] for name, part in window.items()}
         return {**example, "weight": weight, "view": view}
 
-    windows = _read_share(records, batch_size, share).batch(steps_at_once * rows)
+    examples = records.dataset if records.unkept is None else records.unkept
+    windows = _read_share(examples, records, batch_size, share)
+    windows = windows.batch(steps_at_once * rows)
+    if records.unkept is not None:  # keeps what is put together, and of a share alone
+        windows = windows.cache()
     return windows.repeat().enumerate().prefetch(1).flat_map(order), select
+
+
+def _size_windows(steps: int, least: int) -> int:
+    """Of so many to about twice as many steps, that the last one is not much shorter.
+
+    In one of a single step nothing would be shuffled.
+    """
+    least = max(3, least)
+    if steps <= 2 * least + 1:
+        return steps
+    return max(
+        range(least, 2 * least + 2), key=lambda size: ((steps - 1) % size + 1, size)
+    )
 
 
 def _batches(

@@ -134,12 +134,12 @@ def test_the_order_does_not_depend_on_the_number_of_shards(data, tmp_path):
     assert one == three
 
 
-# Of the mean size of an example; 8 an epoch step, so windows of all, 3 and 2 batches.
-@pytest.fixture(params=[None, 30, 1])
+@pytest.fixture(params=["one window", "two windows"])
 def window(request, data, monkeypatch):
-    if request.param is not None:
-        mean = dataset.read_records(data[1], "train").mean_bytes
-        monkeypatch.setattr(dataset, "_WINDOW_BYTES", request.param * mean)
+    if request.param == "two windows":
+        count = dataset.read_info(data[1]).counts["train"]
+        assert dataset._size_windows(dataset.num_batches(count, 8), 0) < 8
+        monkeypatch.setattr(dataset, "_WINDOW_BYTES", 1)
 
 
 @pytest.mark.parametrize("pipelines", [2, 4, 8])
@@ -183,13 +183,16 @@ def test_every_step_has_examples_and_the_fillers_are_spread(data, window):
 
 def test_a_pipeline_without_an_example_fills_its_batches(data):
     records = dataset.read_records(data[1], "test")
-    few = dataclasses.replace(records, dataset=records.dataset.take(2), count=2)
+    few = dataclasses.replace(
+        records, dataset=records.dataset.take(2), unkept=None, count=2
+    )
     arrays = (np.arange(4, dtype=np.float32).reshape(2, 2),)
     labels = np.array([1, 2], np.int32)
     for pipeline in range(4):
         share = Share(4, pipeline)
         rows = list(share.positions(2))
-        crossed = dataset.with_features(few, (arrays[0][rows],), labels[rows], share)
+        kept = rows or [0]
+        crossed = dataset.with_features(few, (arrays[0][kept],), labels[kept], share)
         for made in (few, crossed):
             (batch,) = _train(made, per_replica=2, share=share)
             assert batch["weight"].tolist() == [1, 0] if rows else [0, 0]
@@ -219,13 +222,39 @@ def test_replicas_of_one_pipeline_get_successive_parts_of_the_batch(data):
     )
 
 
-def test_the_bytes_are_read_once_and_then_come_from_memory(data, tmp_path):
+@pytest.mark.parametrize("trains", [True, False])
+def test_the_bytes_are_read_once_and_then_come_from_memory(
+    data, tmp_path, window, trains
+):
     data_dir = shutil.copytree(data[1], tmp_path / "data")
     records = dataset.read_records(str(data_dir), "train")
-    first = _counted(_train(records, epoch=1))
+    steps = dataset.num_batches(records.count, 8)
+    options = {"image_size": 16, "batch_size": 8, "per_replica_batch_size": 8}
+
+    def read():
+        if trains:
+            batches = dataset.make_train_dataset(records, epoch=1, seed=1, **options)
+            batches = iter(batches)
+            while True:
+                yield _counted([next(batches) for _ in range(steps)])
+        while True:
+            yield _counted(dataset.make_eval_dataset(records, **options))
+
+    epochs = read()
+    first = next(epochs)
     for shard in data_dir.glob("*.tfrecord*"):
         shard.unlink()
-    assert sorted(_counted(_train(records, epoch=2))) == sorted(first)
+    for _ in range(3):
+        assert sorted(next(epochs)) == sorted(first)
+
+
+def test_windows_are_of_a_size_and_none_is_of_a_single_batch():
+    for least in (0, 2, 3, 10, 27):
+        for steps in range(2, 300):
+            size = dataset._size_windows(steps, least)
+            last = (steps - 1) % size + 1
+            assert max(3, least) <= size <= 2 * max(3, least) + 1 or size == steps
+            assert last > max(1, size / 4), (least, steps)
 
 
 @pytest.mark.parametrize("make", ["missing", "empty", "other"])

@@ -155,6 +155,8 @@ def run_workers(*commands: Sequence[str]) -> tuple[list[int], list[str]]:
         hosts = [f"localhost:{probe.getsockname()[1]}" for probe in probes]
     with contextlib.ExitStack() as stack:
         processes, logs = [], []
+        # Of a cluster that hangs none is left behind.
+        stack.callback(lambda: [process.kill() for process in processes])
         for index, command in enumerate(commands):
             task = {"type": "worker", "index": index}
             tf_config = json.dumps({"cluster": {"worker": hosts}, "task": task})

@@ -145,7 +145,7 @@ def map_examples(
     )
     iterator = iter(batches)
     for _ in range(dataset.num_batches(records.count, batch_size)):
-        if runtime_lib.take_largest(runtime, len(requests.requested)):
+        if runtime_lib.any_worker(runtime, bool(requests.requested)):
             raise requests.stopped()
         *results, weights = [
             np.concatenate(strategy.experimental_local_results(part))

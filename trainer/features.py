@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import augment, console, dataset
-from pipeline.dataset import Records
+from pipeline.dataset import Records, Share
 from trainer import evaluation, fold, runtime, store
 from trainer.interrupt import Requests
 from trainer.model import Classifier, Frontier
@@ -195,7 +195,7 @@ def _find_or_compute(
 ) -> list[Records]:
     """The records of each output; make_steps gives a step a view."""
     share = runtime.share_of(run)
-    count = len(share.positions(records.count))
+    count = _count_rows(share, records)
     sizes = [kept.num_bytes(output, count) for output in range(len(kept.names))]
     labels_name = f"labels-{_digest(cache.fingerprint, split)}"
     labels_path = store.name_share(cache.directory / f"{labels_name}.npy", share)
@@ -209,13 +209,13 @@ def _find_or_compute(
         ]
         lacks_labels = not labels_path.is_file()
         # What one worker lacks, all compute, in step with one another.
-        if runtime.take_largest(run, int(lacks_labels or any(map(any, lacking)))):
+        if runtime.any_worker(run, lacks_labels or any(map(any, lacking))):
             problem = store.make_room(cache, kept, run, whole, lacking, sizes)
-            if runtime.take_largest(run, int(problem is not None)):
+            if runtime.any_worker(run, problem is not None):
                 raise ValueError(problem or "Another worker has no room for features.")
             for view, step in enumerate(make_steps()):
                 files = [row[view] for row in lacking]
-                if runtime.take_largest(run, int(lacks_labels or any(files))):
+                if runtime.any_worker(run, lacks_labels or any(files)):
                     labels = _compute(
                         run,
                         kept,
@@ -243,6 +243,11 @@ def _find_or_compute(
             )
             for views, shape in zip(paths, kept.shapes, strict=True)
         ]
+
+
+def _count_rows(share: Share, records: Records) -> int:
+    """Of a share's files; see dataset.with_features."""
+    return max(1, len(share.positions(records.count)))
 
 
 def _digest(*parts: object) -> str:
@@ -284,7 +289,7 @@ def _compute(
     paths: of each output; None leaves it out.
     """
     share = runtime.share_of(run)
-    count = len(share.positions(records.count))
+    count = _count_rows(share, records)
     labels = np.zeros(count, np.int32)
     partials = {
         output: path.with_name(f".{path.name}.tmp-{store.WHO}")

@@ -1,9 +1,11 @@
 """Strategy, precision and seeds, set up once a process and in one fixed order."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -140,11 +142,7 @@ def take_from_chief(run: Runtime, number: int) -> int:
 
     Returns once every worker is here: what the chief wrote before can be read.
     """
-    if has_several_workers(run):
-        one_each = run.strategy.run(lambda: tf.constant([int(number)]))
-        # In the order of the workers, of which the chief is the first.
-        return int(run.strategy.gather(one_each, axis=0)[0])
-    return number
+    return _add_up(run, int(number) if run.is_chief else 0)
 
 
 def wait_for_all(run: Runtime) -> None:
@@ -152,12 +150,28 @@ def wait_for_all(run: Runtime) -> None:
     take_from_chief(run, 0)
 
 
-def take_largest(run: Runtime, number: int) -> int:
-    """The largest of all workers' numbers, on every worker."""
-    if has_several_workers(run):
-        one_each = run.strategy.run(lambda: tf.constant([int(number)]))
-        return int(tf.reduce_max(run.strategy.gather(one_each, axis=0)))
-    return number
+def any_worker(run: Runtime, says: bool) -> bool:
+    """Whether one of the workers says so, on every worker."""
+    return _add_up(run, int(says)) > 0
+
+
+def _add_up(run: Runtime, number: int) -> int:
+    if not has_several_workers(run):
+        return number
+    total = _make_sum(run.strategy)(tf.constant(number, tf.int64))
+    return int(total) // len(run.strategy.extended.worker_devices)
+
+
+@functools.cache
+def _make_sum(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Traced once: by itself strategy.gather is traced in each call, for 0.1 s."""
+
+    @tf.function
+    def add_up(number):
+        one_each = strategy.run(lambda: number)
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, one_each, axis=None)
+
+    return add_up
 
 
 def share_of(run: Runtime) -> Share:

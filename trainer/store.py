@@ -83,13 +83,17 @@ class Kept:
 def locked(directory: pathlib.Path, run: Runtime, requests: Requests) -> Iterator[None]:
     """One run at a time: a second one finds what the first has computed.
 
+    Of several workers the chief alone waits for another run, and all for the chief;
+    none lets go before all are done.
+
     Raises:
       interrupt.Stopped: asked to, through `requests`, while it waits.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    # Workers compute together, so of several the chief alone waits for other runs.
     if not run.is_chief:
+        runtime.wait_for_all(run)
         yield
+        runtime.wait_for_all(run)
         return
     with open(directory / ".lock", "w") as file:
         with contextlib.suppress(OSError):  # a file system without locks: both compute
@@ -104,7 +108,9 @@ def locked(directory: pathlib.Path, run: Runtime, requests: Requests) -> Iterato
         for partial in directory.glob(".*.tmp-*"):
             if _is_left_behind(partial):
                 partial.unlink(missing_ok=True)
+        runtime.wait_for_all(run)
         yield
+        runtime.wait_for_all(run)
 
 
 def _try_to_lock(file: IO) -> bool:
@@ -135,12 +141,12 @@ def name_share(path: pathlib.Path, share: Share) -> pathlib.Path:
 def _count_workers_on(directory: pathlib.Path, run: Runtime) -> int:
     """How many workers' directory is this very one; for all of them to call."""
     mark = runtime.take_from_chief(run, secrets.randbelow(1 << 30))
-    own = directory / f".{mark}.tmp-{WHO}"
+    own = directory / f".{mark}-{runtime.share_of(run).pipeline_id}.tmp-{WHO}"
     own.touch()
     runtime.wait_for_all(run)
-    found = len(list(directory.glob(f".{mark}.tmp-*")))
+    found = len(list(directory.glob(f".{mark}-*.tmp-*")))
     runtime.wait_for_all(run)
-    own.unlink()
+    own.unlink(missing_ok=True)
     return found
 
 
@@ -170,11 +176,14 @@ def make_room(
             "--cache_gb."
         )
     wanted = {path.stem for views in paths for path in views}
+    # Shares of another number of workers are of no use to this run.
+    of_as_many = f"-of-{runtime.share_of(run).num_pipelines:05d}"
     others = []
     for path in cache.directory.glob("*.features"):
         with contextlib.suppress(FileNotFoundError):  # another worker makes room too
             status = path.stat()
-            if path.name.partition("-")[0] not in wanted:
+            name = path.stem.partition("-")[0]
+            if name not in wanted or not path.stem.endswith(of_as_many):
                 others.append((status.st_mtime, status.st_size, path))
     used = sum(size for _, size, _ in others)
     for _, size, oldest in sorted(others):

@@ -43,12 +43,13 @@ class Head:
 class _Split:
     """What one pooling makes of a split.
 
-    views: float arrays [N, D], augmented, which the epochs take in turn.
-    plain: [N, D], of the images as they are.
+    views: float arrays [N, D], augmented, which the epochs take in turn; of validation
+      for folds alone.
+    plain: [N, D], of the images as they are; of train for folds alone.
     """
 
-    views: Sequence[np.ndarray]
-    plain: np.ndarray
+    views: Sequence[np.ndarray] | None
+    plain: np.ndarray | None
     labels: np.ndarray
 
 
@@ -171,16 +172,19 @@ def _cross(
     augmented = cross(with_others, "train", views)
     # The plain training images and the changed validation images are of use to the
     # folds alone.
-    rest = (augmented, plain)
+    rest = None
     if settings.folds:
         rest = (cross(alone, "validation", views), cross(alone, "train", [View()]))
     train, validation = {}, {}
     for index, pooling in enumerate(poolings):
-        changed, labels = _gather(run, augmented[index])
-        train[pooling] = _Split(changed, _gather(run, rest[1][index])[0][0], labels)
-        as_they_are, labels = _gather(run, plain[index])
-        changed, _ = _gather(run, rest[0][index])
-        validation[pooling] = _Split(changed, as_they_are[0], labels)
+        views, labels = _gather(run, augmented[index])
+        (as_it_is,), val_labels = _gather(run, plain[index])
+        val_views, train_as_it_is = None, None
+        if rest is not None:
+            val_views, _ = _gather(run, rest[0][index])
+            (train_as_it_is,), _ = _gather(run, rest[1][index])
+        train[pooling] = _Split(views, train_as_it_is, labels)
+        validation[pooling] = _Split(val_views, as_it_is, val_labels)
     return train, validation
 
 
