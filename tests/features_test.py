@@ -633,6 +633,31 @@ def test_each_worker_computes_and_keeps_its_share(data_dir, tmp_path, disks):
 
 
 @pytest.mark.slow
+def test_there_may_be_more_workers_than_validation_images(data_dir, tmp_path):
+    rows, seen = [], set()
+    for row in (pathlib.Path(data_dir) / "splits.csv").read_text().splitlines():
+        label = row.partition("/")[0]
+        if row.endswith(",validation") and label in seen:
+            row = row.removesuffix("validation") + "train"
+        elif row.endswith(",validation"):
+            seen.add(label)
+        rows.append(f"{row}\n")
+    (tmp_path / "splits.csv").write_text("".join(rows))
+    source = fakes.write_folder(tmp_path / "photos", per_class=33)
+    few = str(tmp_path / "data")
+    prepare.prepare(str(source), few, splits_from=str(tmp_path / "splits.csv"))
+    assert dataset.read_info(few).counts["validation"] == 3
+    found = {}
+    for workers in (1, 4):
+        run_dir = tmp_path / str(workers)
+        command = _command(few, run_dir, "--cached_views=2", "--regimes=head")
+        codes, outputs = fakes.run_workers(*[command] * workers)
+        assert codes == [0] * workers, outputs
+        found[workers] = _losses(run_dir)
+    np.testing.assert_allclose(found[4], found[1], rtol=2e-3)
+
+
+@pytest.mark.slow
 def test_workers_on_one_disk_need_room_for_all_of_them(data_dir, tmp_path):
     counts = dataset.read_info(data_dir).counts
     needed = 2 * 2 * 256 * counts["train"]  # bytes of two views in half precision
