@@ -429,7 +429,8 @@ def to_array(values: object, dtype: np.dtype) -> np.ndarray:
     array = np.array(_to_bytes(values) if dtype.kind == "O" else values, object)
     # A list that is left as an element has neighbours of another length.
     if all(type(value) in _TYPES[dtype.kind] for value in array.ravel()):
-        with contextlib.suppress(OverflowError):
+        too_large = OverflowError, FloatingPointError
+        with contextlib.suppress(*too_large), np.errstate(over="raise"):
             return array.astype(dtype)
     raise ValueError(
         f"Expected equal lists of {'strings' if dtype.kind == 'O' else dtype}. "

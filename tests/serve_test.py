@@ -3,6 +3,7 @@ import concurrent.futures
 import contextlib
 import json
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 
 import fakes
 import grpc
@@ -713,6 +715,13 @@ def test_memory_does_not_grow_over_bad_requests(server):
 # Versions
 
 
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 class Load:
     """Clients that ask all the time; use it in a `with`.
 
@@ -737,6 +746,10 @@ class Load:
     def __exit__(self, *exception):
         self._stop.set()
         self._pool.shutdown()
+
+    def wait_for(self, *keys) -> None:
+        """Until each of these answers has been given."""
+        _until(lambda: set(keys) <= self.answers.keys())
 
     def _count(self, key) -> None:
         self.answers[key] = self.answers.get(key, 0) + 1
@@ -770,10 +783,10 @@ def _states(server) -> dict[int, str]:
 
 def test_a_new_version_takes_over_and_no_request_is_lost(models, export_dir):
     with fakes.Server(export_dir) as server, Load(server) as load:
-        time.sleep(0.3)
+        load.wait_for((1, "red"), ("REST", "red"))
         fakes.publish(models[1], export_dir, 2)
         server.wait_for("version 1 unloaded")
-        time.sleep(0.3)
+        load.wait_for((2, "red-2"), ("REST", "red-2"))
     assert load.errors == []
     assert set(load.answers) == {
         *((1, "red"), (2, "red-2")),
@@ -786,10 +799,10 @@ def test_a_rollback_loses_no_request(models, export_dir):
     with fakes.Server(export_dir) as server:
         assert _states(server) == {2: "AVAILABLE"}
         with Load(server) as load:
-            time.sleep(0.3)
+            load.wait_for((2, "red-2"))
             (export_dir / "2").rename(export_dir / "2.withdrawn")
             server.wait_for("version 2 unloaded")
-            time.sleep(0.3)
+            load.wait_for((1, "red"))
         assert _states(server) == {2: "END", 1: "AVAILABLE"}
     assert load.errors == []
     assert {key for key in load.answers if key[0] != "REST"} == {
@@ -933,10 +946,11 @@ def test_a_label_moves_and_no_request_is_lost(models, export_dir, empty_first):
         if empty_first:  # as an editor may write it
             config.write_text("")
             server.wait_for("all stays as it is")
+        load.wait_for((1, "red"))
         config.write_text(_config("latest {}", _label("stable", 2)))
         fakes.publish(models[1], export_dir, 2)
         server.wait_for("version 1 unloaded")
-        time.sleep(0.3)
+        load.wait_for((2, "red-2"))
     assert load.errors == []
     assert {key for key in load.answers if key[0] != "REST"} == {
         (1, "red"),
@@ -1040,6 +1054,13 @@ def test_any_json_is_a_tensor_or_a_value_error(value, dtype):
         assert serve.to_array(value, np.dtype(dtype)).dtype == dtype
 
 
+@pytest.mark.parametrize("value", [3.5e38, -1e300])
+def test_a_number_above_float32_is_refused_and_infinity_is_not(value):
+    with pytest.raises(ValueError, match=re.escape(str(value))):
+        serve.to_array([0.5, value], np.dtype("float32"))
+    assert serve.to_array([float("inf")], np.dtype("float32"))[0] == np.inf
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     _JSON,
@@ -1124,13 +1145,12 @@ def test_from_photographs_to_answers_and_on_to_the_next_version_and_back(tmp_pat
             done = fakes.run("-m", "export.main", f"--model_dir={run}", flag)
             assert done.returncode == 0, done.stderr[-2000:]
             server.wait_for("loaded in", count=2)
-            time.sleep(2.5)
             second = max(_states(server))
-            assert (labelled("stable"), labelled("previous")) == (second, first)
+            _until(lambda: labelled("stable") == second)
+            assert labelled("previous") == first
             done = fakes.run("-m", "export.main", "--rollback", flag)
             assert done.returncode == 0, done.stderr[-2000:]
             server.wait_for(f"version {second} unloaded")
-            time.sleep(2.5)
             assert labelled("stable") == first
     assert load.errors == []
     assert {first, second} < {key[0] for key in load.answers}
