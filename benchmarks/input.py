@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -209,15 +210,20 @@ def start_contestant(name, folder, data):
 
 
 def take_turn(process):
+    """Stopped afterwards: what it reads ahead would take the next one's time."""
+    process.send_signal(signal.SIGCONT)
     process.stdin.write("\n")
     process.stdin.flush()
     while True:
         line = process.stdout.readline()
         try:
-            return json.loads(line)
+            seconds = json.loads(line)
         except ValueError:
             if not line:
                 raise SystemExit("a contestant ended early") from None
+        else:
+            process.send_signal(signal.SIGSTOP)
+            return seconds
 
 
 def enlarge(source, target):
