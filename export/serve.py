@@ -19,6 +19,7 @@ import signal
 import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 
 import grpc
@@ -274,11 +275,11 @@ def predict(versions: Versions, request: Message) -> Message:
         response.model_spec.CopyFrom(_answering(request.model_spec, version))
         inputs = {key: protos.to_array(each) for key, each in request.inputs.items()}
         outputs = version.session.run(response.model_spec.signature_name, inputs)
-    wanted = set(request.output_filter) or set(outputs)
-    if not wanted <= set(outputs):
+    wanted = list(request.output_filter) or list(outputs)
+    if len(set(wanted)) < len(wanted) or not set(wanted) <= set(outputs):
         raise ValueError(
-            f"output_filter names outputs, of {', '.join(sorted(outputs))}. Received: "
-            f"{', '.join(request.output_filter)}"
+            f"output_filter names outputs, each once, of {', '.join(sorted(outputs))}. "
+            f"Received: {', '.join(request.output_filter)}"
         )
     for key in wanted:
         array, tensor = outputs[key], response.outputs[key]
@@ -356,7 +357,8 @@ def answer_rest(versions: Versions, verb: str, path: str, body: bytes) -> str:
     if not match or verb != ("POST" if action.startswith(":") else "GET"):
         code = _INVALID_ARGUMENT if path.lower().startswith("/v1/") else _NOT_FOUND
         raise StatusError(code, f"Malformed request: {verb} {path}")
-    spec = protos.model_pb2.ModelSpec(name=match[1], version_label=match[3])
+    name, label = (urllib.parse.unquote(part or "") for part in match.group(1, 3))
+    spec = protos.model_pb2.ModelSpec(name=name, version_label=label)
     if match[2]:
         spec.version.value = int(match[2])
     if not action:
@@ -394,10 +396,12 @@ def _predict_json(versions: Versions, spec: Message, payload: dict) -> dict:
         ((key, info),) = version.session.signatures[name].inputs.items()
         if not by_row:
             values = _unname(given, key)
-        elif isinstance(given, list) and given:
-            values = [_unname(row, key) for row in given]
-        else:
+        elif not isinstance(given, list) or not given:
             raise ValueError(f"instances is a list. Received: {_one_line(given)}")
+        elif len({_is_named(row) for row in given}) > 1:
+            raise ValueError("Either all rows name their input or none does.")
+        else:
+            values = [_unname(row, key) for row in given]
         array = to_array(values, protos.NUMPY_OF[info.dtype])
         outputs = version.session.run(name, {key: array})
     columns = {key: to_json(array) for key, array in outputs.items()}
@@ -407,9 +411,14 @@ def _predict_json(versions: Versions, spec: Message, payload: dict) -> dict:
     return {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
 
 
+def _is_named(value: object) -> bool:
+    """Whether it is {name: value}; a dictionary b64 is a value itself."""
+    return isinstance(value, dict) and not _is_base64(value)
+
+
 def _unname(value: object, name: str) -> object:
-    """{name: value} -> value; a dictionary b64 is a value itself."""
-    if not isinstance(value, dict) or _is_base64(value):
+    """{name: value} -> value."""
+    if not _is_named(value):
         return value
     if value.keys() != {name}:
         raise ValueError(f"The input is {name}. Received: {', '.join(value)}")
@@ -481,14 +490,17 @@ def _classify_json(versions: Versions, spec: Message, payload: dict) -> dict:
         features = request.input.example_list.examples.add().features
         for name, content in (context | example).items():
             values = content if isinstance(content, list) else [content]
+            if any(isinstance(value, list) for value in values):
+                raise ValueError(
+                    f"A feature is one list. Received: {_one_line(values)}"
+                )
             feature = features.feature[name]
             if all(isinstance(value, int) for value in values):
                 feature.int64_list.value[:] = map(int, values)  # of booleans too
-            elif all(isinstance(value, int | float) for value in values):
+            elif all(isinstance(value, float) for value in values):
                 feature.float_list.value[:] = values
             else:
-                texts = to_array(values, np.dtype(object))
-                feature.bytes_list.value[:] = texts.ravel().tolist()
+                feature.bytes_list.value[:] = _to_bytes(values)
     results = []
     for one in classify(versions, request).result.classifications:
         scores = np.array([each.score for each in one.classes], np.float32)
@@ -556,7 +568,7 @@ async def _start_rest(versions: Versions, listener: socket.socket):
 
     async def handle(request: web.Request) -> web.Response:
         try:
-            arguments = (request.method, request.path, await request.read())
+            arguments = (request.method, request.raw_path, await request.read())
             found = await asyncio.to_thread(_guard, answer_rest, versions, *arguments)
             return web.Response(text=found, content_type="application/json")
         except web.HTTPRequestEntityTooLarge:

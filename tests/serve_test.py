@@ -327,6 +327,10 @@ GRPC_ERRORS = {
         *("Predict", _predict_request(output_filter=["nope"])),
         *("INVALID_ARGUMENT", "nope"),
     ),
+    "output twice": (
+        *("Predict", _predict_request(output_filter=["label", "label"])),
+        *("INVALID_ARGUMENT", "label, label"),
+    ),
     "bad image, strict": (
         *("Predict", _predict_request([NO_IMAGE], "signature_name: 'predict_strict'")),
         *("INVALID_ARGUMENT", "pixels"),
@@ -508,6 +512,10 @@ REST_ERRORS = {
         *("POST", ":predict", {"instances": [{"bytes": {"b64": ""}}]}),
         *(400, "image_bytes"),
     ),
+    "named and plain rows": (
+        *("POST", ":predict", {"instances": [{"image_bytes": _b64(RED)}, _b64(RED)]}),
+        *(400, "name"),
+    ),
     "missing column": ("POST", ":predict", {"inputs": {"x": [""]}}, 400, "image_bytes"),
     "number for string": ("POST", ":predict", {"instances": [1]}, 400, "string"),
     "lone surrogate": ("POST", ":predict", b'{"inputs": ["\\ud800"]}', 400, ""),
@@ -545,6 +553,15 @@ REST_ERRORS = {
         *("POST", ":classify", {"examples": [{"x": [1, "y"]}]}),
         *(400, "Expected a string"),
     ),
+    "feature of whole numbers and others": (
+        *("POST", ":classify", {"examples": [{"x": [1, 1.5]}]}),
+        *(400, "Expected a string"),
+    ),
+    "feature of lists": (
+        *("POST", ":classify", {"examples": [{"x": [["a"], ["b"]]}]}),
+        *(400, "one list"),
+    ),
+    "query": ("POST", ":predict?x=1", {"instances": [_b64(RED)]}, 400, "?x=1"),
     "regress": ("POST", ":regress", {"examples": [{"x": 1}]}, 400, "Malformed"),
     "verb": ("GET", ":predict", None, 400, "GET"),
     "other verb": ("PUT", ":predict", {}, 400, "PUT"),
