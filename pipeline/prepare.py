@@ -135,7 +135,8 @@ def prepare(
 
     The directory appears whole or not at all. It holds what
     `tfds.builder_from_directory` opens, `audit.json` and `audit.html` (everything that
-    was found and what was done about it) and `splits.csv` (name, label, group, split).
+    was found and what was done about it) and `splits.csv` (name, label, SHA-256 of the
+    file, group, split).
 
     Args:
       source: see sources.list_images.
@@ -326,11 +327,11 @@ def _write(
     files.write_text(dataset_dir / "audit.html", page)
     with open(dataset_dir / "splits.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["name", "label", "group", "split"])
+        writer.writerow(["name", "label", "sha256", "group", "split"])
         for finding in found.usable:
-            name = finding.image.name
+            name, label = finding.image.name, finding.image.label
             group = found.group_of[name]
-            writer.writerow([name, finding.image.label, group, split_of[name]])
+            writer.writerow([name, label, finding.file_hash, group, split_of[name]])
     audit_report.print_counts(described["classes"])
     return dataset_dir
 

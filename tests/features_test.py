@@ -382,6 +382,29 @@ def test_where_finetune_has_no_room_the_head_has(data_dir, tmp_path, classifier)
     assert plan[1].val_records is None
 
 
+def test_there_is_nothing_to_cut_in_pooled_features(data_dir, tmp_path, classifier):
+    values = flags.FlagValues()
+    config.define_flags(values)
+    given = ["--regimes=finetune", "--mix=cutmix", "--cached_views=1"]
+    values(["trainer", f"--data_dir={data_dir}", *given])
+    settings = config.from_flags(values)
+    model.freeze(classifier.backbone, len(classifier.backbone.layers))
+    plan = [stages.Stage(frontier.find_frontier(classifier), frozenset())]
+    records = dataset.read_records(data_dir, "validation")
+    with pytest.raises(ValueError, match="--mix=cutmix --cached_views=1"):
+        stages.cross_frontier(
+            fakes.one_device_runtime(),
+            settings,
+            _cache(tmp_path),
+            classifier,
+            plan,
+            train_records=records,
+            val_records=records,
+            requests=interrupt.Requests(),
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch):
     records = dataset.read_records(data_dir, "test")
     map_examples = evaluation.map_examples
@@ -412,9 +435,13 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
     (whole,) = tmp_path.glob("*.features")
     content = whole.read_bytes()
     whole.write_bytes(content[:-10])
+    (labels,) = tmp_path.glob("labels-*")
+    known = labels.read_bytes()
+    labels.write_bytes(known[:-3])
     (again,) = _cross(_cache(tmp_path), classifier, records)
     np.testing.assert_array_equal(again.features[0], crossed.features[0])
     assert whole.read_bytes() == content
+    assert labels.read_bytes() == known
 
 
 def test_the_key_of_a_run_is_what_its_features_depend_on(data_dir, tmp_path):
@@ -604,6 +631,12 @@ def _run_two_workers(data_dir, model_dir, more, second_workers_flags=()):
 def test_each_worker_computes_and_keeps_its_share(data_dir, tmp_path, disks):
     """In bfloat16, which no collective takes."""
     one, two = tmp_path / "cache", tmp_path / disks
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for directory in (one, two):
+        directory.mkdir(exist_ok=True)
+        left_behind = f".0123.features.tmp-{platform.node()}-{ended.pid}"
+        (directory / left_behind).write_bytes(b"half")
     flags = [*_BFLOAT16_HEAD, f"--cache_dir={one}"]
     codes, outputs = _run_two_workers(
         data_dir, tmp_path / "run", flags, [f"--cache_dir={two}"]

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import pathlib
 
 import fakes
@@ -61,6 +62,19 @@ def replies(answered):
 
 def test_a_good_export_passes_every_gate(good, expected):
     assert gates.run_gates(good, PHOTOGRAPHS, PIXELS, expected) < 1e-5
+
+
+def test_a_photograph_that_is_decoded_smaller_passes(good, classifier, expected):
+    noise = np.random.default_rng(1).integers(0, 256, [3 * SIDE, 4 * SIDE, 3], np.uint8)
+    photographs = [tf.io.encode_jpeg(noise).numpy(), *PHOTOGRAPHS]
+    pixels = preprocess.decode(tf.constant(photographs[0])).numpy()[np.newaxis]
+    probabilities = saved_model.predict(classifier, photographs, image_size=SIDE)
+    whole = saved_model.predict(
+        classifier, [tf.io.encode_png(pixels[0]).numpy()], image_size=SIDE
+    )
+    assert np.abs(whole - probabilities[:1]).max() > 1e-4
+    expected = dataclasses.replace(expected, probabilities=probabilities)
+    assert gates.run_gates(good, photographs, pixels, expected) < 1e-5
 
 
 def test_all_problems_are_named_at_once(good, expected):

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import io
 import json
 import pathlib
@@ -54,7 +55,7 @@ def test_tfds_reads_the_original_bytes_of_every_usable_image(prepared):
 
 
 def test_splits_csv_and_audit_say_what_the_records_hold(prepared):
-    _, data_dir = prepared
+    source, data_dir = prepared
     in_records = {
         name: (split, label)
         for split, examples in _read_all(data_dir).items()
@@ -63,6 +64,9 @@ def test_splits_csv_and_audit_say_what_the_records_hold(prepared):
     with open(data_dir / "splits.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {r["name"]: (r["split"], r["label"]) for r in rows} == in_records
+    for row in rows:
+        content = (source / row["name"]).read_bytes()
+        assert row["sha256"] == hashlib.sha256(content).hexdigest()
     audit = json.loads((data_dir / "audit.json").read_text())
     assert audit["rejected"] == [
         {"name": "circle/bad.jpg", "reason": "not an image", "action": "left out"}

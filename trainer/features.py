@@ -198,7 +198,7 @@ def _find_or_compute(
     count = _count_rows(share, records)
     sizes = [kept.num_bytes(output, count) for output in range(len(kept.names))]
     labels_name = f"labels-{_digest(cache.fingerprint, split)}"
-    labels_path = store.name_share(cache.directory / f"{labels_name}.npy", share)
+    labels_path = store.name_share(cache.directory / f"{labels_name}.int32", share)
     with store.locked(cache.directory, run, requests):
         whole = [[cache.directory / f"{n}.features" for n in row] for row in kept.names]
         paths = [[store.name_share(path, share) for path in row] for row in whole]
@@ -207,7 +207,7 @@ def _find_or_compute(
             [None if store.is_whole(path, size) else path for path in row]
             for row, size in zip(paths, sizes, strict=True)
         ]
-        lacks_labels = not labels_path.is_file()
+        lacks_labels = not store.is_whole(labels_path, 4 * count)
         # What one worker lacks, all compute, in step with one another.
         if runtime.any_worker(run, lacks_labels or any(map(any, lacking))):
             problem = store.make_room(cache, kept, run, whole, lacking, sizes)
@@ -229,7 +229,7 @@ def _find_or_compute(
                     if lacks_labels:
                         _save_labels(labels_path, labels)
                     lacks_labels = False
-        labels = np.load(labels_path)
+        labels = np.fromfile(labels_path, np.int32)
         fits = len(paths[0]) * sum(sizes) < store.SHARE_OF_MEMORY * store.free_memory()
         return [
             dataset.with_features(
@@ -268,8 +268,7 @@ def _digest_prefix(frontier: Frontier) -> str:
 
 def _save_labels(path: pathlib.Path, labels: np.ndarray) -> None:
     partial = path.with_name(f".{path.name}.tmp-{store.WHO}")
-    with open(partial, "wb") as file:
-        np.save(file, labels)
+    labels.tofile(partial)
     partial.replace(path)
 
 

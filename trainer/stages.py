@@ -121,12 +121,23 @@ def cross_frontier(
     None for those that do not. See features.cache_features.
 
     Raises:
-      ValueError: no room for the training images' features.
+      ValueError: no room for the training images' features, or nothing to cut in them.
       interrupt.Stopped: asked to, through `requests`.
     """
     stage = stages[0]
     if stage.frontier is None:
         return
+    pooled = [
+        later.frontier.name
+        for later in stages
+        if later.frontier is not None and len(later.frontier.prefix.output.shape) < 4
+    ]
+    if settings.mix == "cutmix" and settings.cached_views and pooled:
+        raise ValueError(
+            f"What {pooled[0]} gives has no area to cut. Received: --mix=cutmix "
+            f"--cached_views={settings.cached_views}; take --mix=mixup, "
+            "--cached_views=0 or a smaller --freeze_layers."
+        )
     # One pass serves the regimes that come after too, unless one before them trains
     # what they take for frozen.
     served, trained = [], set()

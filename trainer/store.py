@@ -92,6 +92,7 @@ def locked(directory: pathlib.Path, run: Runtime, requests: Requests) -> Iterato
     directory.mkdir(parents=True, exist_ok=True)
     if not run.is_chief:
         runtime.wait_for_all(run)
+        _tidy(directory)  # its own disk, it may be
         yield
         runtime.wait_for_all(run)
         return
@@ -105,9 +106,7 @@ def locked(directory: pathlib.Path, run: Runtime, requests: Requests) -> Iterato
                 time.sleep(_SECONDS_BETWEEN_TRIES)
                 if not runtime.has_several_workers(run):
                     requests.check()
-        for partial in directory.glob(".*.tmp-*"):
-            if _is_left_behind(partial):
-                partial.unlink(missing_ok=True)
+        _tidy(directory)
         runtime.wait_for_all(run)
         yield
         runtime.wait_for_all(run)
@@ -119,6 +118,12 @@ def _try_to_lock(file: IO) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _tidy(directory: pathlib.Path) -> None:
+    for partial in directory.glob(".*.tmp-*"):
+        if _is_left_behind(partial):
+            partial.unlink(missing_ok=True)
 
 
 def _is_left_behind(partial: pathlib.Path) -> bool:
