@@ -46,7 +46,12 @@ flags.DEFINE_string(
     "HOST:PORT of the server; by default port 8500 (gRPC) or 8501 (REST) of localhost.",
 )
 flags.DEFINE_enum("protocol", "grpc", ["grpc", "rest"], "How to speak to it.")
-flags.DEFINE_integer("batch_size", 8, "Photographs in one request.", 1)
+flags.DEFINE_integer(
+    "batch_size",
+    8,
+    "Photographs in one request; TensorFlow Serving with an export's files takes 32.",
+    1,
+)
 flags.DEFINE_integer("in_flight", 4, "Requests at the same time.", 1, 256)
 flags.DEFINE_float("timeout", 30.0, "Seconds for a request, retries included.", 0.001)
 flags.DEFINE_bool("json", False, "One JSON object a photograph instead of a table.")
@@ -155,7 +160,9 @@ def _rest_call(server: str, verb: str, path: str, body: str | None, seconds: flo
     except TimeoutError as error:
         raise StatusError(4, "Deadline Exceeded") from error
     except (ConnectionError, http.client.HTTPException, socket.gaierror) as error:
-        raise StatusError(_UNAVAILABLE, str(error) or type(error).__name__) from error
+        # What another protocol says is not for a terminal.
+        line = str(error) if str(error).isprintable() else ""
+        raise StatusError(_UNAVAILABLE, line or type(error).__name__) from error
     except ValueError:
         reply = None
     finally:
@@ -217,6 +224,8 @@ def read_upright(path: str) -> bytes:
     Raises:
       OSError: it cannot be read.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+        raise OSError(f"Not a file: {path}")
     with open(path, "rb") as file:
         image_bytes = file.read()
     try:
@@ -439,8 +448,10 @@ def main(argv: list[str]) -> None:
     """See the module."""
     port = {"grpc": 8500, "rest": 8501}[FLAGS.protocol]
     server = FLAGS.server or f"localhost:{port}"
-    if not re.fullmatch(r"[^/\s]+:\d{1,5}", server):
-        raise app.UsageError(f"--server is HOST:PORT. Received: {server}")
+    match = re.fullmatch(r"[^/\s]+:(\d{1,5})", server)
+    if not match or int(match[1]) > 65535:
+        error = ValueError(f"--server is HOST:PORT. Received: --server={server}")
+        console.fail("export.client", error)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     channel = None
     if FLAGS.protocol == "grpc":

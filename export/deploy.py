@@ -13,12 +13,14 @@ MONITORING_FILE = "monitoring.config"
 COMPOSE_FILE = "docker-compose.yml"
 KUBERNETES_FILE = "kubernetes.yaml"
 
+CONFIG_POLL_SECONDS = 5
+
 # Where the export directory is seen in the container.
 _MOUNT = f"/models/{MODEL_NAME}"
 
 _ARGUMENTS = (
     f"--model_config_file={_MOUNT}/{MODELS_FILE}",
-    "--model_config_file_poll_wait_seconds=5",
+    f"--model_config_file_poll_wait_seconds={CONFIG_POLL_SECONDS}",
     # A label may move before the server has seen the version it moves to.
     "--allow_version_labels_for_unavailable_models=true",
     "--enable_batching=true",
@@ -95,8 +97,10 @@ def _batching() -> str:
     return f"""\
 # Read by --batching_parameters_file. Requests that arrive within the timeout share a
 # batch, which is filled up to the next allowed size; the warm-up has seen each of them.
-# Requests to predict_pixels share one only if their images are of one size. A bad image
-# sent to predict_strict fails all requests of its batch; to serving_default, none.
+# A request has at most max_batch_size rows, and at least one: without any it waits for
+# others to share a batch with. A bad image sent to predict_strict fails all requests of
+# its batch, to serving_default none. Images of two sizes sent to predict_pixels fail
+# theirs: let clients agree on a size, or serve it without batching.
 max_batch_size {{ value: {BATCH_SIZES[-1]} }}
 batch_timeout_micros {{ value: 5000 }}
 max_enqueued_batches {{ value: 100 }}

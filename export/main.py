@@ -33,12 +33,14 @@ flags.DEFINE_bool(
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"Unexpected words. Received: {' '.join(argv[1:])}")
+        words = " ".join(argv[1:])
+        console.fail("export.main", ValueError(f"Unexpected words. Received: {words}"))
     if FLAGS.rollback == (FLAGS.model_dir is not None):
-        raise app.UsageError(
+        error = ValueError(
             "Either --model_dir=RUN, to export it, or --rollback. Received: "
             f"--model_dir={FLAGS.model_dir} --rollback={FLAGS.rollback}"
         )
+        console.fail("export.main", error)
     with console.quiet_tensorflow_import():
         from export import saved_model
     try:

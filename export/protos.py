@@ -129,7 +129,9 @@ def to_array(tensor: tensor_pb2.TensorProto) -> np.ndarray:
     if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise ValueError(f"A tensor's shape is known. Received: shape={shape}")
     count = math.prod(shape)
-    if tensor.tensor_content and tensor.dtype != types_pb2.DT_STRING:
+    if tensor.tensor_content and tensor.dtype == types_pb2.DT_STRING:
+        raise ValueError("Strings are in string_val. Received: tensor_content")
+    if tensor.tensor_content:
         if len(tensor.tensor_content) != count * dtype.itemsize:
             raise ValueError(
                 f"A tensor of shape {shape} and type {dtype} has "

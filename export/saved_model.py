@@ -75,7 +75,12 @@ def export_run(
     )
     with files.temporary_sibling(base / "next") as work_dir:
         candidate = work_dir / "saved_model"
-        write_saved_model(candidate, served, classes, image_size=settings.image_size)
+        try:
+            write_saved_model(
+                candidate, served, classes, image_size=settings.image_size
+            )
+        except tf.errors.OpError as error:  # such as of a full disk
+            raise OSError(error.message) from error
         card.write_card(candidate, described)
         difference = gates.run_gates(
             candidate,
@@ -324,12 +329,16 @@ def roll_back(export_dir: str) -> str:
                 "--rollback needs two versions, one to withdraw and one to go back to. "
                 f"Received: --export_dir={export_dir} with {versions}"
             )
-        newest = base / str(versions[-1])
-        # Labels leave a version before it goes.
-        deploy.write_files(base, versions[:-1])
+        newest, next_one = (base / str(version) for version in versions[:-3:-1])
+        # Labels leave a version before it goes, and name none that is not loaded: a
+        # server refuses them all then.
+        deploy.write_files(base, versions[-2:-1])
+        print(f"the label moves to {next_one.name}; waiting for servers", flush=True)
+        time.sleep(deploy.CONFIG_POLL_SECONDS + 1)
         newest.rename(base / f"{_WITHDRAWN}{newest.name}")
+        deploy.write_files(base, versions[:-1])
         _sync_directory(base)
-    return str(base / str(versions[-2]))
+    return str(next_one)
 
 
 def list_withdrawn(base: pathlib.Path) -> list[int]:

@@ -52,7 +52,7 @@ _SECONDS_TO_FINISH = 10.0
 _THREADS = 32  # each waits for a request to arrive whole, too
 
 _PATH = re.compile(
-    r"(?i)/v1/models/([^/:]+)(?:/versions/(\d{1,19})|/labels/([^/:]+))?"
+    r"(?i:/v1/models/([^/:]+)(?:/versions/(\d{1,19})|/labels/([^/:]+))?)"
     r"(/metadata|:predict|:classify)?"
 )
 
@@ -87,7 +87,7 @@ class Versions:
         self._labels: dict[str, int] = {}
         self._states: dict[int, Message] = {}
         self._failed: dict[int, list] = {}  # version -> its files when it was tried
-        self._waits = False
+        self._has_config = self._waits = False
 
     @contextlib.contextmanager
     def use(self, spec: Message) -> Iterator[_Version]:
@@ -135,8 +135,9 @@ class Versions:
             found = sorted(self._states.items(), reverse=True)
         found = [state for known, state in found if number in (None, known)]
         if spec.name != protos.MODEL_NAME or not found:
+            which = "any versions" if number is None else f"version {number}"
             raise StatusError(
-                _NOT_FOUND, f"Could not find version {number} of model {spec.name}"
+                _NOT_FOUND, f"Could not find {which} of model {spec.name}"
             )
         return found
 
@@ -174,11 +175,12 @@ class Versions:
     def _read_config(self) -> Message:
         path = self._dir / protos.MODELS_FILE
         found = protos.model_server_config_pb2.ModelServerConfig()
-        if not path.exists():
+        if not path.exists() and not self._has_config:
             return protos.model_server_config_pb2.ModelConfig()
+        self._has_config = True
         try:
             text_format.Parse(path.read_text(), found)
-        except text_format.ParseError as error:
+        except (text_format.ParseError, OSError) as error:
             raise ValueError(f"{path}: {error}") from error
         names = [model.name for model in found.model_config_list.config]
         if names != [protos.MODEL_NAME]:
@@ -327,7 +329,7 @@ def classify(versions: Versions, request: Message) -> Message:
 
 def metadata(versions: Versions, request: Message) -> Message:
     """GetModelMetadataRequest -> its response, with the field signature_def."""
-    if list(request.metadata_field) != ["signature_def"]:
+    if set(request.metadata_field) != {"signature_def"}:
         raise ValueError(
             f"metadata_field is signature_def. Received: {[*request.metadata_field]}"
         )
@@ -353,7 +355,7 @@ def status(versions: Versions, request: Message) -> Message:
 def answer_rest(versions: Versions, verb: str, path: str, body: bytes) -> str:
     """A REST request -> JSON."""
     match = _PATH.fullmatch(path)
-    action = match and (match[4] or "").lower()
+    action = match and (match[4] or "")
     if not match or verb != ("POST" if action.startswith(":") else "GET"):
         code = _INVALID_ARGUMENT if path.lower().startswith("/v1/") else _NOT_FOUND
         raise StatusError(code, f"Malformed request: {verb} {path}")
@@ -381,14 +383,14 @@ def answer_rest(versions: Versions, verb: str, path: str, body: bytes) -> str:
 
 
 def _predict_json(versions: Versions, spec: Message, payload: dict) -> dict:
-    if ("instances" in payload) == ("inputs" in payload):
-        raise ValueError(
-            "A body has one of instances and inputs. Received: "
-            f"{', '.join(payload) or 'an empty object'}"
-        )
-    by_row = "instances" in payload
-    given = payload["instances" if by_row else "inputs"]
     with versions.use(spec) as version:
+        if ("instances" in payload) == ("inputs" in payload):
+            raise ValueError(
+                "A body has one of instances and inputs. Received: "
+                f"{', '.join(payload) or 'an empty object'}"
+            )
+        by_row = "instances" in payload
+        given = payload["instances" if by_row else "inputs"]
         name = spec.signature_name or "serving_default"
         if name not in version.session.signatures:
             raise ValueError(f'Serving signature name: "{name}" not found.')
@@ -398,8 +400,11 @@ def _predict_json(versions: Versions, spec: Message, payload: dict) -> dict:
             values = _unname(given, key)
         elif not isinstance(given, list) or not given:
             raise ValueError(f"instances is a list. Received: {_one_line(given)}")
-        elif len({_is_named(row) for row in given}) > 1:
-            raise ValueError("Either all rows name their input or none does.")
+        elif {frozenset(row) if _is_named(row) else key for row in given} not in (
+            {key},
+            {frozenset([key])},
+        ):
+            raise ValueError(f"Either all rows name the input {key}, or none does.")
         else:
             values = [_unname(row, key) for row in given]
         array = to_array(values, protos.NUMPY_OF[info.dtype])
@@ -420,7 +425,7 @@ def _unname(value: object, name: str) -> object:
     """{name: value} -> value."""
     if not _is_named(value):
         return value
-    if value.keys() != {name}:
+    if name not in value:
         raise ValueError(f"The input is {name}. Received: {', '.join(value)}")
     return value[name]
 
@@ -498,7 +503,8 @@ def _classify_json(versions: Versions, spec: Message, payload: dict) -> dict:
             if all(isinstance(value, int) for value in values):
                 feature.int64_list.value[:] = map(int, values)  # of booleans too
             elif all(isinstance(value, float) for value in values):
-                feature.float_list.value[:] = values
+                scores = to_array(values, np.dtype(np.float32))
+                feature.float_list.value[:] = scores.tolist()
             else:
                 feature.bytes_list.value[:] = _to_bytes(values)
     results = []
@@ -568,7 +574,8 @@ async def _start_rest(versions: Versions, listener: socket.socket):
 
     async def handle(request: web.Request) -> web.Response:
         try:
-            arguments = (request.method, request.raw_path, await request.read())
+            path = request.rel_url.raw_path_qs
+            arguments = (request.method, path, await request.read())
             found = await asyncio.to_thread(_guard, answer_rest, versions, *arguments)
             return web.Response(text=found, content_type="application/json")
         except web.HTTPRequestEntityTooLarge:
@@ -648,7 +655,8 @@ async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> Non
 def main(argv: list[str]) -> None:
     """See the module."""
     if len(argv) > 1:
-        raise app.UsageError(f"Unexpected words. Received: {' '.join(argv[1:])}")
+        words = " ".join(argv[1:])
+        console.fail("export.serve", ValueError(f"Unexpected words. Received: {words}"))
     _say(
         "export.serve is for development and tests; in production, run TensorFlow "
         "Serving on the same directory"

@@ -54,6 +54,23 @@ def _lock_directory(directory: pathlib.Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def check_writable(directory: pathlib.Path, flag: str) -> None:
+    """Looks whether a directory can be written, or made.
+
+    Raises:
+      ValueError: it cannot; names the flag that chose it.
+    """
+    existing = directory.absolute()
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(
+            f"--{flag} must be a directory that can be written. Received: "
+            f"--{flag}={directory}; {existing} "
+            + ("cannot be." if existing.is_dir() else "is none.")
+        )
+
+
 def publish_directory(finished: pathlib.Path, target: pathlib.Path) -> None:
     """Renames a finished directory to the target; an old target is replaced."""
     if os.path.lexists(target):

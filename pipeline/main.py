@@ -33,12 +33,12 @@ flags.DEFINE_enum(
     ["drop", "keep", "fail"],
     "What happens to a picture that is filed under several classes.",
 )
-flags.DEFINE_integer("min_side_px", 16, "Smaller images are left out.")
+flags.DEFINE_integer("min_side_px", 16, "Smaller images are left out.", 1)
 flags.DEFINE_integer(
-    "max_side_px", None, "Larger images are stored smaller. Default: as they are."
+    "max_side_px", None, "Larger images are stored smaller. Default: as they are.", 1
 )
 flags.DEFINE_integer(
-    "shards", None, "TFRecord files of each split. Default: chosen by size."
+    "shards", None, "TFRecord files of each split. Default: chosen by size.", 1
 )
 flags.DEFINE_string(
     "beam_runner",
@@ -64,13 +64,29 @@ def _fractions(values: list[str]) -> list[float]:
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"Unexpected words. Received: {' '.join(argv[1:])}")
+        words = " ".join(argv[1:])
+        console.fail(
+            "pipeline.main", ValueError(f"Unexpected words. Received: {words}")
+        )
     if FLAGS.out is None and not FLAGS.audit_only:
-        raise app.UsageError("Flag --out is needed, or --audit_only.")
+        error = ValueError(
+            f"--out is needed, or --audit_only. Received: --out={FLAGS.out}"
+        )
+        console.fail("pipeline.main", error)
     from pipeline import engine as engines
     from pipeline import prepare
 
     try:
+        if FLAGS.folds and FLAGS["splits"].present:
+            raise ValueError(
+                "--folds has shares of its own. Received: "
+                f"--folds={FLAGS.folds} --splits={','.join(FLAGS.splits)}"
+            )
+        if FLAGS.max_side_px is not None and FLAGS.max_side_px < FLAGS.min_side_px:
+            raise ValueError(
+                "What is stored must not be smaller than what is left out. Received: "
+                f"--max_side_px={FLAGS.max_side_px} --min_side_px={FLAGS.min_side_px}"
+            )
         rules = prepare.Rules(
             min_side_px=FLAGS.min_side_px,
             max_side_px=FLAGS.max_side_px,

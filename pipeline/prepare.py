@@ -167,6 +167,8 @@ def prepare(
             f"The output exists already. Received: --out={out_dir}; name another "
             "directory or add --overwrite."
         )
+    files.check_writable(target.parent, "out")
+    given = None if splits_from is None else _read_splits(splits_from)
     with files.temporary_sibling(target) as work_dir:
         listing, found = examine(
             source, seed=seed, rules=rules, work_dir=work_dir, engine=engine
@@ -182,8 +184,9 @@ def prepare(
         settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
         finished = work_dir / "finished"
         for fold in range(folds) if folds else [None]:
-            if splits_from is not None:
-                split_of = _read_splits(splits_from, list(found.group_of))
+            if given is not None:
+                split_of = given
+                _check_names(split_of, list(found.group_of), splits_from)
             else:
                 split_of = split_groups(
                     found,
@@ -272,15 +275,18 @@ def _check_every_class_in_every_split(
     )
 
 
-def _read_splits(path: str, names: Sequence[str]) -> dict[str, str]:
+def _read_splits(path: str) -> dict[str, str]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            split_of = {row["name"]: row["split"] for row in csv.DictReader(file)}
+            return {row["name"]: row["split"] for row in csv.DictReader(file)}
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(
             f"--splits_from must be a splits.csv that pipeline.main wrote ({error!r}). "
             f"Received: --splits_from={path}"
         ) from error
+
+
+def _check_names(split_of: Mapping[str, str], names: Sequence[str], path: str) -> None:
     new = sorted(set(names) - set(split_of))
     gone = sorted(set(split_of) - set(names))
     if new or gone or not set(split_of.values()) <= set(splits.SPLITS):
@@ -289,7 +295,6 @@ def _read_splits(path: str, names: Sequence[str]) -> dict[str, str]:
             f"{', '.join(splits.SPLITS)}. Received: --splits_from={path}, which lacks "
             f"{len(new)} {new[:1]} and has {len(gone)} too many {gone[:1]}"
         )
-    return split_of
 
 
 def _write(

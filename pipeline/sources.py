@@ -47,6 +47,26 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
+def check_source(source: str) -> None:
+    """Looks at what kind of source it is, and no further.
+
+    Raises:
+      ValueError: it is none.
+    """
+    if not (
+        source == "sample"
+        or source.partition(":")[0] in ("kaggle", "tfds", "csv")
+        or os.path.isdir(source)
+        or zipfile.is_zipfile(source)
+    ):
+        raise ValueError(
+            "--source must be a folder that holds one folder a class, a .zip of one, "
+            "csv:FILE, kaggle:OWNER/NAME, tfds:NAME or sample. Received: "
+            f"--source={source}, which is "
+            + ("another file." if os.path.exists(source) else "not there.")
+        )
+
+
 def list_images(source: str, *, seed: int, work_dir: pathlib.Path) -> Listing:
     """Lists the images of a source; reads none of those in a folder or an archive.
 
@@ -60,6 +80,7 @@ def list_images(source: str, *, seed: int, work_dir: pathlib.Path) -> Listing:
     Raises:
       ValueError: the source cannot be used; says what to do.
     """
+    check_source(source)
     kind, _, rest = source.partition(":")
     if source == "sample":
         listing = _list_sample(seed)
@@ -71,15 +92,8 @@ def list_images(source: str, *, seed: int, work_dir: pathlib.Path) -> Listing:
         listing = _list_csv(pathlib.Path(rest))
     elif os.path.isdir(source):
         listing = _list_folder(pathlib.Path(source))
-    elif zipfile.is_zipfile(source):
-        listing = _list_zip(pathlib.Path(source))
     else:
-        raise ValueError(
-            "--source must be a folder that holds one folder a class, a .zip of one, "
-            "csv:FILE, kaggle:OWNER/NAME, tfds:NAME or sample. Received: "
-            f"--source={source}, which is "
-            + ("another file." if os.path.exists(source) else "not there.")
-        )
+        listing = _list_zip(pathlib.Path(source))
     labels = sorted({image.label for image in listing.images})
     if len(labels) < 2:
         found = f"one class, '{labels[0]}'" if labels else "no image"

@@ -173,14 +173,17 @@ def test_both_protocols_give_the_same_json_in_the_order_of_the_files(server, fol
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_file_that_cannot_be_read_or_decoded_spoils_its_own_row(
-    server, folder, protocol
+    server, folder, protocol, tmp_path
 ):
     red, *_ = sorted(folder.glob("*.JPG"))
     missing, text = folder / "missing.jpg", folder / "notes.txt"
-    done = _client(*_flags(server, protocol), "--json", missing, text, red)
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    done = _client(*_flags(server, protocol), "--json", missing, text, red, pipe)
     assert done.returncode == 1
     assert done.stderr.splitlines()[:-1] == []  # of one line of progress
-    no_file, no_image, image = _rows(done)
+    no_file, no_image, image, no_end = _rows(done)
+    assert no_end == {"name": str(pipe), "error": f"Not a file: {pipe}"}
     assert no_file == {"name": str(missing), "error": "No such file or directory"}
     assert (no_image["error"], no_image["decode_ok"]) == ("not decodable", False)
     assert no_image["probabilities"] == [0.0, 0.0, 0.0]
@@ -194,7 +197,12 @@ def test_nothing_to_send_is_said(tmp_path, arguments):
 
 
 def test_flags_are_checked():
-    for flag in ("--server=localhost", "--batch_size=0", "--protocol=smtp"):
+    for flag in (
+        "--server=localhost",
+        "--server=localhost:99999",
+        "--batch_size=0",
+        "--protocol=smtp",
+    ):
         done = _client(flag, "x.jpg")
         assert done.returncode == 1
         assert flag.split("=")[1] in done.stderr
@@ -302,7 +310,9 @@ def test_the_wrong_protocol_for_the_port(server, folder):
     swapped = [f"--server={server.rest}", "--protocol=grpc", "--timeout=1"]
     assert "--protocol" in _error(_client(*swapped, image))
     swapped = [f"--server={server.grpc}", "--protocol=rest", "--timeout=1"]
-    assert "--protocol" in _error(_client(*swapped, image))
+    line = _error(_client(*swapped, image))
+    assert "--protocol" in line
+    assert line.isprintable()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

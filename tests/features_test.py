@@ -279,7 +279,8 @@ def test_what_was_used_longest_ago_makes_room(classifier, data_dir, tmp_path):
         assert crossed.features[0].nbytes == one
         time.sleep(0.02)
     assert len(list(tmp_path.glob("*.features"))) == 2
-    assert {p.stat().st_size for p in tmp_path.glob("*.features")} == {one}
+    sizes = {path.stat().st_size for path in tmp_path.glob("*.features")}
+    assert sizes == {one + store.CHECKSUM_BYTES}
 
 
 def test_what_does_not_fit_in_memory_is_mapped(
@@ -442,6 +443,12 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
     np.testing.assert_array_equal(again.features[0], crossed.features[0])
     assert whole.read_bytes() == content
     assert labels.read_bytes() == known
+    # As a disk that is wearing out.
+    for path, good in ((whole, content), (labels, known)):
+        path.write_bytes(good[:20] + bytes([good[20] ^ 1]) + good[21:])
+    (again,) = _cross(_cache(tmp_path), classifier, records)
+    np.testing.assert_array_equal(again.features[0], crossed.features[0])
+    assert (whole.read_bytes(), labels.read_bytes()) == (content, known)
 
 
 def test_the_key_of_a_run_is_what_its_features_depend_on(data_dir, tmp_path):
@@ -655,7 +662,7 @@ def test_each_worker_computes_and_keeps_its_share(data_dir, tmp_path, disks):
         }
         # Pooled, of 256 channels: two views of train, one of validation.
         rows = [ours["validation"], ours["train"], ours["train"]]
-        assert sizes == [2 * 256 * n for n in rows]
+        assert sizes == [2 * 256 * n + store.CHECKSUM_BYTES for n in rows]
         if disks == "two":
             assert len(list(directory.glob("*.features"))) == 3
         assert not list(directory.glob(".*.tmp-*"))

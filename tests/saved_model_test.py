@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -176,6 +177,18 @@ def test_what_fails_a_gate_is_not_published(run_dir, tmp_path, monkeypatch):
     assert list((tmp_path / "export").iterdir()) == []
 
 
+def test_a_disk_that_is_full_is_said_and_nothing_is_left(
+    run_dir, tmp_path, monkeypatch
+):
+    def fail(_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(saved_model.warmup, "write_warmup", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        saved_model.export_run(str(run_dir), str(tmp_path / "export"))
+    assert list((tmp_path / "export").iterdir()) == []
+
+
 def test_folding_that_changes_too_much_is_left(run_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(saved_model, "_FOLDING_TOLERANCE", -1.0)
     version = pathlib.Path(saved_model.export_run(str(run_dir), str(tmp_path)))
@@ -250,8 +263,18 @@ def test_exporters_at_once_get_versions_of_their_own(tmp_path):
     assert f'key: "stable" value: {newest}' in (base / "models.config").read_text()
 
 
-def test_keep_and_roll_back(tmp_path):
+def test_keep_and_roll_back(tmp_path, monkeypatch):
     base = tmp_path / "export"
+    seen = []
+
+    def look(seconds):
+        """What a server that now reads the labels finds."""
+        assert seconds > deploy.CONFIG_POLL_SECONDS
+        text = (base / "models.config").read_text()
+        labels = [int(number) for number in re.findall(r'" value: (\d+)', text)]
+        seen.append((labels, deploy.list_versions(base)))
+
+    monkeypatch.setattr(saved_model.time, "sleep", look)
     candidates = _candidates(base, 4)
     versions = [int(saved_model.publish(one, base, keep=2).name) for one in candidates]
     assert deploy.list_versions(base) == versions[1:]
@@ -260,6 +283,8 @@ def test_keep_and_roll_back(tmp_path):
     config_text = (base / "models.config").read_text()
     assert f'key: "stable" value: {versions[2]}' in config_text
     assert f'key: "previous" value: {versions[1]}' in config_text
+    # No label names a version that is to go, or that is not loaded yet.
+    assert seen == [([versions[2]], versions[1:])]
     saved_model.roll_back(str(base))
     with pytest.raises(ValueError, match="--rollback needs two versions"):
         saved_model.roll_back(str(base))

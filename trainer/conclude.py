@@ -83,7 +83,7 @@ def conclude(
     }
     if not run.is_chief:
         return {}
-    progress.print_outcome(summary)
+    progress.print_outcome(summary, precision=run.precision)
     report.write_report(
         model_dir,
         summary=summary,

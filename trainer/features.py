@@ -229,7 +229,7 @@ def _find_or_compute(
                     if lacks_labels:
                         _save_labels(labels_path, labels)
                     lacks_labels = False
-        labels = np.fromfile(labels_path, np.int32)
+        labels = np.fromfile(labels_path, np.int32, count)
         fits = len(paths[0]) * sum(sizes) < store.SHARE_OF_MEMORY * store.free_memory()
         return [
             dataset.with_features(
@@ -269,6 +269,7 @@ def _digest_prefix(frontier: Frontier) -> str:
 def _save_labels(path: pathlib.Path, labels: np.ndarray) -> None:
     partial = path.with_name(f".{path.name}.tmp-{store.WHO}")
     labels.tofile(partial)
+    store.seal(partial, labels.nbytes)
     partial.replace(path)
 
 
@@ -319,6 +320,7 @@ def _compute(
         raise
     for output, partial in partials.items():
         arrays[output].flush()
+        store.seal(partial, arrays[output].nbytes)
         partial.replace(paths[output])
     return labels
 

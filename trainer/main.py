@@ -16,7 +16,8 @@ config.define_flags(FLAGS)
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"Unexpected words. Received: {' '.join(argv[1:])}")
+        words = " ".join(argv[1:])
+        console.fail("trainer.main", ValueError(f"Unexpected words. Received: {words}"))
     try:
         settings = config.from_flags(FLAGS)
     except ValueError as error:

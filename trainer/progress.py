@@ -125,12 +125,21 @@ def print_epoch(line: Mapping[str, object], *, epochs: int) -> None:
     )
 
 
-def print_outcome(summary: Mapping[str, object]) -> None:
-    """Prints the final figures, each with its sample count and interval."""
+def print_outcome(summary: Mapping[str, object], *, precision: str) -> None:
+    """Prints the final figures, each with its sample count and interval.
+
+    precision: that the epochs computed in.
+    """
     print()
+    if precision != "float32":
+        print(f"evaluated in float32, where the epochs computed in {precision}:")
     for name in summary["regimes"]:
         figures = summary[name]
-        print(f"{name}: " + ", ".join(_figure(figures, split) for split in _SPLITS))
+        print(
+            f"{name}: "
+            + ", ".join(_figure(figures, split) for split in _SPLITS)
+            + ("" if figures["best_epoch"] else "; no epoch beat what it started from")
+        )
     print(
         f"best on validation: {summary['best_regime']}; it is what will be exported",
         flush=True,

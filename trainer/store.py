@@ -10,6 +10,7 @@ import platform
 import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 
@@ -38,6 +39,9 @@ _MEMORY_LIMITS = (
 )
 
 _SECONDS_BETWEEN_TRIES = 0.2
+
+# At the end of each file, of what comes before.
+CHECKSUM_BYTES = 4
 
 # Never fill a disk to the last byte: others write there too.
 _FREE_AFTERWARDS_BYTES = 1 << 30
@@ -213,12 +217,28 @@ def make_room(
 
 
 def _gigabytes(number: int) -> str:
-    return f"{number / 1e9:.2f} GB"
+    return f"{number / 1e9:.3g} GB"
 
 
 def is_whole(path: pathlib.Path, num_bytes: int) -> bool:
-    """Whether a file is there and not cut short."""
-    return path.is_file() and path.stat().st_size == num_bytes
+    """Whether a file is there, neither cut short nor damaged since it was sealed."""
+    if not path.is_file() or path.stat().st_size != num_bytes + CHECKSUM_BYTES:
+        return False
+    with open(path, "rb") as file:
+        file.seek(num_bytes)
+        return file.read() == _checksum(path, num_bytes)
+
+
+def seal(path: pathlib.Path, num_bytes: int) -> None:
+    """Ends a file with the checksum of its content."""
+    with open(path, "r+b") as file:
+        file.seek(num_bytes)
+        file.write(_checksum(path, num_bytes))
+
+
+def _checksum(path: pathlib.Path, num_bytes: int) -> bytes:
+    content = np.memmap(path, np.uint8, mode="r", shape=num_bytes)
+    return zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "little")
 
 
 def free_memory() -> int:
@@ -239,17 +259,17 @@ def open_array(
     """In memory, or mapped from the file."""
     os.utime(path)  # used just now
     if in_memory:  # not by a map, whose pages would count as well
-        return np.fromfile(path, np.uint8).view(dtype).reshape(shape)
+        return np.fromfile(path, dtype, int(np.prod(shape))).reshape(shape)
     return np.memmap(path, dtype, mode="r", shape=shape)
 
 
 def allocate(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
-    """A new file to write to, whose blocks the disk has given already.
+    """A new file to write to and to seal, whose blocks the disk has given already.
 
     Raises:
       OSError: it has none left; through a map that would be the end of the process.
     """
-    num_bytes = int(np.prod(shape)) * dtype.itemsize
+    num_bytes = int(np.prod(shape)) * dtype.itemsize + CHECKSUM_BYTES
     with open(path, "wb") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, num_bytes)

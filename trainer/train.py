@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
-from pipeline import dataset, prepare
+from pipeline import dataset, files, prepare, sources
 from pipeline.dataset import DataInfo
 from trainer import (
     checkpoints,
@@ -89,6 +89,10 @@ def train(settings: TrainConfig, requests: Requests | None = None) -> dict:
                 checkpoints.check_same_data(model_dir, _describe_data(settings))
         else:
             _check_empty(model_dir, settings)
+    for flag in ("model_dir", "export_dir", "cache_dir"):
+        directory = getattr(settings, flag)
+        if directory is not None and (run.is_chief or flag == "cache_dir"):
+            files.check_writable(pathlib.Path(directory), flag)
     owner = _own(model_dir) if run.is_chief else contextlib.nullcontext()
     with owner:
         return _train_or_tidy(run, settings, model_dir, requests, continues, existed)
@@ -190,6 +194,8 @@ def _train(
     # Whatever can be wrong is found before the preparation, which can take hours.
     if settings.source is None:
         dataset.read_info(settings.data_dir)
+    elif not os.path.exists(settings.data_dir):
+        sources.check_source(settings.source)
     if settings.data_service is not None:
         dataset.check_data_service(settings.data_service)
     checkpoint = _choose_checkpoint(run, model_dir)
