@@ -154,6 +154,23 @@ def test_help_shows_the_flags_without_loading_tensorflow():
         (["trainer.main", "--pooling=median"], "median"),
         (["trainer.main", "photos"], "photos"),
         (["pipeline.main", "--out=x"], "--source"),
+        (["pipeline.main", "--source=x"], "--out is needed"),
+        (["pipeline.main", "--source=x", "--out=y", "--shards=0"], "shards=0"),
+        (
+            [
+                *("pipeline.main", "--source=x", "--out=y"),
+                *("--folds=3", "--splits=0.8,0.1,0.1"),
+            ],
+            "--folds=3 --splits=0.8,0.1,0.1",
+        ),
+        (
+            [
+                *("pipeline.main", "--source=x", "--out=y"),
+                *("--max_side_px=8", "--min_side_px=16"),
+            ],
+            "--max_side_px=8 --min_side_px=16",
+        ),
+        (["export.main", "--export_dir=x"], "--model_dir=None --rollback=False"),
     ],
 )
 def test_a_wrong_flag_ends_in_one_line(arguments, received):
@@ -176,7 +193,24 @@ def test_a_wrong_flag_ends_in_one_line(arguments, received):
             ["pipeline.main", "--source={photos}", "--out={photos}"],
             "--out={photos}",
         ),
+        (
+            ["pipeline.main", "--source={photos}", "--out={file}/data"],
+            "--out={file}/data",
+        ),
+        (
+            [
+                *("pipeline.main", "--source={photos}", "--out={out}"),
+                "--splits_from=nowhere.csv",
+            ],
+            "--splits_from=nowhere.csv",
+        ),
         (["trainer.main", "--data_dir={photos}"], "--data_dir={photos}"),
+        (["trainer.main", "--export_dir={file}"], "--export_dir={file}"),
+        (["trainer.main", "--cache_dir={file}/x"], "--cache_dir={file}/x"),
+        (
+            ["trainer.main", "--source=nowhere", "--weights=nowhere.h5"],
+            "--source=nowhere",
+        ),
         (["trainer.main", "--backbone=ResNet5"], "--backbone=ResNet5"),
         (["trainer.main", "--freeze_layers=87"], "--freeze_layers=87"),
         (["trainer.main", "--weights=nowhere.h5"], "nowhere.h5"),
@@ -196,7 +230,9 @@ def test_a_wrong_flag_ends_in_one_line(arguments, received):
 def test_a_mistake_ends_in_one_line_and_leaves_nothing(
     photographs, tmp_path, arguments, received
 ):
-    values = {"photos": str(photographs), "out": str(tmp_path / "out")}
+    (tmp_path / "file").touch()
+    values = {name: str(tmp_path / name) for name in ("out", "file")}
+    values["photos"] = str(photographs)
     if arguments[0] == "trainer.main":
         arguments = [
             arguments[0],
@@ -209,7 +245,7 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(
     line = _error_line(done)
     assert line.startswith(f"{arguments[0]}: error: ")
     assert received.format(**values) in line
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
     assert sorted(photographs.rglob("*")) == before
 
 
