@@ -167,7 +167,8 @@ def prepare(
             f"The output exists already. Received: --out={out_dir}; name another "
             "directory or add --overwrite."
         )
-    files.check_writable(target.parent, "out")
+    if not os.path.lexists(target):
+        files.check_writable(target, "out")
     given = None if splits_from is None else _read_splits(splits_from)
     with files.temporary_sibling(target) as work_dir:
         listing, found = examine(
