@@ -252,6 +252,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
 
 
 @pytest.mark.slow
+def test_weights_that_the_disk_has_no_room_for_are_not_begun(tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 10**6})
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OSError, match=f"--model_dir={tmp_path}; make room"):
+        checkpoints.save_best(fakes.make_classifier(), tmp_path, "head")
+    assert [path.name for path in tmp_path.rglob("*")] == ["checkpoints"]
+
+
 def test_a_run_continues_only_with_its_own_flags(data_dir, tmp_path):
     arguments = (
         "-m",

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import zipfile
 from collections.abc import Sequence
 
@@ -20,6 +21,9 @@ from trainer.runtime import Runtime
 
 CONFIG_FILE = "config.json"
 SUMMARY_FILE = "summary.json"
+
+# What HDF5 writes besides.
+_ROOM_BESIDE_WEIGHTS_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,9 +183,22 @@ def best_path(model_dir: pathlib.Path, regime: str) -> pathlib.Path:
 
 
 def save_best(classifier: Classifier, model_dir: pathlib.Path, regime: str) -> None:
-    """Saves the weights as the regime's best, whole or not at all."""
+    """Saves the weights as the regime's best, whole or not at all.
+
+    Raises:
+      OSError: there is no room. Not left to h5py, which on a full disk does not close
+        its file and takes the process down with it.
+    """
     path = best_path(model_dir, regime)
     path.parent.mkdir(parents=True, exist_ok=True)
+    num_bytes = sum(weight.numpy().nbytes for weight in classifier.model.weights)
+    free = shutil.disk_usage(path.parent).free
+    if free < num_bytes + _ROOM_BESIDE_WEIGHTS_BYTES:
+        raise OSError(
+            f"The weights take {num_bytes / 1e6:.3g} MB, and the disk has "
+            f"{free / 1e6:.3g} MB. Received: --model_dir={model_dir}; make room, and "
+            "the same command continues."
+        )
     partial = path.with_name(f".{regime}.tmp.weights.h5")
     classifier.model.save_weights(partial)
     partial.replace(path)
