@@ -569,13 +569,20 @@ def _make_grpc_server(versions: Versions) -> grpc.Server:
 
 
 async def _start_rest(versions: Versions, listener: socket.socket):
-    """Returns the runner, whose cleanup() stops it."""
+    """Returns what stops it, once the bodies that are on their way have arrived."""
     from aiohttp import web
 
+    arriving = 0
+
     async def handle(request: web.Request) -> web.Response:
+        nonlocal arriving
         try:
-            path = request.rel_url.raw_path_qs
-            arguments = (request.method, path, await request.read())
+            arriving += 1
+            try:
+                body = await request.read()
+            finally:
+                arriving -= 1
+            arguments = (request.method, request.rel_url.raw_path_qs, body)
             found = await asyncio.to_thread(_guard, answer_rest, versions, *arguments)
             return web.Response(text=found, content_type="application/json")
         except web.HTTPRequestEntityTooLarge:
@@ -598,8 +605,17 @@ async def _start_rest(versions: Versions, listener: socket.socket):
         shutdown_timeout=_SECONDS_TO_FINISH,
     )
     await runner.setup()
-    await web.SockSite(runner, listener).start()
-    return runner
+    site = web.SockSite(runner, listener)
+    await site.start()
+
+    async def stop() -> None:
+        await site.stop()
+        deadline = time.monotonic() + _SECONDS_TO_FINISH
+        while arriving and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        await runner.cleanup()
+
+    return stop
 
 
 async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> None:
@@ -628,7 +644,7 @@ async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> Non
         ) from error
     # Both answer when the first version is there, so that a client can wait for it.
     await asyncio.to_thread(versions.poll)
-    rest = await _start_rest(versions, rest_socket)
+    stop_rest = await _start_rest(versions, rest_socket)
     grpc_server.start()
     _say(
         f"serving {protos.MODEL_NAME}: gRPC on {address}:{grpc_port}, REST on http://"
@@ -648,7 +664,7 @@ async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> Non
                 _say(complaint)
     _say("stopping: requests that are running are finished first")
     stopped = grpc_server.stop(_SECONDS_TO_FINISH)
-    await asyncio.gather(rest.cleanup(), asyncio.to_thread(stopped.wait))
+    await asyncio.gather(stop_rest(), asyncio.to_thread(stopped.wait))
     versions.close()
 
 

@@ -1017,6 +1017,26 @@ def test_what_is_running_is_finished_when_the_server_is_told_to_stop(
     assert server.lines[0].startswith("export.serve is for development and tests")
 
 
+def test_a_body_that_is_on_its_way_is_answered_when_the_server_is_told_to_stop(
+    export_dir,
+):
+    body = json.dumps({"inputs": [_b64(RED)]}).encode()
+    with fakes.Server(export_dir) as server:
+        connection = http.client.HTTPConnection(server.rest, timeout=30)
+        connection.putrequest("POST", f"/v1/models/{NAME}:predict")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:20])
+        time.sleep(0.5)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("stopping")
+        connection.send(body[20:])
+        response = connection.getresponse()
+        assert response.status == 200
+        assert json.load(response)["outputs"]["label"] == ["red"]
+        connection.close()
+        assert server.process.wait(timeout=30) == 0
+
+
 def _refusal(*flags: str) -> str:
     done = fakes.run("-m", "export.serve", *flags, timeout_seconds=60)
     assert done.returncode == 1
