@@ -49,15 +49,11 @@ def export_run(
       The version's directory.
 
     Raises:
-      ValueError: no finished run in model_dir, bfloat16 costs too much, or a gate stays
-        shut.
+      ValueError: no finished run in model_dir, nothing can be written to export_dir,
+        bfloat16 costs too much, or a gate stays shut.
     """
     run_dir, base = pathlib.Path(model_dir), pathlib.Path(export_dir)
-    if base.exists() and not base.is_dir():
-        raise ValueError(
-            f"--export_dir must be a directory. Received: --export_dir={export_dir}, "
-            "which is a file."
-        )
+    files.check_writable(base, "export_dir")
     settings, classes, regime = checkpoints.read_run(run_dir)
     trained = checkpoints.restore(settings, classes, run_dir, regime)
     photographs, origin = _find_photographs(settings.data_dir, model_dir)

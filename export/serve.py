@@ -503,8 +503,8 @@ def _classify_json(versions: Versions, spec: Message, payload: dict) -> dict:
             if all(isinstance(value, int) for value in values):
                 feature.int64_list.value[:] = map(int, values)  # of booleans too
             elif all(isinstance(value, float) for value in values):
-                scores = to_array(values, np.dtype(np.float32))
-                feature.float_list.value[:] = scores.tolist()
+                numbers = to_array(values, np.dtype(np.float32))
+                feature.float_list.value[:] = numbers.tolist()
             else:
                 feature.bytes_list.value[:] = _to_bytes(values)
     results = []
