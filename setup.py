@@ -7,7 +7,7 @@ setuptools.setup(
     version="0.1.0",
     description="From a folder of photographs to a classifier on TensorFlow Serving.",
     license="Apache-2.0",
-    packages=["pipeline", "trainer", "export"],
+    packages=setuptools.find_packages(include=["pipeline*", "trainer*", "export*"]),
     package_data={"trainer": ["*.flags"]},
     python_requires=">=3.11,<3.13",
     install_requires=[

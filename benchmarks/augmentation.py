@@ -20,7 +20,9 @@ import numpy as np
 import tables
 import tensorflow as tf
 
-from pipeline import augment
+from pipeline.augmentation import counter_rng
+from pipeline.augmentation.augmenter import build_augmenter
+from pipeline.augmentation.presets import PRESET_NAMES
 
 BATCH, SIDE = 32, 224
 RANGE = (0, 255)
@@ -113,10 +115,10 @@ def contestants(preset):
 
 
 def in_graph(preset, *, xla):
-    change = augment.build_augmenter(preset, xla=xla)
+    change = build_augmenter(preset, xla=xla)
 
     def apply(images, seed):
-        return change(images, augment.row_seeds(seed, tf.range(BATCH)))
+        return change(images, counter_rng.row_seeds(seed, tf.range(BATCH)))
 
     return tf.function(apply)
 
@@ -134,7 +136,7 @@ def main(repeats):
     noise = generator.uniform(0, 255, (BATCH, SIDE, SIDE, 3))
     images = tf.constant(noise, tf.float32)
     samples, rows = {}, []
-    for preset in augment.PRESETS:
+    for preset in PRESET_NAMES:
         if preset == "none":
             continue
         functions = contestants(preset)

@@ -116,38 +116,38 @@ def torch_data_loader(folder, data):
 def ours(data, *, cached, augmented=False, decoded=False):
     import tensorflow as tf
 
-    from pipeline import augment, dataset
+    from pipeline.augmentation import counter_rng
+    from pipeline.loading import prepared_data
 
-    records = dataset.read_records(data, "train", cached=cached)
+    records = prepared_data.read_records(data, "train", cached=cached)
     if decoded:
         records = keep_decoded(records)
-    change = augment.build_augmenter("notebook")
+    change = build_augmenter("notebook")
 
     @tf.function
     def augment_batch(batch):
-        seeds = augment.row_seeds(tf.constant([SEED, 0]), batch["position"])
+        seeds = counter_rng.row_seeds(tf.constant([SEED, 0]), batch["position"])
         return change(batch["image"], seeds)
 
     # As the trainer reads: one iterator for all epochs.
     batches = iter(
-        dataset.make_train_dataset(
+        make_train_dataset(
             records,
             image_size=SIDE,
             batch_size=BATCH,
-            per_replica_batch_size=BATCH,
             epoch=1,
             seed=SEED,
         )
     )
     batches = map(augment_batch, batches) if augmented else batches
-    steps = dataset.num_batches(records.count, BATCH)
+    steps = num_batches(records.count, BATCH)
     return lambda: itertools.islice(batches, steps)
 
 
 def keep_decoded(records):
-    from trainer import features, interrupt, runtime, store
+    from trainer.features import cache
 
-    run = runtime.set_up(
+    run = set_up_runtime(
         strategy="one_device",
         precision="float32",
         virtual_devices=1,
@@ -155,15 +155,15 @@ def keep_decoded(records):
         seed=SEED,
     )
     with tempfile.TemporaryDirectory() as folder:
-        cache = store.Cache(pathlib.Path(folder), 10**11, {})
-        return features.cache_images(
+        cache = FeatureCache(pathlib.Path(folder), 10**11, {})
+        return cache_images(
             run,
             cache,
             records,
             split="train",
             image_size=SIDE,
             batch_size=BATCH,
-            requests=interrupt.Requests(),
+            requests=StopSignal(),
         )
 
 
@@ -245,12 +245,12 @@ def measure(photographs, data, turns):
         for name in CONTESTANTS
         if name != "PyTorch DataLoader" or importlib.util.find_spec("torchvision")
     ]
-    from pipeline import dataset
+    from pipeline.loading import prepared_data
 
     counts = dict.fromkeys(names, len(list(pathlib.Path(photographs).glob("*/*.jpg"))))
     for name in names:
         if name.startswith("ours") or name.startswith("TFDS"):
-            counts[name] = dataset.read_info(data).counts["train"]
+            counts[name] = prepared_data.read_info(data).counts["train"]
     processes = {name: start_contestant(name, photographs, data) for name in names}
     found = {name: [] for name in names}
     for turn in range(-1, turns):

@@ -15,7 +15,8 @@ import numpy as np
 import tables
 from PIL import Image, ImageEnhance
 
-from pipeline import duplicates, grey
+from pipeline.audit import duplicates
+from pipeline.inspection import jpeg, perceptual_hash
 
 
 def encode(image, quality, image_format="JPEG"):
@@ -27,7 +28,7 @@ def encode(image, quality, image_format="JPEG"):
 def hash_bytes(image_bytes):
     """As preparation does."""
     with Image.open(io.BytesIO(image_bytes)) as opened:
-        return duplicates.perceptual_hash(grey.decode(image_bytes, opened))
+        return perceptual_hash.compute_hash(jpeg.decode_grey(image_bytes, opened))
 
 
 def resize(image, factor):

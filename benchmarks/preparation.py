@@ -115,7 +115,10 @@ def run(name, folder):
     if not name.startswith("bare"):
         import tensorflow_datasets  # noqa: F401 (start-up is not what is measured)
 
-        from pipeline import prepare, records  # noqa: F401
+        from pipeline import (
+            prepare,  # noqa: F401
+            records,  # noqa: F401
+        )
     with tempfile.TemporaryDirectory() as out:
         start = time.monotonic()
         CONTESTANTS[name](folder, out)

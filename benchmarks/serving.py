@@ -39,13 +39,14 @@ def make_exports(backbone_name, out):
     import keras
     import tensorflow as tf
 
-    from export import saved_model
-    from pipeline import preprocess, sample
-    from trainer import fold, model
+    from pipeline import decoding
+    from pipeline.sources import drawn_flowers
+    from trainer.models import backbones, freezing
+    from trainer.models.classifier import build_classifier
 
     keras.utils.set_random_seed(1)
-    backbone = model.build_backbone(backbone_name, {}, image_size=SIDE)
-    classifier = model.build_classifier(
+    backbone = backbones.build_backbone(backbone_name, {}, image_size=SIDE)
+    classifier = build_classifier(
         backbone,
         backbone_name,
         num_classes=len(CLASSES),
@@ -54,11 +55,13 @@ def make_exports(backbone_name, out):
         dropout=0.2,
     )
     drawn = [
-        preprocess.decode_and_resize(tf.constant(sample.draw_jpeg(label, index)), SIDE)
-        for label in sample.CLASSES
+        decoding.decode_and_resize(
+            tf.constant(drawn_flowers.draw_jpeg(label, index)), SIDE
+        )
+        for label in drawn_flowers.CLASSES
         for index in range(3)
     ]
-    model.calibrate_batch_norm(classifier, tf.stack(drawn))
+    freezing.calibrate_batch_norm(classifier, tf.stack(drawn))
     classifier.model.export(os.path.join(out, "keras"), verbose=False)
 
     module = tf.Module()
@@ -78,9 +81,9 @@ def make_exports(backbone_name, out):
         module, os.path.join(out, "naive"), signatures={"serving_default": naive}
     )
     for precision in ("float32", "bfloat16"):
-        folded = fold.fold_batch_norm(classifier.backbone, precision=precision).model
-        served = model.assemble(classifier.normalise, folded, classifier.head)
-        saved_model.write_saved_model(
+        folded = fold_batch_norm(classifier.backbone, precision=precision).model
+        served = assemble(classifier.normalise, folded, classifier.head)
+        write_saved_model(
             pathlib.Path(out, f"ours_{precision}"), served, CLASSES, image_size=SIDE
         )
 
@@ -94,13 +97,11 @@ def answer_turns(saved_model_dir, signature, inputs_path):
     """One contestant: loads, then runs a request for each line on standard input."""
     import numpy as np
 
-    from export import session
-
     inputs = np.load(inputs_path, allow_pickle=True)
-    session.load_library()
+    load_library()
     before = resident_mebibytes()
     start = time.monotonic()
-    model = session.Session(saved_model_dir)
+    model = Session(saved_model_dir)
     (key,) = model.signatures[signature].inputs
 
     def report(start):

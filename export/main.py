@@ -2,7 +2,7 @@
 
 from absl import app, flags
 
-from pipeline import console
+from pipeline.system import console
 
 FLAGS = flags.FLAGS
 
@@ -42,12 +42,13 @@ def main(argv: list[str]) -> None:
         )
         console.fail("export.main", error)
     with console.quiet_tensorflow_import():
-        from export import saved_model
+        from export import export_run
+        from export.version import publish
     try:
         if FLAGS.rollback:
-            print(f"newest version: {saved_model.roll_back(FLAGS.export_dir)}")
+            print(f"newest version: {publish.roll_back(FLAGS.export_dir)}")
             return
-        saved_model.export_run(
+        export_run(
             FLAGS.model_dir,
             FLAGS.export_dir,
             precision=FLAGS.precision,

@@ -4,7 +4,9 @@ import shlex
 
 from absl import app, flags
 
-from pipeline import console
+from pipeline.prepare import Rules
+from pipeline.system import console
+from pipeline.system.beam import BeamRunner
 
 FLAGS = flags.FLAGS
 
@@ -73,7 +75,6 @@ def main(argv: list[str]) -> None:
             f"--out is needed, or --audit_only. Received: --out={FLAGS.out}"
         )
         console.fail("pipeline.main", error)
-    from pipeline import engine as engines
     from pipeline import prepare
 
     try:
@@ -87,7 +88,7 @@ def main(argv: list[str]) -> None:
                 "What is stored must not be smaller than what is left out. Received: "
                 f"--max_side_px={FLAGS.max_side_px} --min_side_px={FLAGS.min_side_px}"
             )
-        rules = prepare.Rules(
+        rules = Rules(
             min_side_px=FLAGS.min_side_px,
             max_side_px=FLAGS.max_side_px,
             conflicts=FLAGS.conflicts,
@@ -95,7 +96,7 @@ def main(argv: list[str]) -> None:
         engine = None
         if FLAGS.beam_runner is not None:
             options = tuple(shlex.split(FLAGS.beam_options))
-            engine = engines.Engine(FLAGS.beam_runner, options)
+            engine = BeamRunner(FLAGS.beam_runner, options)
             engine.pipeline_options()
         if FLAGS.audit_only:
             prepare.audit_only(

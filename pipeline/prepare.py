@@ -1,6 +1,5 @@
 """prepare(): from a source to the prepared-data directory."""
 
-import collections
 import csv
 import dataclasses
 import functools
@@ -8,20 +7,15 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
-from pipeline import (
-    audit,
-    audit_report,
-    console,
-    files,
-    look,
-    sources,
-    splits,
-    stored,
-)
-from pipeline.audit import Audit
-from pipeline.engine import Engine
-from pipeline.look import Finding
-from pipeline.sources import Listing, SourceImage
+from pipeline import splits
+from pipeline.audit import audit_report
+from pipeline.audit.decide import Audit, decide
+from pipeline.inspection import reencoding
+from pipeline.inspection.image_report import ImageReport, hash_pixels, inspect_images
+from pipeline.sources.images import SPLITS, Listing, SourceImage
+from pipeline.sources.listing import list_images
+from pipeline.system import console, files
+from pipeline.system.beam import BeamRunner
 
 CONFLICTS = ("drop", "keep", "fail")
 
@@ -47,25 +41,25 @@ def examine(
     seed: int,
     rules: Rules,
     work_dir: pathlib.Path,
-    engine: Engine | None,
+    engine: BeamRunner | None,
 ) -> tuple[Listing, Audit]:
     """Lists a source and looks at every image once.
 
     Raises:
       ValueError: the source cannot be used, or holds a conflict where none may be.
     """
-    listing = sources.list_images(source, seed=seed, work_dir=work_dir)
-    findings = look.look_at_all(
+    listing = list_images(source, seed=seed, work_dir=work_dir)
+    findings = inspect_images(
         listing.images,
         min_side_px=rules.min_side_px,
         max_side_px=rules.max_side_px,
         engine=engine,
         work_dir=work_dir,
     )
-    found = audit.judge(
+    found = decide(
         findings,
         hash_pixels=functools.partial(
-            look.hash_pixels,
+            hash_pixels,
             max_side_px=rules.max_side_px,
             engine=engine,
             work_dir=work_dir,
@@ -88,7 +82,7 @@ def audit_only(
     seed: int,
     rules: Rules,
     strict: bool,
-    engine: Engine | None = None,
+    engine: BeamRunner | None = None,
 ) -> None:
     """Looks at a source, prints what it finds and writes report_dir/audit.html.
 
@@ -102,7 +96,7 @@ def audit_only(
         )
         audit_report.print_report(listing, found, where=str(path))
         settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
-        described = audit_report.describe(listing, found, {}, settings)
+        described = audit_report.audit_to_json(listing, found, {}, settings)
         files.write_text(path, audit_report.make_page(described, found))
         print(f"report: {path}")
     if strict:
@@ -128,7 +122,7 @@ def prepare(
     seed: int = 1,
     rules: Rules = Rules(),
     strict: bool = False,
-    engine: Engine | None = None,
+    engine: BeamRunner | None = None,
     overwrite: bool = False,
 ) -> None:
     """Looks at a source's images, splits them and writes them as a TFDS dataset.
@@ -169,7 +163,7 @@ def prepare(
         )
     if not os.path.lexists(target):
         files.check_writable(target, "out")
-    given = None if splits_from is None else _read_splits(splits_from)
+    given = None if splits_from is None else splits.read_splits(splits_from)
     with files.temporary_sibling(target) as work_dir:
         listing, found = examine(
             source, seed=seed, rules=rules, work_dir=work_dir, engine=engine
@@ -187,14 +181,14 @@ def prepare(
         for fold in range(folds) if folds else [None]:
             if given is not None:
                 split_of = given
-                _check_names(split_of, list(found.group_of), splits_from)
+                splits.check_names(split_of, list(found.group_of), splits_from)
             else:
-                split_of = split_groups(
+                split_of = splits.split_groups(
                     found,
-                    by_hash=hash_split(fractions, seed, folds=folds, fold=fold),
+                    by_hash=splits.hash_split(fractions, seed, folds=folds, fold=fold),
                     resplit=resplit or bool(folds),
                 )
-            _check_every_class_in_every_split(
+            splits.check_every_class_in_every_split(
                 found, split_of, fractions=None if folds else fractions, seed=seed
             )
             dataset_dir = _write(
@@ -214,90 +208,6 @@ def prepare(
     print(f"prepared data: {target}")
 
 
-def hash_split(
-    fractions: Sequence[float], seed: int, *, folds: int, fold: int | None
-) -> Callable[[str], str]:
-    """Group key -> split."""
-    if fold is None:
-        return functools.partial(splits.split_of, fractions=fractions, seed=seed)
-    return functools.partial(
-        splits.split_in_fold, fold=fold, num_folds=folds, seed=seed
-    )
-
-
-def split_groups(
-    found: Audit, *, by_hash: Callable[[str], str], resplit: bool
-) -> dict[str, str]:
-    """Name -> split, the same for all images of a group.
-
-    by_hash: group key -> split, where the source has no split of its own.
-    resplit: ignore the source's own splits.
-    """
-    own_split = {finding.image.name: finding.image.split for finding in found.usable}
-    members = collections.defaultdict(list)
-    for name, group in found.group_of.items():
-        members[group].append(name)
-    split_of = {}
-    for group, names in members.items():
-        own = {own_split[name] for name in names} - {None}
-        if resplit or not own:
-            chosen = by_hash(group)
-        else:
-            # A group that the source itself tears apart may be learnt, not tested on.
-            chosen = own.pop() if len(own) == 1 else "train"
-        split_of |= dict.fromkeys(names, chosen)
-    return split_of
-
-
-def _check_every_class_in_every_split(
-    found: Audit,
-    split_of: Mapping[str, str],
-    *,
-    fractions: Sequence[float] | None,
-    seed: int,
-) -> None:
-    """fractions: where another seed may help; None where it would not."""
-    label_of = {finding.image.name: finding.image.label for finding in found.usable}
-    missing = splits.missing_classes(label_of, split_of)
-    if not missing:
-        return
-    images_of = collections.Counter(label_of.values())
-    lacking = "; ".join(
-        f"{split} has no '{label}' ({images_of[label]} usable images in all)"
-        for split, label in missing
-    )
-    better = fractions and splits.find_seed(
-        label_of, found.group_of, fractions=fractions, seed=seed
-    )
-    advice = f"Add images, or use --seed={better}" if better else "Add images"
-    raise ValueError(
-        f"Every split needs images of every class. Received: {lacking}. What goes where"
-        f" follows from the content of the images and --seed={seed}. {advice}."
-    )
-
-
-def _read_splits(path: str) -> dict[str, str]:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return {row["name"]: row["split"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"--splits_from must be a splits.csv that pipeline.main wrote ({error!r}). "
-            f"Received: --splits_from={path}"
-        ) from error
-
-
-def _check_names(split_of: Mapping[str, str], names: Sequence[str], path: str) -> None:
-    new = sorted(set(names) - set(split_of))
-    gone = sorted(set(split_of) - set(names))
-    if new or gone or not set(split_of.values()) <= set(splits.SPLITS):
-        raise ValueError(
-            f"--splits_from must name exactly the usable images, each in one of "
-            f"{', '.join(splits.SPLITS)}. Received: --splits_from={path}, which lacks "
-            f"{len(new)} {new[:1]} and has {len(gone)} too many {gone[:1]}"
-        )
-
-
 def _write(
     work_dir: pathlib.Path,
     listing: Listing,
@@ -307,11 +217,11 @@ def _write(
     settings: Mapping[str, object],
     rules: Rules,
     num_shards: int | None,
-    engine: Engine | None,
+    engine: BeamRunner | None,
 ) -> pathlib.Path:
     """Writes one complete prepared-data directory below work_dir."""
-    images_by_split = {split: [] for split in splits.SPLITS}
-    bytes_by_split = dict.fromkeys(splits.SPLITS, 0)
+    images_by_split = {split: [] for split in SPLITS}
+    bytes_by_split = dict.fromkeys(SPLITS, 0)
     for finding in found.usable:
         split = split_of[finding.image.name]
         images_by_split[split].append(_as_stored(finding, rules.max_side_px))
@@ -327,7 +237,7 @@ def _write(
         num_shards=num_shards,
         engine=engine,
     )
-    described = audit_report.describe(listing, found, split_of, settings)
+    described = audit_report.audit_to_json(listing, found, split_of, settings)
     files.write_json(dataset_dir / "audit.json", described)
     page = audit_report.make_page(described, found)
     files.write_text(dataset_dir / "audit.html", page)
@@ -342,7 +252,7 @@ def _write(
     return dataset_dir
 
 
-def _as_stored(finding: Finding, max_side_px: int | None) -> SourceImage:
+def _as_stored(finding: ImageReport, max_side_px: int | None) -> SourceImage:
     """The image whose bytes are those to store."""
     if finding.is_stored_as_it_is:
         return finding.image
@@ -351,7 +261,7 @@ def _as_stored(finding: Finding, max_side_px: int | None) -> SourceImage:
 
 
 def _read_stored(read: Callable[[], bytes], max_side_px: int | None) -> bytes:
-    return stored.stored_bytes(read(), max_side_px=max_side_px)
+    return reencoding.bytes_to_store(read(), max_side_px=max_side_px)
 
 
 def _check_every_class_is_left(listing: Listing, found: Audit) -> None:

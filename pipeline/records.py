@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import hashing
 from tensorflow_datasets.core.utils import shard_utils
 
-from pipeline import console
-from pipeline.engine import Engine
-from pipeline.sources import SourceImage
+from pipeline.sources.images import SourceImage
+from pipeline.system import console
+from pipeline.system.beam import BeamRunner
 
 DATASET_NAME = "photographs"
 
@@ -157,7 +157,7 @@ def write_records(
     images_by_split: Mapping[str, Sequence[SourceImage]],
     bytes_by_split: Mapping[str, int],
     num_shards: int | None,
-    engine: Engine | None,
+    engine: BeamRunner | None,
 ) -> pathlib.Path:
     """Writes the shards below work_dir.
 

@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import audit, cores, duplicates, grey, look, sources
+from pipeline.audit.decide import decide
+from pipeline.inspection import jpeg, perceptual_hash
+from pipeline.inspection.image_report import hash_pixels, inspect_images
+from pipeline.sources.listing import list_images
 
 
 def _audit(folder, *, min_side_px=16, max_side_px=None, **judged):
-    listing = sources.list_images(str(folder), seed=1, work_dir=folder)
-    findings = look.look_at_all(
+    listing = list_images(str(folder), seed=1, work_dir=folder)
+    findings = inspect_images(
         listing.images, min_side_px=min_side_px, max_side_px=max_side_px
     )
-    hash_pixels = functools.partial(look.hash_pixels, max_side_px=max_side_px)
-    return audit.judge(findings, hash_pixels=hash_pixels, **judged)
+    hash_pixels = functools.partial(hash_pixels, max_side_px=max_side_px)
+    return decide(findings, hash_pixels=hash_pixels, **judged)
 
 
 def _problems(found):
@@ -98,16 +101,16 @@ def test_near_duplicates_share_a_group_and_a_source_group_joins_others(tmp_path)
     folder = fakes.write_folder(tmp_path, per_class=3)
     half = fakes.draw("circle", 1).resize((40, 40))
     half.save(folder / "circle" / "half.jpg", quality=70)
-    listing = sources.list_images(str(folder), seed=1, work_dir=folder)
+    listing = list_images(str(folder), seed=1, work_dir=folder)
     images = [
         dataclasses.replace(image, group="one shoot")
         if image.name in ("circle/01.jpg", "square/02.jpg")
         else image
         for image in listing.images
     ]
-    findings = look.look_at_all(images, min_side_px=1, max_side_px=None)
-    found = audit.judge(
-        findings, hash_pixels=functools.partial(look.hash_pixels, max_side_px=None)
+    findings = inspect_images(images, min_side_px=1, max_side_px=None)
+    found = decide(
+        findings, hash_pixels=functools.partial(hash_pixels, max_side_px=None)
     )
     assert found.near_duplicates == [
         ["circle/01.jpg", "circle/half.jpg", "square/02.jpg"]
@@ -183,9 +186,9 @@ def test_a_large_photograph_is_decoded_small_and_its_damage_still_seen(tmp_path)
     large = fakes.draw("circle", 5).resize((1600, 900))
     large.save(path, quality=95)
     with Image.open(path) as opened:
-        small = grey.decode_plain_jpeg(path.read_bytes(), opened)
+        small = jpeg.decode_plain_jpeg(path.read_bytes(), opened)
     assert small.size == (200, 113)  # an eighth, rounded up
-    hashes = [duplicates.perceptual_hash(i) for i in (small, large.convert("L"))]
+    hashes = [perceptual_hash.compute_hash(i) for i in (small, large.convert("L"))]
     assert (hashes[0] != hashes[1]).sum() <= 8
     path.write_bytes(path.read_bytes()[:-400])
     assert _problems(_audit(folder)) == {
@@ -198,10 +201,10 @@ def test_processes_find_what_threads_find(tmp_path, monkeypatch):
     folder = fakes.write_folder(tmp_path, per_class=12)
     (folder / "circle" / "notes.txt").write_text("no image")
     fakes.draw("circle", 20).save(folder / "circle" / "image.png")
-    images = sources.list_images(str(folder), seed=1, work_dir=folder).images
+    images = list_images(str(folder), seed=1, work_dir=folder).images
 
     def look_at_all():
-        findings = look.look_at_all(images, min_side_px=16, max_side_px=None)
+        findings = inspect_images(images, min_side_px=16, max_side_px=None)
         # How to read an image comes back as another, equal function.
         return [
             dataclasses.replace(f, image=dataclasses.replace(f.image, read=bytes))
@@ -209,6 +212,6 @@ def test_processes_find_what_threads_find(tmp_path, monkeypatch):
         ]
 
     threads = look_at_all()
-    monkeypatch.setattr(cores, "_WORTH_PROCESSES", 1)
-    monkeypatch.setattr(cores, "_WORTH_PROCESSES_WITH_TENSORFLOW", 1)
+    monkeypatch.setattr(parallel, "_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(parallel, "_WORTH_PROCESSES_WITH_TENSORFLOW", 1)
     assert look_at_all() == threads

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import augment
+from pipeline.augmentation import affine, color, counter_rng, mixing
+from pipeline.augmentation.affine import RandomAffine
+from pipeline.augmentation.augmenter import build_augmenter
+from pipeline.augmentation.presets import PRESET_NAMES
 
 SEED = (3, 4)
-CHANGING = [preset for preset in augment.PRESETS if preset != "none"]
+CHANGING = [preset for preset in PRESET_NAMES if preset != "none"]
 STILL = {
     "shear": 0.0,
     "zoom_x": 1.0,
@@ -35,7 +38,7 @@ def _images(count=8, size=33, low=0, high=255):
 
 
 def _seeds(images, seed):
-    return augment.row_seeds(tf.constant(seed), tf.range(len(images)))
+    return counter_rng.row_seeds(tf.constant(seed), tf.range(len(images)))
 
 
 def _smooth(height=97, width=129):
@@ -47,11 +50,11 @@ def _smooth(height=97, width=129):
 
 def _compose(**changes):
     values = {**STILL, **changes}
-    return augment.compose(**{key: tf.constant([v]) for key, v in values.items()})
+    return affine.compose(**{key: tf.constant([v]) for key, v in values.items()})
 
 
 def _move(images, **changes):
-    return augment.resample(images, _compose(**changes)).numpy()
+    return affine.resample(images, _compose(**changes)).numpy()
 
 
 def _in_a_row(images):
@@ -87,15 +90,15 @@ def _in_a_row(images):
 
 def test_none_changes_nothing():
     images = _images()
-    same = augment.build_augmenter("none")(images, _seeds(images, [1, 2]))
+    same = build_augmenter("none")(images, _seeds(images, [1, 2]))
     np.testing.assert_array_equal(same, images)
-    assert augment.build_augmenter("none")(images, None) is images
+    assert build_augmenter("none")(images, None) is images
 
 
 @pytest.mark.parametrize("preset", CHANGING)
 def test_shape_dtype_and_range_stay_and_each_image_changes_in_its_own_way(preset):
     images = tf.repeat(_images(1), 8, axis=0)
-    changed = augment.build_augmenter(preset)(images, _seeds(images, SEED)).numpy()
+    changed = build_augmenter(preset)(images, _seeds(images, SEED)).numpy()
     assert changed.shape == (8, 33, 33, 3)
     assert changed.dtype == np.float32
     assert changed.min() >= 0
@@ -106,31 +109,30 @@ def test_shape_dtype_and_range_stay_and_each_image_changes_in_its_own_way(preset
 @pytest.mark.parametrize("preset", CHANGING)
 def test_the_seed_alone_decides_eagerly_in_a_graph_in_a_dataset_and_without_xla(preset):
     images = _images()
-    apply = augment.build_augmenter(preset)
+    apply = build_augmenter(preset)
     first = apply(images, _seeds(images, SEED)).numpy()
     assert np.abs(first - apply(images, _seeds(images, [3, 5]))).max() > 10
     assert np.abs(first - apply(images, _seeds(images, [4, 4]))).max() > 10
-    in_graph = tf.function(augment.build_augmenter(preset))(
-        images, _seeds(images, SEED)
-    )
+    in_graph = tf.function(build_augmenter(preset))(images, _seeds(images, SEED))
     np.testing.assert_allclose(in_graph, first, atol=0.02)
     # The last batch of a dataset has a size that its graph does not know.
     batches = tf.data.Dataset.from_tensor_slices(images).batch(8)
     mapped = batches.map(
         lambda batch: apply(
-            batch, augment.row_seeds(tf.constant(SEED), tf.range(tf.shape(batch)[0]))
+            batch,
+            counter_rng.row_seeds(tf.constant(SEED), tf.range(tf.shape(batch)[0])),
         )
     )
     assert mapped.element_spec.shape == (None, 33, 33, 3)
     np.testing.assert_allclose(next(iter(mapped)), first, atol=0.02)
-    plain = augment.build_augmenter(preset, xla=False)
+    plain = build_augmenter(preset, xla=False)
     np.testing.assert_allclose(plain(images, _seeds(images, SEED)), first, atol=0.02)
 
 
 def test_an_image_depends_on_its_own_seed_and_not_on_its_place():
     images = _images()
-    seeds = augment.row_seeds((1, 2), tf.range(8))
-    apply = augment.build_augmenter("strong")
+    seeds = counter_rng.row_seeds((1, 2), tf.range(8))
+    apply = build_augmenter("strong")
     all_at_once = apply(images, seeds).numpy()
     order = [5, 0, 7]
     some = apply(tf.gather(images, order), tf.gather(seeds, order)).numpy()
@@ -168,16 +170,16 @@ def test_the_single_matrices(changes, matrix):
 
 def test_the_drawn_ranges_are_the_presets():
     size = {"height": 40, "width": 50}
-    seeds = augment.row_seeds((1, 1), tf.range(20_000))
-    affine = augment.RandomAffine(flip=True, shear=0.2, zoom=0.2)
+    seeds = counter_rng.row_seeds((1, 1), tf.range(20_000))
+    affine = RandomAffine(flip=True, shear=0.2, zoom=0.2)
     matrices = affine.draw_matrices(seeds, **size).numpy()
     mirrored = matrices[:, 0, 0] < 0
     assert 0.48 < mirrored.mean() < 0.52
     zoom_x, zoom_y = np.abs(matrices[:, 0, 0]), matrices[:, 1, 1]
     assert np.abs(matrices[:, 1, 0]).max() == 0
     assert np.abs(matrices[:, :, 2]).max() == 0
-    shift = augment.RandomAffine(translation=0.1).draw_matrices(seeds, **size).numpy()
-    turn = augment.RandomAffine(rotation_degrees=10).draw_matrices(seeds, **size)
+    shift = RandomAffine(translation=0.1).draw_matrices(seeds, **size).numpy()
+    turn = RandomAffine(rotation_degrees=10).draw_matrices(seeds, **size)
     for values, low, high in (
         (zoom_x, 0.8, 1.2),
         (zoom_y, 0.8, 1.2),
@@ -244,7 +246,7 @@ def test_one_resample_keeps_more_of_what_is_fine_than_several():
 
 def test_as_a_keras_cv_layer_it_draws_anew_at_each_call():
     images = _images()
-    layer = augment.RandomAffine(flip=True, shear=0.2, zoom=0.2, translation=0.1)
+    layer = RandomAffine(flip=True, shear=0.2, zoom=0.2, translation=0.1)
     first, second = layer(images).numpy(), layer(images).numpy()
     assert first.shape == images.shape
     assert not np.allclose(first, second)
@@ -252,7 +254,7 @@ def test_as_a_keras_cv_layer_it_draws_anew_at_each_call():
 
 def _adjust(images, *, contrast=1.0, brightness=0.0, saturation=1.0, hue=0.0):
     count = images.shape[0]
-    adjusted = augment.adjust_colours(
+    adjusted = color.adjust_colors(
         images,
         contrast=tf.fill([count], contrast),
         brightness=tf.fill([count], brightness),
@@ -312,7 +314,7 @@ def test_one_colour_matrix_is_the_four_operations_in_the_stated_order():
 
 def test_each_image_has_colours_of_its_own():
     grey = tf.fill([6, 8, 8, 3], 128.0)
-    lit = augment.build_augmenter("strong")(grey, _seeds(grey, SEED)).numpy()
+    lit = build_augmenter("strong")(grey, _seeds(grey, SEED)).numpy()
     np.testing.assert_allclose(lit.std(axis=(1, 2, 3)), 0, atol=1e-3)
     assert len(set(lit[:, 0, 0, 0].round(2))) == 6
     assert np.abs(lit - 128).max() <= 0.15 * 255 + 1e-3
@@ -327,14 +329,16 @@ def test_threefry_gives_the_published_vectors():
         (ones, ones, (0x1CB996FC, 0xBB002BE7)),
         ((0x13198A2E, 0x03707344), pi, (0xC4923A9C, 0x483DF7A0)),
     ):
-        words = augment.threefry(*(tf.constant(w, tf.uint32) for w in (key, counter)))
+        words = counter_rng.threefry(
+            *(tf.constant(w, tf.uint32) for w in (key, counter))
+        )
         assert tuple(int(word) for word in words) == expected
 
 
 def test_the_draws_are_uniform_and_independent():
     count = 20_000
-    seeds = augment.row_seeds((7, 0), tf.range(count))
-    draws = augment.uniforms(seeds, 7, stream=0).numpy()
+    seeds = counter_rng.row_seeds((7, 0), tf.range(count))
+    draws = counter_rng.uniforms(seeds, 7, stream=0).numpy()
     assert draws.shape == (count, 7)
     assert draws.dtype == np.float32
     assert draws.min() >= 0
@@ -345,12 +349,12 @@ def test_the_draws_are_uniform_and_independent():
     np.testing.assert_allclose(histogram, draws.size / 20, rtol=0.05)
     # Of 20,000 independent pairs the correlation has a deviation of 0.007.
     next_row = np.roll(draws, 1, axis=0)
-    other_stream = augment.uniforms(seeds, 7, stream=1).numpy()
-    next_seeds = augment.row_seeds((7, 1), tf.range(count))
-    next_seed = augment.uniforms(next_seeds, 7, stream=0).numpy()
+    other_stream = counter_rng.uniforms(seeds, 7, stream=1).numpy()
+    next_seeds = counter_rng.row_seeds((7, 1), tf.range(count))
+    next_seed = counter_rng.uniforms(next_seeds, 7, stream=0).numpy()
     counted = tf.stack([tf.range(count), tf.fill([count], 5)], axis=1)
-    bare = augment.uniforms(counted, 7, stream=0).numpy()
-    bare_next = augment.uniforms(counted + tf.constant([0, 1]), 7, stream=0).numpy()
+    bare = counter_rng.uniforms(counted, 7, stream=0).numpy()
+    bare_next = counter_rng.uniforms(counted + tf.constant([0, 1]), 7, stream=0).numpy()
     together = np.hstack(
         [draws, next_row, other_stream, next_seed, bare, np.roll(bare, 1, 0), bare_next]
     )
@@ -359,16 +363,16 @@ def test_the_draws_are_uniform_and_independent():
 
 
 def test_the_draws_are_the_same_bits_compiled_and_for_fewer_columns_or_rows():
-    seeds = augment.row_seeds((7, -1), tf.range(100))
-    draws = augment.uniforms(seeds, 7, stream=0).numpy()
-    compiled = tf.function(augment.uniforms, jit_compile=True)
+    seeds = counter_rng.row_seeds((7, -1), tf.range(100))
+    draws = counter_rng.uniforms(seeds, 7, stream=0).numpy()
+    compiled = tf.function(counter_rng.uniforms, jit_compile=True)
     np.testing.assert_array_equal(compiled(seeds, 7, stream=0), draws)
-    fewer = augment.uniforms(seeds[40:50], 3, stream=0)
+    fewer = counter_rng.uniforms(seeds[40:50], 3, stream=0)
     np.testing.assert_array_equal(fewer, draws[40:50, :3])
 
 
 def _mix(name, values, weights, seed=SEED):
-    mix = augment.build_mixer(name)
+    mix = mixing.build_mixer(name)
     weights = tf.constant(weights, tf.float32)
     return [part.numpy() for part in mix(values, tf.constant(seed), weights)]
 
@@ -389,7 +393,7 @@ def test_mixup_adds_the_partner_by_what_the_share_leaves(shape):
     expected = wide * values + (1 - wide) * values[partner]
     np.testing.assert_allclose(mixed, expected, atol=1e-5)
     half = tf.cast(values, tf.float16)
-    mixed = augment.build_mixer("mixup")(half, tf.constant(SEED), tf.ones(8))[0]
+    mixed = mixing.build_mixer("mixup")(half, tf.constant(SEED), tf.ones(8))[0]
     assert mixed.dtype == tf.float16
     np.testing.assert_allclose(mixed, expected, atol=0.01)
 
@@ -447,7 +451,7 @@ def test_a_row_that_counts_alone_stays_as_it_is():
 def test_mixing_depends_on_the_seed_alone_in_a_graph_and_in_a_dataset(name):
     images, weights = _images(), tf.constant([1.0] * 7 + [0.0])
     first = _mix(name, images, weights)
-    mix = augment.build_mixer(name)
+    mix = mixing.build_mixer(name)
     in_graph = tf.function(mix)(images, tf.constant(SEED), weights)
     mapped = tf.data.Dataset.from_tensor_slices((images, weights)).batch(8)
     mapped = mapped.map(lambda image, weight: mix(image, tf.constant(SEED), weight))
@@ -479,6 +483,6 @@ def test_the_shares_have_the_distributions_of_the_papers():
 
 def test_an_unknown_name_is_quoted():
     with pytest.raises(ValueError, match="Received: --augment=strongest"):
-        augment.build_augmenter("strongest")
+        build_augmenter("strongest")
     with pytest.raises(ValueError, match="Received: blend"):
-        augment.build_mixer("blend")
+        mixing.build_mixer("blend")

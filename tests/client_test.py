@@ -20,8 +20,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from export import protos
-from pipeline import stored
+from export.protocol import messages, tensors
+from pipeline.inspection import reencoding
 
 PROTOCOLS = ("grpc", "rest")
 
@@ -87,7 +87,7 @@ class Recorder:
 
     def __enter__(self):
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(16))
-        protos.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        messages.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
             self, self._server
         )
         self.address = f"localhost:{self._server.add_insecure_port('localhost:0')}"
@@ -114,7 +114,7 @@ class Recorder:
         finally:
             with self._lock:
                 self.at_once -= 1
-        response = protos.predict_pb2.PredictResponse()
+        response = messages.predict_pb2.PredictResponse()
         count = len(images)
         for key, array in {
             "probabilities": np.full([count, 2], 0.5, np.float32),
@@ -122,7 +122,7 @@ class Recorder:
             "label": np.full([count], b"x", object),
             "decode_ok": np.ones([count], bool),
         }.items():
-            response.outputs[key].CopyFrom(protos.to_proto(array))
+            response.outputs[key].CopyFrom(tensors.to_proto(array))
         return response
 
 
@@ -226,7 +226,7 @@ def test_photographs_are_sent_upright_and_others_as_they_are(tmp_path):
     (sent,) = recorder.batches
     files = [path.read_bytes() for path in paths]
     for index in (0, 2):
-        assert sent[index] == stored.stored_bytes(files[index], max_side_px=None)
+        assert sent[index] == reencoding.bytes_to_store(files[index], max_side_px=None)
         with Image.open(io.BytesIO(sent[index])) as image:
             assert image.size == (20, 30)
     assert [sent[index] == files[index] for index in range(6)] == [

@@ -5,17 +5,19 @@ import fakes
 import pytest
 from absl import flags
 
-from pipeline import augment
-from trainer import config
+from pipeline.augmentation.presets import MIXERS, PRESET_NAMES
+from trainer.config.flags import define_flags, from_flags
+from trainer.config.regimes import Regime, make_regimes
+from trainer.config.train_config import AUGMENTS, MIXES
 
 
 def _parse(*arguments):
     values = flags.FlagValues()
     # absl's own --flagfile lives on the global flags.
     flags.DEFINE_string("flagfile", None, "", flag_values=values)
-    config.define_flags(values)
+    define_flags(values)
     values(["program", *arguments])
-    return config.from_flags(values)
+    return from_flags(values)
 
 
 def test_the_defaults_are_the_notebooks_recipe_on_the_sample():
@@ -23,11 +25,11 @@ def test_the_defaults_are_the_notebooks_recipe_on_the_sample():
     assert settings.source == "sample"
     assert settings.backbone == "ResNet50"
     assert settings.freeze_layers == 140
-    regimes = config.make_regimes(settings)
+    regimes = make_regimes(settings)
     sgd = {"momentum": 0.9, "schedule": "notebook"}
     assert regimes == [
-        config.Regime("head", None, False, epochs=5, learning_rate=0.01, **sgd),
-        config.Regime("finetune", 140, True, epochs=10, learning_rate=0.001, **sgd),
+        Regime("head", None, False, epochs=5, learning_rate=0.01, **sgd),
+        Regime("finetune", 140, True, epochs=10, learning_rate=0.001, **sgd),
     ]
 
 
@@ -48,8 +50,8 @@ def test_backbone_arguments_are_parsed_as_python_values():
 
 
 def test_the_augment_choices_are_the_presets_that_exist():
-    assert config.AUGMENTS == augment.PRESETS
-    assert config.MIXES == augment.MIXERS
+    assert AUGMENTS == PRESET_NAMES
+    assert MIXES == MIXERS
 
 
 @pytest.mark.parametrize(

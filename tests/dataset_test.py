@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import dataset, prepare, preprocess
-from pipeline.dataset import Share
+from pipeline import decoding, prepare
+from pipeline.loading import data_service, prepared_data
+from pipeline.loading.dataset import make_eval_dataset, make_train_dataset
+from pipeline.loading.order import Share, _size_windows, num_batches
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +27,9 @@ def _fingerprint(image) -> bytes:
 def _train(records, *, epoch=1, seed=1, batch_size=8, per_replica=8, share=None):
     """One epoch."""
     share = share or Share()
-    batches = dataset.num_batches(records.count, batch_size)
+    batches = num_batches(records.count, batch_size)
     return list(
-        dataset.make_train_dataset(
+        make_train_dataset(
             records,
             image_size=16,
             batch_size=batch_size,
@@ -36,7 +38,7 @@ def _train(records, *, epoch=1, seed=1, batch_size=8, per_replica=8, share=None)
             seed=seed,
             share=share,
         )
-        .take(batches * batch_size // share.num_pipelines // per_replica)
+        .take(batches * batch_size // share.num_input_pipelines // per_replica)
         .as_numpy_iterator()
     )
 
@@ -51,19 +53,19 @@ def _counted(batches):
 
 
 def test_info_has_classes_in_label_order_and_counts(data):
-    info = dataset.read_info(data[1])
+    info = prepared_data.read_info(data[1])
     assert info.classes == ("circle", "square", "stripe")
     assert sum(info.counts.values()) == 75
     assert set(info.counts) == {"train", "validation", "test"}
 
 
 def test_batches_have_the_shapes_that_are_promised(data):
-    records = dataset.read_records(data[1], "train")
-    made = dataset.make_train_dataset(
+    records = prepared_data.read_records(data[1], "train")
+    made = make_train_dataset(
         records,
         image_size=16,
         batch_size=8,
-        per_replica_batch_size=4,
+        input_context=tf.distribute.InputContext(num_replicas_in_sync=2),
         epoch=1,
         seed=1,
     )
@@ -76,14 +78,14 @@ def test_batches_have_the_shapes_that_are_promised(data):
 
 
 def test_an_epoch_holds_every_example_once_and_pads_with_weight_zero(data):
-    records = dataset.read_records(data[1], "train")
+    records = prepared_data.read_records(data[1], "train")
     assert records.count % 8, "the last batch must be partial for this test to test"
     batches = _train(records)
-    assert len(batches) == dataset.num_batches(records.count, 8)
+    assert len(batches) == num_batches(records.count, 8)
     counted = _counted(batches)
     assert len(counted) == len(set(counted)) == records.count
     expected = {
-        _fingerprint(preprocess.decode_and_resize(example["image_bytes"], 16))
+        _fingerprint(decoding.decode_and_resize(example["image_bytes"], 16))
         for example in records.dataset
     }
     assert set(counted) == expected
@@ -91,12 +93,10 @@ def test_an_epoch_holds_every_example_once_and_pads_with_weight_zero(data):
 
 def test_labels_stay_with_their_images(data):
     source, data_dir = data
-    records = dataset.read_records(data_dir, "validation")
-    classes = dataset.read_info(data_dir).classes
-    names = dataset.read_names(records)
-    batches = dataset.make_eval_dataset(
-        records, image_size=16, batch_size=8, per_replica_batch_size=8
-    )
+    records = prepared_data.read_records(data_dir, "validation")
+    classes = prepared_data.read_info(data_dir).classes
+    names = prepared_data.read_names(records)
+    batches = make_eval_dataset(records, image_size=16, batch_size=8)
     seen = 0
     for batch in batches.as_numpy_iterator():
         for image, label, weight in zip(
@@ -107,20 +107,20 @@ def test_labels_stay_with_their_images(data):
             name = names[seen]
             assert name.split("/")[0] == classes[label]
             image_bytes = (source / name).read_bytes()
-            expected = preprocess.decode_and_resize(tf.constant(image_bytes), 16)
+            expected = decoding.decode_and_resize(tf.constant(image_bytes), 16)
             np.testing.assert_array_equal(image, expected)
             seen += 1
     assert seen == records.count
 
 
 def test_the_order_follows_from_seed_and_epoch(data):
-    records = dataset.read_records(data[1], "train")
+    records = prepared_data.read_records(data[1], "train")
     first = _counted(_train(records, seed=1, epoch=1))
     assert _counted(_train(records, seed=1, epoch=1)) == first
     assert _counted(_train(records, seed=1, epoch=2)) != first
     assert _counted(_train(records, seed=2, epoch=1)) != first
     # Opened again, as a resumed run does.
-    again = dataset.read_records(data[1], "train")
+    again = prepared_data.read_records(data[1], "train")
     assert _counted(_train(again, seed=1, epoch=1)) == first
 
 
@@ -128,7 +128,7 @@ def test_the_order_does_not_depend_on_the_number_of_shards(data, tmp_path):
     source, data_dir = data
     prepare.prepare(str(source), str(tmp_path / "three"), num_shards=3)
     one, three = (
-        dataset.read_names(dataset.read_records(str(path), "train"))
+        prepared_data.read_names(prepared_data.read_records(str(path), "train"))
         for path in (data_dir, tmp_path / "three")
     )
     assert one == three
@@ -137,14 +137,14 @@ def test_the_order_does_not_depend_on_the_number_of_shards(data, tmp_path):
 @pytest.fixture(params=["one window", "two windows"])
 def window(request, data, monkeypatch):
     if request.param == "two windows":
-        count = dataset.read_info(data[1]).counts["train"]
-        assert dataset._size_windows(dataset.num_batches(count, 8), 0) < 8
-        monkeypatch.setattr(dataset, "_WINDOW_BYTES", 1)
+        count = prepared_data.read_info(data[1]).counts["train"]
+        assert _size_windows(num_batches(count, 8), 0) < 8
+        monkeypatch.setattr(order, "WINDOW_BYTES", 1)
 
 
 @pytest.mark.parametrize("pipelines", [2, 4, 8])
 def test_workers_share_each_global_batch_exactly(data, window, pipelines):
-    records = dataset.read_records(data[1], "train")
+    records = prepared_data.read_records(data[1], "train")
     for epoch in (1, 2):
         alone = _train(records, epoch=epoch)
         shares = [
@@ -169,7 +169,7 @@ def test_workers_share_each_global_batch_exactly(data, window, pipelines):
 
 
 def test_every_step_has_examples_and_the_fillers_are_spread(data, window):
-    records = dataset.read_records(data[1], "train")
+    records = prepared_data.read_records(data[1], "train")
     assert records.count % 8
     counted = [
         [int(batch["weight"].sum()) for batch in _train(records, epoch=epoch)]
@@ -182,7 +182,7 @@ def test_every_step_has_examples_and_the_fillers_are_spread(data, window):
 
 
 def test_a_pipeline_without_an_example_fills_its_batches(data):
-    records = dataset.read_records(data[1], "test")
+    records = prepared_data.read_records(data[1], "test")
     few = dataclasses.replace(
         records, dataset=records.dataset.take(2), unkept=None, count=2
     )
@@ -192,8 +192,10 @@ def test_a_pipeline_without_an_example_fills_its_batches(data):
         share = Share(4, pipeline)
         rows = list(share.positions(2))
         kept = rows or [0]
-        crossed = dataset.with_features(few, (arrays[0][kept],), labels[kept], share)
-        for made in (few, crossed):
+        precomputed = prepared_data.with_features(
+            few, (arrays[0][kept],), labels[kept], share
+        )
+        for made in (few, precomputed):
             (batch,) = _train(made, per_replica=2, share=share)
             assert batch["weight"].tolist() == [1, 0] if rows else [0, 0]
             assert batch["position"][: len(rows)].tolist() == rows
@@ -202,10 +204,10 @@ def test_a_pipeline_without_an_example_fills_its_batches(data):
 
 
 def test_the_epochs_follow_one_another(data, window):
-    records = dataset.read_records(data[1], "train")
-    steps = dataset.num_batches(records.count, 8)
-    options = {"image_size": 16, "batch_size": 8, "per_replica_batch_size": 8}
-    endless = dataset.make_train_dataset(records, epoch=1, seed=1, **options)
+    records = prepared_data.read_records(data[1], "train")
+    steps = num_batches(records.count, 8)
+    options = {"image_size": 16, "batch_size": 8}
+    endless = make_train_dataset(records, epoch=1, seed=1, **options)
     found = list(endless.take(3 * steps).as_numpy_iterator())
     wanted = [batch for e in (1, 2, 3) for batch in _train(records, epoch=e)]
     for ours, theirs in zip(found, wanted, strict=True):
@@ -213,7 +215,7 @@ def test_the_epochs_follow_one_another(data, window):
 
 
 def test_replicas_of_one_pipeline_get_successive_parts_of_the_batch(data):
-    records = dataset.read_records(data[1], "train")
+    records = prepared_data.read_records(data[1], "train")
     whole = _train(records)
     halves = _train(records, per_replica=4)
     assert len(halves) == 2 * len(whole)
@@ -227,18 +229,18 @@ def test_the_bytes_are_read_once_and_then_come_from_memory(
     data, tmp_path, window, trains
 ):
     data_dir = shutil.copytree(data[1], tmp_path / "data")
-    records = dataset.read_records(str(data_dir), "train")
-    steps = dataset.num_batches(records.count, 8)
-    options = {"image_size": 16, "batch_size": 8, "per_replica_batch_size": 8}
+    records = prepared_data.read_records(str(data_dir), "train")
+    steps = num_batches(records.count, 8)
+    options = {"image_size": 16, "batch_size": 8}
 
     def read():
         if trains:
-            batches = dataset.make_train_dataset(records, epoch=1, seed=1, **options)
+            batches = make_train_dataset(records, epoch=1, seed=1, **options)
             batches = iter(batches)
             while True:
                 yield _counted([next(batches) for _ in range(steps)])
         while True:
-            yield _counted(dataset.make_eval_dataset(records, **options))
+            yield _counted(make_eval_dataset(records, **options))
 
     epochs = read()
     first = next(epochs)
@@ -251,7 +253,7 @@ def test_the_bytes_are_read_once_and_then_come_from_memory(
 def test_windows_are_of_a_size_and_none_is_of_a_single_batch():
     for least in (0, 2, 3, 10, 27):
         for steps in range(2, 300):
-            size = dataset._size_windows(steps, least)
+            size = _size_windows(steps, least)
             last = (steps - 1) % size + 1
             assert max(3, least) <= size <= 2 * max(3, least) + 1 or size == steps
             assert last > max(1, size / 4), (least, steps)
@@ -265,17 +267,17 @@ def test_what_is_no_prepared_data_is_quoted(tmp_path, make):
     if make == "other":
         (path / "image.jpg").write_bytes(b"x")
     with pytest.raises(ValueError, match=f"Received: --data_dir={path}"):
-        dataset.read_info(str(path))
+        prepared_data.read_info(str(path))
 
 
 def test_an_epoch_can_begin_at_a_later_step(data):
-    records = dataset.read_records(data[1], "train")
+    records = prepared_data.read_records(data[1], "train")
     whole = _train(records, batch_size=8, per_replica=4)
-    rest = dataset.make_train_dataset(
+    rest = make_train_dataset(
         records,
         image_size=16,
         batch_size=8,
-        per_replica_batch_size=4,
+        input_context=tf.distribute.InputContext(num_replicas_in_sync=2),
         epoch=1,
         seed=1,
         first_step=3,
@@ -289,7 +291,7 @@ def test_an_epoch_can_begin_at_a_later_step(data):
 def test_positions_count_through_the_shards(tmp_path):
     source = fakes.write_folder(tmp_path / "photos", per_class=25)
     prepare.prepare(str(source), str(tmp_path / "data"), num_shards=4)
-    records = dataset.read_records(str(tmp_path / "data"), "train")
+    records = prepared_data.read_records(str(tmp_path / "data"), "train")
     positions = [int(e["position"]) for e in records.dataset.as_numpy_iterator()]
     assert positions == list(range(records.count))
 
@@ -299,19 +301,19 @@ def test_positions_count_through_the_shards(tmp_path):
 def test_a_data_service_gives_every_example_once_an_epoch(tmp_path, pipelines):
     source = fakes.write_folder(tmp_path / "photos", per_class=25)
     prepare.prepare(str(source), str(tmp_path / "data"), num_shards=5)
-    records = dataset.read_records(str(tmp_path / "data"), "train", cached=False)
+    records = prepared_data.read_records(str(tmp_path / "data"), "train", cached=False)
     dispatcher = tf.data.experimental.service.DispatchServer()
     address = dispatcher.target.removeprefix("grpc://")
     config = tf.data.experimental.service.WorkerConfig(dispatcher_address=address)
     workers = [tf.data.experimental.service.WorkerServer(config) for _ in range(2)]
     assert len(workers) == 2
-    dataset.check_data_service(dispatcher.target)
+    data_service.check_data_service(dispatcher.target)
     orders = []
     for epoch in (1, 2):
         seen, steps = [], set()
         for pipeline in range(pipelines):
             batches = list(
-                dataset.make_train_dataset(
+                make_train_dataset(
                     records,
                     image_size=16,
                     batch_size=12,
@@ -324,7 +326,7 @@ def test_a_data_service_gives_every_example_once_an_epoch(tmp_path, pipelines):
             )
             steps.add(len(batches))
             seen += _counted(batches)
-        assert steps == {dataset.num_batches(records.count, 12)}
+        assert steps == {num_batches(records.count, 12)}
         assert len(seen) == len(set(seen)) == records.count
         orders.append(seen)
     assert set(orders[0]) == set(orders[1])
@@ -333,4 +335,4 @@ def test_a_data_service_gives_every_example_once_an_epoch(tmp_path, pipelines):
 @pytest.mark.parametrize("address", ["grpc://localhost:1", "grpc://localhost:port"])
 def test_a_data_service_that_is_not_there_is_quoted(address):
     with pytest.raises(ValueError, match=f"Received: --data_service={address}"):
-        dataset.check_data_service(address)
+        data_service.check_data_service(address)

@@ -13,8 +13,9 @@ from google.protobuf import (
     text_format,
 )
 
-from export import deploy, warmup
-from export.protos import MODEL_NAME, model_server_config_pb2
+from export.protocol import messages
+from export.protocol.messages import model_server_config_pb2
+from export.version import publish, server_files
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def export_dir(tmp_path):
         (tmp_path / version).mkdir()
     (tmp_path / ".withdrawn-1795508600").mkdir()
     (tmp_path / "12").write_text("a file is no version")
-    deploy.write_files(tmp_path, deploy.list_versions(tmp_path))
+    server_files.write_server_files(tmp_path, publish.list_versions(tmp_path))
     return tmp_path
 
 
@@ -61,15 +62,15 @@ def test_the_server_finds_the_newest_versions_and_their_labels(export_dir):
         model_server_config_pb2.ModelServerConfig(),
     )
     (model,) = config.model_config_list.config
-    assert (model.name, model.model_platform) == (MODEL_NAME, "tensorflow")
-    assert model.base_path == f"/models/{MODEL_NAME}"
+    assert (model.name, model.model_platform) == (messages.MODEL_NAME, "tensorflow")
+    assert model.base_path == f"/models/{messages.MODEL_NAME}"
     assert model.model_version_policy.latest.num_versions == 2
     assert dict(model.version_labels) == {"stable": 1795508589, "previous": 30}
 
 
 def test_the_first_version_has_no_previous_one(tmp_path):
     (tmp_path / "5").mkdir()
-    deploy.write_files(tmp_path, deploy.list_versions(tmp_path))
+    server_files.write_server_files(tmp_path, publish.list_versions(tmp_path))
     config = text_format.Parse(
         (tmp_path / "models.config").read_text(),
         model_server_config_pb2.ModelServerConfig(),
@@ -90,7 +91,7 @@ def test_batches_are_filled_up_to_what_the_warm_up_has_seen(export_dir):
             }
         ),
     )
-    assert tuple(parsed.allowed_batch_sizes) == warmup.BATCH_SIZES
+    assert tuple(parsed.allowed_batch_sizes) == messages.WARMUP_BATCH_SIZES
     assert parsed.max_batch_size.value == parsed.allowed_batch_sizes[-1]
     assert parsed.num_batch_threads.value > 0
 
@@ -122,9 +123,9 @@ def test_every_way_to_start_reads_the_files_that_are_there(export_dir):
         (export_dir / "kubernetes.yaml").read_text()
     )
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    command = shlex.split(deploy.docker_command(export_dir).replace("\\\n", " "))
+    command = shlex.split(server_files.docker_command(export_dir).replace("\\\n", " "))
     assert command[:2] == ["docker", "run"]
-    assert f"{export_dir}:/models/{MODEL_NAME}:ro" in command
+    assert f"{export_dir}:/models/{messages.MODEL_NAME}:ro" in command
     started = [
         *(services[name]["command"] for name in services),
         container["args"],
@@ -133,7 +134,9 @@ def test_every_way_to_start_reads_the_files_that_are_there(export_dir):
     for arguments in map(_arguments, started):
         assert arguments == _arguments(started[0])
         for flag in ("model_config", "batching_parameters", "monitoring_config"):
-            name = arguments[f"{flag}_file"].removeprefix(f"/models/{MODEL_NAME}/")
+            name = arguments[f"{flag}_file"].removeprefix(
+                f"/models/{messages.MODEL_NAME}/"
+            )
             assert (export_dir / name).is_file()
     ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
     assert ports == {"grpc": 8500, "rest": 8501}
@@ -154,7 +157,7 @@ def test_the_health_check_asks_for_a_version_that_is_there(export_dir, state, he
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            assert self.path == f"/v1/models/{MODEL_NAME}"
+            assert self.path == f"/v1/models/{messages.MODEL_NAME}"
             self.send_response(200)
             self.end_headers()
             status = f'{{"model_version_status": [{{"state": "{state}"}}]}}'

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import duplicates, sample
+from pipeline.audit import duplicates
+from pipeline.inspection import perceptual_hash
+from pipeline.sources import drawn_flowers
 
 
 def _hash(image: Image.Image) -> np.ndarray:
-    return duplicates.perceptual_hash(image.convert("L"))
+    return perceptual_hash.compute_hash(image.convert("L"))
 
 
 def _find_groups(hashes: np.ndarray, max_bits: int) -> np.ndarray:
@@ -34,7 +36,7 @@ def _cropped(image: Image.Image, share: float) -> Image.Image:
 
 @pytest.mark.parametrize(
     "picture",
-    [sample.draw_image(k, i) for k in sample.CLASSES for i in range(3)]
+    [drawn_flowers.draw_image(k, i) for k in drawn_flowers.CLASSES for i in range(3)]
     + [fakes.draw(k, i) for k in fakes.CLASSES for i in range(3)]
     + [Image.new("L", (40, 30), grey) for grey in (0, 100, 255)],
 )
@@ -56,7 +58,9 @@ def test_the_hash_is_that_of_the_imagehash_library(picture):
     ids=["re-encoded", "half", "square", "cropped", "grey"],
 )
 def test_twins_are_grouped_with_their_picture_and_pictures_apart(twin):
-    pictures = [sample.draw_image(k, i) for k in sample.CLASSES for i in range(6)]
+    pictures = [
+        drawn_flowers.draw_image(k, i) for k in drawn_flowers.CLASSES for i in range(6)
+    ]
     hashes = np.array([_hash(p) for p in [*pictures, *map(twin, pictures)]])
     groups = _find_groups(hashes, duplicates.NEAR_DUPLICATE_BITS)
     np.testing.assert_array_equal(groups[:30], groups[30:])

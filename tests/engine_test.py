@@ -3,7 +3,9 @@ import dataclasses
 import fakes
 import pytest
 
-from pipeline import dataset, engine, prepare
+from pipeline import prepare
+from pipeline.loading import prepared_data
+from pipeline.system.beam import BeamRunner
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Beam's own, of many kinds
 
@@ -12,7 +14,7 @@ def _examples(data_dir):
     return {
         split: [
             (example["name"], example["label"], example["image_bytes"])
-            for example in dataset.read_records(
+            for example in prepared_data.read_records(
                 str(data_dir), split
             ).dataset.as_numpy_iterator()
         ]
@@ -24,7 +26,7 @@ def _examples(data_dir):
 def test_beam_and_one_process_give_the_same_examples_and_findings(tmp_path):
     folder = fakes.write_folder(tmp_path / "photos", per_class=30)
     (folder / "circle" / "bad.jpg").write_text("no image")
-    direct = engine.Engine("DirectRunner", ("--direct_num_workers=2",))
+    direct = BeamRunner("DirectRunner", ("--direct_num_workers=2",))
     for name, chosen in (("beam", direct), ("alone", None)):
         prepare.prepare(str(folder), str(tmp_path / name), num_shards=2, engine=chosen)
     beam, alone = tmp_path / "beam", tmp_path / "alone"
@@ -39,7 +41,7 @@ def test_an_engine_says_what_is_missing(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "apache_beam.options", None)
-    chosen = engine.Engine("FlinkRunner")
+    chosen = BeamRunner("FlinkRunner")
     with pytest.raises(ValueError, match="Received: --beam_runner=FlinkRunner"):
         chosen.pipeline_options()
     assert dataclasses.asdict(chosen) == {"runner": "FlinkRunner", "options": ()}

@@ -70,9 +70,9 @@ def write_folder(folder: pathlib.Path, *, per_class: int = 20) -> pathlib.Path:
 @functools.cache
 def one_device_runtime():
     """The process's one strategy; other strategies are tested in a subprocess."""
-    from trainer import runtime
+    from trainer.distribution.runtime import set_up_runtime
 
-    return runtime.set_up(
+    return set_up_runtime(
         strategy="one_device",
         precision="float32",
         virtual_devices=1,
@@ -90,11 +90,12 @@ def make_classifier():
     import keras
     import tensorflow as tf
 
-    from trainer import model
+    from trainer.models import backbones, freezing
+    from trainer.models.classifier import build_classifier
 
     keras.utils.set_random_seed(5)
-    backbone = model.build_backbone("MobileNet", {"alpha": 0.25}, image_size=32)
-    classifier = model.build_classifier(
+    backbone = backbones.build_backbone("MobileNet", {"alpha": 0.25}, image_size=32)
+    classifier = build_classifier(
         backbone,
         "MobileNet",
         num_classes=len(CLASSES),
@@ -107,17 +108,17 @@ def make_classifier():
         for label in CLASSES
         for index in range(16)
     ]
-    model.calibrate_batch_norm(classifier, tf.constant(np.stack(drawn), tf.float32))
+    freezing.calibrate_batch_norm(classifier, tf.constant(np.stack(drawn), tf.float32))
     return classifier
 
 
 def train(run, train_steps, records, *, epochs: int, seed: int, **sizes: int) -> list:
     """Each epoch's mean loss and accuracy."""
-    from pipeline import dataset
-    from trainer import loop
+    from pipeline.loading.order import num_batches
+    from trainer.training import loop
 
     batches = loop.start_reading(run, records, epoch=1, seed=seed, **sizes)
-    steps = dataset.num_batches(records.count, sizes["batch_size"])
+    steps = num_batches(records.count, sizes["batch_size"])
     found = []
     for epoch in range(1, epochs + 1):
         updates = list(
@@ -191,7 +192,8 @@ def write_servable(directory: pathlib.Path, *, suffix: str = "") -> pathlib.Path
     """
     import tensorflow as tf
 
-    from export import containment, protos, session
+    from export.graph.safe_decoding import decode_rows
+    from export.protocol import messages, tensors
 
     side = 8
     names = tf.constant([f"{colour}{suffix}" for colour in COLOURS])
@@ -213,19 +215,19 @@ def write_servable(directory: pathlib.Path, *, suffix: str = "") -> pathlib.Path
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def serving_default(image_bytes):
-        images, ok = containment.decode_rows(image_bytes, side, contained=True)
+        images, ok = decode_rows(image_bytes, side, contained=True)
         return describe(images, ok) | {"decode_ok": ok}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def predict_strict(image_bytes):
-        images, ok = containment.decode_rows(image_bytes, side, contained=False)
+        images, ok = decode_rows(image_bytes, side, contained=False)
         return describe(images, ok)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "inputs")])
     def classify(inputs):
         feature = {"image/encoded": tf.io.FixedLenFeature([], tf.string, "")}
         encoded = tf.io.parse_example(inputs, feature)["image/encoded"]
-        images, ok = containment.decode_rows(encoded, side, contained=True)
+        images, ok = decode_rows(encoded, side, contained=True)
         scores, order = tf.math.top_k(probabilities_of(images)[: tf.size(ok)], k=3)
         return {"classes": tf.gather(names, order), "scores": scores}
 
@@ -238,7 +240,7 @@ def write_servable(directory: pathlib.Path, *, suffix: str = "") -> pathlib.Path
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def features(image_bytes):
-        images, ok = containment.decode_rows(image_bytes, side, contained=True)
+        images, ok = decode_rows(image_bytes, side, contained=True)
         embedding = tf.reduce_mean(images, [1, 2])[: tf.size(ok)]
         return {"embedding": embedding, "decode_ok": ok}
 
@@ -257,13 +259,13 @@ def write_servable(directory: pathlib.Path, *, suffix: str = "") -> pathlib.Path
     declared = message.meta_graphs[0].signature_def["classify"]
     declared.method_name = "tensorflow/serving/classify"
     saved.write_bytes(message.SerializeToString())
-    warmup = directory / session.WARMUP_FILE
+    warmup = directory / messages.WARMUP_FILE
     warmup.parent.mkdir()
-    log = protos.prediction_log_pb2.PredictionLog()
+    log = messages.prediction_log_pb2.PredictionLog()
     request = log.predict_log.request
-    request.model_spec.name = protos.MODEL_NAME
+    request.model_spec.name = messages.MODEL_NAME
     request.inputs["image_bytes"].CopyFrom(
-        protos.to_proto(np.array([colour_jpeg("red")], object))
+        tensors.to_proto(np.array([colour_jpeg("red")], object))
     )
     with tf.io.TFRecordWriter(str(warmup)) as writer:
         writer.write(log.SerializeToString())

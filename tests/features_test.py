@@ -16,20 +16,23 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from pipeline import augment, dataset, prepare
-from trainer import (
-    config,
-    evaluation,
-    features,
-    frontier,
-    interrupt,
-    loop,
-    model,
-    stages,
-    store,
-)
-from trainer.features import Crossing, View
-from trainer.store import Cache
+from pipeline import prepare
+from pipeline.augmentation.augmenter import build_augmenter
+from pipeline.loading import prepared_data
+from pipeline.loading.dataset import make_train_dataset
+from pipeline.loading.order import Share, mix_seed, num_batches
+from trainer.config.flags import define_flags, from_flags
+from trainer.distribution.preemption import Stopped, StopSignal
+from trainer.evaluation import evaluate
+from trainer.features import array_file, cache_dir
+from trainer.features.cache import _compute, cache_features, cache_images
+from trainer.features.cache_dir import FeatureCache
+from trainer.features.extraction import PrefixExtractor, View
+from trainer.features.plan import RegimeInput, cache_from_config, load_prefix_features
+from trainer.models import freezing
+from trainer.models.frozen_prefix import find_frozen_prefix
+from trainer.training.optimizer import make_optimizer
+from trainer.training.step import make_train_steps
 
 SIZES = {"image_size": 32, "batch_size": 8}
 FREEZE = 60
@@ -47,28 +50,29 @@ def data_dir(tmp_path_factory) -> str:
 def classifier():
     with fakes.one_device_runtime().strategy.scope():
         made = fakes.make_classifier()
-    model.freeze(made.backbone, FREEZE)
+    freezing.freeze(made.backbone, FREEZE)
     return made
 
 
-def _cache(directory, **changes) -> Cache:
+def _cache(directory, **changes) -> FeatureCache:
     settings = {"max_bytes": 10**9, "fingerprint": {"data": 1}}
-    return Cache(pathlib.Path(directory), **settings | changes)
+    return FeatureCache(pathlib.Path(directory), **settings | changes)
 
 
-def _cross(cache, classifier, records, *, frontiers=None, folded=False, **options):
+def _cross(
+    cache, classifier, records, *, frozen_prefixes=None, folded=False, **options
+):
     settings = {"split": "train", "views": [View()]}
-    crossing = Crossing(
+    extractor = PrefixExtractor(
         fakes.one_device_runtime(),
         classifier,
-        frontiers or [frontier.find_frontier(classifier)],
+        frozen_prefixes or [find_frozen_prefix(classifier)],
         folded,
     )
-    return features.cache_features(
-        crossing,
+    return cache_features(
+        extractor,
         cache,
         records,
-        requests=interrupt.Requests(),
         **SIZES,
         **settings | options,
     )
@@ -76,52 +80,54 @@ def _cross(cache, classifier, records, *, frontiers=None, folded=False, **option
 
 def _pixels(records):
     """float32 [N, 32, 32, 3] and labels, in stored order, by another way."""
-    from pipeline import preprocess
+    from pipeline import decoding
 
     examples = list(records.dataset.as_numpy_iterator())
-    images = [preprocess.decode_and_resize(e["image_bytes"], 32) for e in examples]
+    images = [decoding.decode_and_resize(e["image_bytes"], 32) for e in examples]
     return tf.stack(images), np.array([e["label"] for e in examples])
 
 
 def test_features_are_what_the_prefix_makes_of_each_image_in_its_place(
     classifier, data_dir, tmp_path
 ):
-    records = dataset.read_records(data_dir, "train")
-    found = frontier.find_frontier(classifier)
-    (crossed,) = _cross(_cache(tmp_path), classifier, records)
+    records = prepared_data.read_records(data_dir, "train")
+    found = find_frozen_prefix(classifier)
+    (precomputed,) = _cross(_cache(tmp_path), classifier, records)
     images, labels = _pixels(records)
-    assert crossed.count == records.count == len(labels)
+    assert precomputed.count == records.count == len(labels)
     wanted = found.prefix(classifier.normalise(images), training=False)
-    (view,) = crossed.features
+    (view,) = precomputed.features
     assert view.dtype == np.float32
     np.testing.assert_allclose(view, wanted, atol=2e-4)
-    rows = list(crossed.dataset.as_numpy_iterator())
+    rows = list(precomputed.dataset.as_numpy_iterator())
     assert [row["label"] for row in rows] == labels.tolist()
     assert [row["position"] for row in rows] == list(range(records.count))
 
 
 def test_one_pass_serves_two_frontiers(classifier, data_dir, tmp_path, monkeypatch):
-    records = dataset.read_records(data_dir, "validation")
-    finetune = frontier.find_frontier(classifier)
-    model.freeze(classifier.backbone, len(classifier.backbone.layers))
-    head = frontier.find_frontier(classifier)
+    records = prepared_data.read_records(data_dir, "validation")
+    finetune = find_frozen_prefix(classifier)
+    freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
+    head = find_frozen_prefix(classifier)
     passes = []
-    map_examples = evaluation.map_examples
+    map_examples = evaluate.map_examples
     monkeypatch.setattr(
         evaluation,
         "map_examples",
         lambda *args, **options: passes.append(1) or map_examples(*args, **options),
     )
-    crossed = _cross(_cache(tmp_path), classifier, records, frontiers=[finetune, head])
+    precomputed = _cross(
+        _cache(tmp_path), classifier, records, frozen_prefixes=[finetune, head]
+    )
     assert len(passes) == 1
-    pooled = finetune.suffix(crossed[0].features[0], training=False)
+    pooled = finetune.suffix(precomputed[0].features[0], training=False)
     np.testing.assert_allclose(
-        crossed[1].features[0], tf.reduce_mean(pooled, axis=(1, 2)), atol=2e-4
+        precomputed[1].features[0], tf.reduce_mean(pooled, axis=(1, 2)), atol=2e-4
     )
 
 
 def test_folding_changes_next_to_nothing(classifier, data_dir, tmp_path):
-    records = dataset.read_records(data_dir, "test")
+    records = prepared_data.read_records(data_dir, "test")
     (plain,) = _cross(_cache(tmp_path / "a"), classifier, records)
     (folded,) = _cross(_cache(tmp_path / "b"), classifier, records, folded=True)
     scale = np.abs(plain.features[0]).max()
@@ -131,9 +137,9 @@ def test_folding_changes_next_to_nothing(classifier, data_dir, tmp_path):
     assert not np.array_equal(folded.features[0], plain.features[0])
 
 
-def _train(classifier, records, *, crossed, epochs):
+def _train(classifier, records, *, precomputed, epochs):
     run = fakes.one_device_runtime()
-    optimizer = loop.make_optimizer(
+    optimizer = make_optimizer(
         run,
         classifier,
         learning_rate=0.002,
@@ -141,82 +147,84 @@ def _train(classifier, records, *, crossed, epochs):
         schedule="constant",
         total_steps=100,
     )
-    train_steps = loop.make_train_steps(
+    train_steps = make_train_steps(
         run,
         classifier,
         optimizer,
-        augment.build_augmenter("notebook"),
+        build_augmenter("notebook"),
         train_batch_norm=False,
-        frontier=frontier.find_frontier(classifier),
-        crossed=crossed,
+        frozen_prefix=find_frozen_prefix(classifier),
+        precomputed=precomputed,
     )
     return fakes.train(run, train_steps, records, epochs=epochs, seed=4, **SIZES)
 
 
 def _views(count):
-    return [View("notebook", dataset.mix_seed(4, view + 1)) for view in range(count)]
+    return [View("notebook", mix_seed(4, view + 1)) for view in range(count)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freeze", [FREEZE, 86])
 def test_as_many_views_as_epochs_are_the_exact_run(data_dir, tmp_path, freeze):
-    records = dataset.read_records(data_dir, "train")
+    records = prepared_data.read_records(data_dir, "train")
     results = {}
-    for crossed in (False, True):
+    for precomputed in (False, True):
         with fakes.one_device_runtime().strategy.scope():
             made = fakes.make_classifier()
-        model.freeze(made.backbone, freeze)
+        freezing.freeze(made.backbone, freeze)
         read = records
-        if crossed:
+        if precomputed:
             (read,) = _cross(_cache(tmp_path), made, records, views=_views(3))
             assert len(read.features) == 3
             assert not np.allclose(read.features[0], read.features[1])
-        results[crossed] = _train(made, read, crossed=crossed, epochs=3)
-        results[crossed].append(made.head.get_layer("logits").kernel.numpy())
+        results[precomputed] = _train(made, read, precomputed=precomputed, epochs=3)
+        results[precomputed].append(made.head.get_layer("logits").kernel.numpy())
     for exact, cached in zip(results[False][:-1], results[True][:-1], strict=True):
         assert cached[0] == pytest.approx(exact[0], rel=1e-3)
     np.testing.assert_allclose(results[True][-1], results[False][-1], atol=1e-3)
 
 
 def test_the_epochs_take_the_views_in_turn(data_dir):
-    records = dataset.read_records(data_dir, "test")
+    records = prepared_data.read_records(data_dir, "test")
     arrays = tuple(np.full((records.count, 2), n, np.float32) for n in range(3))
-    crossed = dataset.with_features(records, arrays, np.zeros(records.count, np.int32))
+    precomputed = prepared_data.with_features(
+        records, arrays, np.zeros(records.count, np.int32)
+    )
     seen = []
     for epoch in range(1, 6):
-        made = dataset.make_train_dataset(
-            crossed, per_replica_batch_size=8, epoch=epoch, seed=1, **SIZES
-        ).take(dataset.num_batches(records.count, 8))
+        made = make_train_dataset(precomputed, epoch=epoch, seed=1, **SIZES).take(
+            num_batches(records.count, 8)
+        )
         assert made.element_spec["image"] == tf.TensorSpec([8, 2], tf.float32)
         seen.append({float(v) for b in made for v in np.unique(b["image"])})
     assert seen == [{0.0}, {1.0}, {2.0}, {0.0}, {1.0}]
 
 
 def test_cached_batches_have_the_order_of_decoded_ones(classifier, data_dir, tmp_path):
-    records = dataset.read_records(data_dir, "train")
-    (crossed,) = _cross(_cache(tmp_path), classifier, records)
-    steps = 2 * dataset.num_batches(records.count, 8)
+    records = prepared_data.read_records(data_dir, "train")
+    (precomputed,) = _cross(_cache(tmp_path), classifier, records)
+    steps = 2 * num_batches(records.count, 8)
     for epoch in (1, 2):
-        options = {"per_replica_batch_size": 8, "epoch": epoch, "seed": 9, **SIZES}
+        options = {"epoch": epoch, "seed": 9, **SIZES}
         pairs = zip(
-            dataset.make_train_dataset(records, **options).take(steps),
-            dataset.make_train_dataset(crossed, **options).take(steps),
+            make_train_dataset(records, **options).take(steps),
+            make_train_dataset(precomputed, **options).take(steps),
             strict=True,
         )
         for decoded, cached in pairs:
             for key in ("label", "weight", "position"):
                 np.testing.assert_array_equal(cached[key], decoded[key])
             np.testing.assert_array_equal(
-                cached["image"], crossed.features[0][cached["position"]]
+                cached["image"], precomputed.features[0][cached["position"]]
             )
 
 
 def test_what_is_there_is_found_and_what_depends_on_something_else_is_not(
     classifier, data_dir, tmp_path, monkeypatch
 ):
-    records = dataset.read_records(data_dir, "test")
+    records = prepared_data.read_records(data_dir, "test")
     computed = []
-    compute = features._compute
+    compute = _compute
     monkeypatch.setattr(
         features,
         "_compute",
@@ -229,10 +237,10 @@ def test_what_is_there_is_found_and_what_depends_on_something_else_is_not(
         found = _cross(cache, classifier, records, **options)
         return len(computed) > before, found
 
-    first, (crossed,) = computes()
+    first, (precomputed,) = computes()
     again, (found,) = computes()
     assert (first, again) == (True, False)
-    np.testing.assert_array_equal(found.features[0], crossed.features[0])
+    np.testing.assert_array_equal(found.features[0], precomputed.features[0])
     # A head of its own changes nothing.
     kernel = classifier.head.get_layer("logits").kernel
     kernel.assign(kernel + 1)
@@ -251,7 +259,7 @@ def test_what_is_there_is_found_and_what_depends_on_something_else_is_not(
 def test_too_little_room_is_said_before_anything_is_written(
     classifier, data_dir, tmp_path, monkeypatch
 ):
-    records = dataset.read_records(data_dir, "train")
+    records = prepared_data.read_records(data_dir, "train")
     with pytest.raises(ValueError, match=r"--cached_views=2 --cache_gb=0\.0001"):
         _cross(
             _cache(tmp_path, max_bytes=100_000),
@@ -260,36 +268,36 @@ def test_too_little_room_is_said_before_anything_is_written(
             views=[View("notebook", 1), View("notebook", 2)],
         )
     usage = type("Usage", (), {"free": 10**6})
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(cache_dir.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(ValueError, match=f"--cache_dir={tmp_path}"):
         _cross(_cache(tmp_path), classifier, records)
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
 
 
 def test_what_was_used_longest_ago_makes_room(classifier, data_dir, tmp_path):
-    records = dataset.read_records(data_dir, "test")
+    records = prepared_data.read_records(data_dir, "test")
     one = records.count * 2 * 2 * 128 * 4
     for seed in (1, 2, 3):
-        (crossed,) = _cross(
+        (precomputed,) = _cross(
             _cache(tmp_path, max_bytes=int(2.5 * one)),
             classifier,
             records,
             views=[View("notebook", seed)],
         )
-        assert crossed.features[0].nbytes == one
+        assert precomputed.features[0].nbytes == one
         time.sleep(0.02)
     assert len(list(tmp_path.glob("*.features"))) == 2
     sizes = {path.stat().st_size for path in tmp_path.glob("*.features")}
-    assert sizes == {one + store.CHECKSUM_BYTES}
+    assert sizes == {one + array_file.CHECKSUM_BYTES}
 
 
 def test_what_does_not_fit_in_memory_is_mapped(
     classifier, data_dir, tmp_path, monkeypatch
 ):
-    records = dataset.read_records(data_dir, "test")
+    records = prepared_data.read_records(data_dir, "test")
     (in_memory,) = _cross(_cache(tmp_path), classifier, records)
     assert not isinstance(in_memory.features[0], np.memmap)
-    monkeypatch.setattr(store, "SHARE_OF_MEMORY", 0.0)
+    monkeypatch.setattr(cache_dir, "MEMORY_FRACTION", 0.0)
     (mapped,) = _cross(_cache(tmp_path), classifier, records)
     assert isinstance(mapped.features[0], np.memmap)
     np.testing.assert_array_equal(mapped.features[0], in_memory.features[0])
@@ -297,11 +305,14 @@ def test_what_does_not_fit_in_memory_is_mapped(
 
 
 def test_what_is_lacking_alone_is_written(classifier, data_dir, tmp_path):
-    records = dataset.read_records(data_dir, "test")
-    finetune = frontier.find_frontier(classifier)
-    model.freeze(classifier.backbone, len(classifier.backbone.layers))
-    both = [finetune, frontier.find_frontier(classifier)]
-    options = {"frontiers": both, "views": [View("notebook", 1), View("notebook", 2)]}
+    records = prepared_data.read_records(data_dir, "test")
+    finetune = find_frozen_prefix(classifier)
+    freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
+    both = [finetune, find_frozen_prefix(classifier)]
+    options = {
+        "frozen_prefixes": both,
+        "views": [View("notebook", 1), View("notebook", 2)],
+    }
     first = _cross(_cache(tmp_path), classifier, records, **options)
     paths = sorted(tmp_path.glob("*.features"), key=lambda path: path.stat().st_size)
     lost, *others = paths
@@ -314,16 +325,16 @@ def test_what_is_lacking_alone_is_written(classifier, data_dir, tmp_path):
 
 
 def test_who_waits_for_another_run_can_be_stopped(classifier, data_dir, tmp_path):
-    records = dataset.read_records(data_dir, "test")
-    asked = interrupt.Requests([signal.SIGTERM])
-    crossing = Crossing(
-        fakes.one_device_runtime(), classifier, [frontier.find_frontier(classifier)], 0
+    records = prepared_data.read_records(data_dir, "test")
+    asked = StopSignal([signal.SIGTERM])
+    extractor = PrefixExtractor(
+        fakes.one_device_runtime(), classifier, [find_frozen_prefix(classifier)], 0
     )
     with open(tmp_path / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(interrupt.Stopped):
-            features.cache_features(
-                crossing,
+        with pytest.raises(Stopped):
+            cache_features(
+                extractor,
                 _cache(tmp_path),
                 records,
                 split="test",
@@ -339,8 +350,8 @@ def test_a_disk_that_is_full_all_the_same_is_said(
     def refuse(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    records = dataset.read_records(data_dir, "test")
-    monkeypatch.setattr(store.os, "posix_fallocate", refuse)
+    records = prepared_data.read_records(data_dir, "test")
+    monkeypatch.setattr(cache_dir.os, "posix_fallocate", refuse)
     with pytest.raises(OSError, match="No space left"):
         _cross(_cache(tmp_path), classifier, records)
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
@@ -348,28 +359,28 @@ def test_a_disk_that_is_full_all_the_same_is_said(
 
 def test_free_memory_is_what_the_container_has_left(tmp_path, monkeypatch):
     limit, used = tmp_path / "limit", tmp_path / "used"
-    monkeypatch.setattr(store, "_MEMORY_LIMITS", [(limit, used)])
-    without = store.free_memory()
+    monkeypatch.setattr(cache_dir, "_MEMORY_LIMITS", [(limit, used)])
+    without = cache_dir.free_memory()
     assert without > 10**6
     limit.write_text("max\n")
     used.write_text("3000\n")
-    assert store.free_memory() > 10**6
+    assert cache_dir.free_memory() > 10**6
     limit.write_text("5000\n")
-    assert store.free_memory() == 2000
+    assert cache_dir.free_memory() == 2000
 
 
 def test_where_finetune_has_no_room_the_head_has(data_dir, tmp_path, classifier):
     values = flags.FlagValues()
-    config.define_flags(values)
+    define_flags(values)
     values(["trainer", f"--data_dir={data_dir}", "--batch_size=8", "--image_size=32"])
-    settings = config.from_flags(values)
-    records = dataset.read_records(data_dir, "validation")
-    finetune = frontier.find_frontier(classifier)
-    model.freeze(classifier.backbone, len(classifier.backbone.layers))
-    head = frontier.find_frontier(classifier)
-    plan = [stages.Stage(head, frozenset()), stages.Stage(finetune, frozenset())]
+    settings = from_flags(values)
+    records = prepared_data.read_records(data_dir, "validation")
+    finetune = find_frozen_prefix(classifier)
+    freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
+    head = find_frozen_prefix(classifier)
+    plan = [RegimeInput(head, frozenset()), RegimeInput(finetune, frozenset())]
     pooled = records.count * 256 * 4
-    stages.cross_frontier(
+    load_prefix_features(
         fakes.one_device_runtime(),
         settings,
         _cache(tmp_path, max_bytes=2 * pooled),
@@ -377,7 +388,6 @@ def test_where_finetune_has_no_room_the_head_has(data_dir, tmp_path, classifier)
         plan,
         train_records=records,
         val_records=records,
-        requests=interrupt.Requests(),
     )
     assert plan[0].val_records.features[0].nbytes == pooled
     assert plan[1].val_records is None
@@ -385,15 +395,15 @@ def test_where_finetune_has_no_room_the_head_has(data_dir, tmp_path, classifier)
 
 def test_there_is_nothing_to_cut_in_pooled_features(data_dir, tmp_path, classifier):
     values = flags.FlagValues()
-    config.define_flags(values)
+    define_flags(values)
     given = ["--regimes=finetune", "--mix=cutmix", "--cached_views=1"]
     values(["trainer", f"--data_dir={data_dir}", *given])
-    settings = config.from_flags(values)
-    model.freeze(classifier.backbone, len(classifier.backbone.layers))
-    plan = [stages.Stage(frontier.find_frontier(classifier), frozenset())]
-    records = dataset.read_records(data_dir, "validation")
+    settings = from_flags(values)
+    freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
+    plan = [RegimeInput(find_frozen_prefix(classifier), frozenset())]
+    records = prepared_data.read_records(data_dir, "validation")
     with pytest.raises(ValueError, match="--mix=cutmix --cached_views=1"):
-        stages.cross_frontier(
+        load_prefix_features(
             fakes.one_device_runtime(),
             settings,
             _cache(tmp_path),
@@ -401,20 +411,19 @@ def test_there_is_nothing_to_cut_in_pooled_features(data_dir, tmp_path, classifi
             plan,
             train_records=records,
             val_records=records,
-            requests=interrupt.Requests(),
         )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch):
-    records = dataset.read_records(data_dir, "test")
-    map_examples = evaluation.map_examples
+    records = prepared_data.read_records(data_dir, "test")
+    map_examples = evaluate.map_examples
 
     def stop_early(*args, **options):
         yield next(map_examples(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluation, "map_examples", stop_early)
+    monkeypatch.setattr(evaluate, "map_examples", stop_early)
     with pytest.raises(KeyboardInterrupt):
         _cross(_cache(tmp_path), classifier, records)
     assert list(tmp_path.glob("*.features")) == []
@@ -428,9 +437,9 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
     in_use.write_bytes(b"half")
     elsewhere = tmp_path / ".0789.features.tmp-elsewhere-1"
     elsewhere.write_bytes(b"half")
-    monkeypatch.setattr(evaluation, "map_examples", map_examples)
-    (crossed,) = _cross(_cache(tmp_path), classifier, records)
-    assert np.abs(crossed.features[0]).max() > 0
+    monkeypatch.setattr(evaluate, "map_examples", map_examples)
+    (precomputed,) = _cross(_cache(tmp_path), classifier, records)
+    assert np.abs(precomputed.features[0]).max() > 0
     assert set(tmp_path.glob(".*.tmp-*")) == {in_use, elsewhere}
     # As a copy that was cut short.
     (whole,) = tmp_path.glob("*.features")
@@ -440,26 +449,26 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
     known = labels.read_bytes()
     labels.write_bytes(known[:-3])
     (again,) = _cross(_cache(tmp_path), classifier, records)
-    np.testing.assert_array_equal(again.features[0], crossed.features[0])
+    np.testing.assert_array_equal(again.features[0], precomputed.features[0])
     assert whole.read_bytes() == content
     assert labels.read_bytes() == known
     # As a disk that is wearing out.
     for path, good in ((whole, content), (labels, known)):
         path.write_bytes(good[:20] + bytes([good[20] ^ 1]) + good[21:])
     (again,) = _cross(_cache(tmp_path), classifier, records)
-    np.testing.assert_array_equal(again.features[0], crossed.features[0])
+    np.testing.assert_array_equal(again.features[0], precomputed.features[0])
     assert (whole.read_bytes(), labels.read_bytes()) == (content, known)
 
 
 def test_the_key_of_a_run_is_what_its_features_depend_on(data_dir, tmp_path):
     values = flags.FlagValues()
-    config.define_flags(values)
+    define_flags(values)
     values(["trainer", f"--data_dir={data_dir}"])
-    settings = config.from_flags(values)
+    settings = from_flags(values)
 
     def key(**changes):
         changed = dataclasses.replace(settings, **changes)
-        return stages.describe_cache(changed, tmp_path).fingerprint
+        return cache_from_config(changed, tmp_path).fingerprint
 
     same = {"head_units": 7, "head_lr": 0.5, "dropout": 0.5, "head_epochs": 1}
     assert key(**same, cache="off") == key()
@@ -473,27 +482,26 @@ def test_the_key_of_a_run_is_what_its_features_depend_on(data_dir, tmp_path):
 
 
 def _cache_images(cache, records):
-    return features.cache_images(
+    return cache_images(
         fakes.one_device_runtime(),
         cache,
         records,
         split="train",
-        requests=interrupt.Requests(),
         **SIZES,
     )
 
 
 def test_decoded_images_are_kept_rounded(data_dir, tmp_path, monkeypatch):
-    records = dataset.read_records(data_dir, "train")
+    records = prepared_data.read_records(data_dir, "train")
     cache = _cache(tmp_path, fingerprint={"data": 1, "backbone": "one"})
     kept = _cache_images(cache, records)
     images, _ = _pixels(records)
     assert kept.features[0].dtype == np.uint8
     np.testing.assert_array_equal(kept.features[0], tf.round(images))
-    options = {"per_replica_batch_size": 8, "epoch": 3, "seed": 9, **SIZES}
+    options = {"epoch": 3, "seed": 9, **SIZES}
     pairs = zip(
-        dataset.make_train_dataset(records, **options).take(20),
-        dataset.make_train_dataset(kept, **options).take(20),
+        make_train_dataset(records, **options).take(20),
+        make_train_dataset(kept, **options).take(20),
         strict=True,
     )
     for decoded, cached in pairs:
@@ -502,7 +510,7 @@ def test_decoded_images_are_kept_rounded(data_dir, tmp_path, monkeypatch):
         for key in ("label", "weight", "position"):
             np.testing.assert_array_equal(cached[key], decoded[key])
     # Another backbone finds them; other data do not.
-    monkeypatch.setattr(evaluation, "map_examples", None)
+    monkeypatch.setattr(evaluate, "map_examples", None)
     _cache_images(_cache(tmp_path, fingerprint={"data": 1, "backbone": 2}), records)
     with pytest.raises(TypeError):
         _cache_images(_cache(tmp_path, fingerprint={"data": 2}), records)
@@ -649,7 +657,7 @@ def test_each_worker_computes_and_keeps_its_share(data_dir, tmp_path, disks):
         data_dir, tmp_path / "run", flags, [f"--cache_dir={two}"]
     )
     assert codes == [0, 0], outputs
-    counts = dataset.read_info(data_dir).counts
+    counts = prepared_data.read_info(data_dir).counts
     assert counts["train"] % 2, "the shares must differ for this test to test"
     for index, directory in enumerate((one, two)):
         share = f"-{index:05d}-of-00002"
@@ -657,12 +665,12 @@ def test_each_worker_computes_and_keeps_its_share(data_dir, tmp_path, disks):
             path.stat().st_size for path in directory.glob(f"*{share}.features")
         )
         ours = {
-            split: len(dataset.Share(2, index).positions(count))
+            split: len(Share(2, index).positions(count))
             for split, count in counts.items()
         }
         # Pooled, of 256 channels: two views of train, one of validation.
         rows = [ours["validation"], ours["train"], ours["train"]]
-        assert sizes == [2 * 256 * n + store.CHECKSUM_BYTES for n in rows]
+        assert sizes == [2 * 256 * n + array_file.CHECKSUM_BYTES for n in rows]
         if disks == "two":
             assert len(list(directory.glob("*.features"))) == 3
         assert not list(directory.glob(".*.tmp-*"))
@@ -686,7 +694,7 @@ def test_there_may_be_more_workers_than_validation_images(data_dir, tmp_path):
     source = fakes.write_folder(tmp_path / "photos", per_class=33)
     few = str(tmp_path / "data")
     prepare.prepare(str(source), few, splits_from=str(tmp_path / "splits.csv"))
-    assert dataset.read_info(few).counts["validation"] == 3
+    assert prepared_data.read_info(few).counts["validation"] == 3
     found = {}
     for workers in (1, 4):
         run_dir = tmp_path / str(workers)
@@ -699,7 +707,7 @@ def test_there_may_be_more_workers_than_validation_images(data_dir, tmp_path):
 
 @pytest.mark.slow
 def test_workers_on_one_disk_need_room_for_all_of_them(data_dir, tmp_path):
-    counts = dataset.read_info(data_dir).counts
+    counts = prepared_data.read_info(data_dir).counts
     needed = 2 * 2 * 256 * counts["train"]  # bytes of two views in half precision
     room = f"--cache_gb={0.75 * needed / 1e9}"
     codes, outputs = _run_two_workers(

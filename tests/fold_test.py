@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import fold, model
-from trainer.model import Classifier
+from trainer.models import backbones, freezing
+from trainer.models.batch_norm_folding import fold_batch_norm
+from trainer.models.classifier import Classifier, assemble, compute_logits
 
 SIDE = 75  # the least that every backbone takes
 
@@ -31,8 +32,8 @@ def _classifier(backbone, side) -> Classifier:
     pooled = keras.layers.GlobalAveragePooling2D(name="embedding")(features)
     logits = keras.layers.Dense(3, name="logits")(pooled)
     head = keras.Model(features, logits)
-    classifier = model.assemble(lambda images: images / 127.5 - 1, backbone, head)
-    model.calibrate_batch_norm(classifier, _images(side))
+    classifier = assemble(lambda images: images / 127.5 - 1, backbone, head)
+    freezing.calibrate_batch_norm(classifier, _images(side))
     return classifier
 
 
@@ -42,12 +43,12 @@ def _images(side):
 
 
 def _logits(classifier, side):
-    run = tf.function(lambda images: model.compute_logits(classifier, images))
+    run = tf.function(lambda images: compute_logits(classifier, images))
     return run(_images(side)).numpy()
 
 
 def _served(classifier, folded) -> Classifier:
-    return model.assemble(classifier.normalise, folded.model, classifier.head)
+    return assemble(classifier.normalise, folded.model, classifier.head)
 
 
 def _conv(**options):
@@ -72,7 +73,7 @@ def test_each_kind_of_convolution_takes_its_batch_norm_in(convolution, options):
     convolution = type(convolution).from_config(convolution.get_config())
     norm = keras.layers.BatchNormalization(**options)
     classifier = _classifier(_backbone([convolution, norm]), 8)
-    folded = fold.fold_batch_norm(classifier.backbone)
+    folded = fold_batch_norm(classifier.backbone)
     assert (folded.folded, folded.kept) == (1, ())
     np.testing.assert_allclose(
         _logits(_served(classifier, folded), 8),
@@ -94,7 +95,7 @@ def test_a_batch_norm_with_no_convolution_of_its_own_stays():
     outputs = keras.layers.Concatenate()([active, sole, shared])
     first = keras.layers.BatchNormalization(name="after_concat")(outputs)
     classifier = _classifier(keras.Model(inputs, first), 8)
-    folded = fold.fold_batch_norm(classifier.backbone)
+    folded = fold_batch_norm(classifier.backbone)
     assert folded.folded == 0
     assert set(folded.kept) == {"after_relu", "of_shared", "after_concat"}
     np.testing.assert_allclose(
@@ -127,9 +128,9 @@ BACKBONES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_folded_backbone_computes_what_it_did(name):
-    backbone = model.build_backbone(name, {}, image_size=SIDE)
+    backbone = backbones.build_backbone(name, {}, image_size=SIDE)
     classifier = _classifier(backbone, SIDE)
-    folded = fold.fold_batch_norm(classifier.backbone)
+    folded = fold_batch_norm(classifier.backbone)
     assert (folded.folded, len(folded.kept)) == BACKBONES[name]
     wanted = _logits(classifier, SIDE)
     scale = np.abs(wanted).max()
@@ -148,7 +149,7 @@ def test_bfloat16_has_half_the_bytes_where_there_is_a_kernel():
         ]
     )
     classifier = _classifier(backbone, 8)
-    folded = fold.fold_batch_norm(classifier.backbone, precision="bfloat16")
+    folded = fold_batch_norm(classifier.backbone, precision="bfloat16")
     dtypes = {v.path: v.dtype for v in folded.model.weights}
     assert {d for p, d in dtypes.items() if "kept" not in p} == {"bfloat16"}
     assert {d for p, d in dtypes.items() if "kept" in p} == {"float32"}

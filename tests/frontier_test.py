@@ -3,15 +3,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import frontier, model
+from trainer.models import backbones, freezing
+from trainer.models.classifier import build_classifier, compute_logits
+from trainer.models.frozen_prefix import find_frozen_prefix
 
 SIDE = 75  # the least that every backbone takes
 
 
 def _classifier(name, side=SIDE, **arguments):
     keras.utils.set_random_seed(2)
-    backbone = model.build_backbone(name, arguments, image_size=side)
-    return model.build_classifier(
+    backbone = backbones.build_backbone(name, arguments, image_size=side)
+    return build_classifier(
         backbone, name, num_classes=3, pooling="avg", head_units=8, dropout=0.0
     )
 
@@ -23,12 +25,12 @@ def _images(side, count=4):
 
 def _check_composition(classifier, side):
     """Prefix and suffix together are the model, to the bit."""
-    found = frontier.find_frontier(classifier)
-    model.calibrate_batch_norm(classifier, _images(side))
+    found = find_frozen_prefix(classifier)
+    freezing.calibrate_batch_norm(classifier, _images(side))
     images = _images(side)
-    whole = model.compute_logits(classifier, images)
-    crossed = found.prefix(classifier.normalise(images), training=False)
-    split = model.compute_logits(classifier, crossed, frontier=found)
+    whole = compute_logits(classifier, images)
+    precomputed = found.prefix(classifier.normalise(images), training=False)
+    split = compute_logits(classifier, precomputed, frozen_prefix=found)
     np.testing.assert_array_equal(split, whole)
     assert np.isfinite(whole).all()
     before = {id(v) for v in found.prefix.variables}
@@ -46,7 +48,7 @@ def test_the_notebooks_boundary_cuts_inside_a_block_of_resnet50():
     """Layer 140 is a batch norm of the last block of stage 4, which also has a way
     round it: what crosses is the output of the block before."""
     classifier = _classifier("ResNet50", 64)
-    model.freeze(classifier.backbone, 140)
+    freezing.freeze(classifier.backbone, 140)
     found = _check_composition(classifier, 64)
     assert found.name == "conv4_block5_out"
     assert found.prefix.output.shape[1:] == (4, 4, 1024)
@@ -54,7 +56,7 @@ def test_the_notebooks_boundary_cuts_inside_a_block_of_resnet50():
 
 def test_where_no_layer_of_the_backbone_trains_the_pooled_features_cross():
     classifier = _classifier("MobileNet", 32, alpha=0.25)
-    model.freeze(classifier.backbone, len(classifier.backbone.layers))
+    freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
     found = _check_composition(classifier, 32)
     assert (found.name, found.suffix) == ("avg_pooling", None)
     assert found.prefix.output.shape[1:] == (256,)
@@ -62,8 +64,8 @@ def test_where_no_layer_of_the_backbone_trains_the_pooled_features_cross():
 
 def test_where_the_first_layer_trains_nothing_can_be_kept():
     classifier = _classifier("MobileNet", 32, alpha=0.25)
-    model.freeze(classifier.backbone, 0)
-    assert frontier.find_frontier(classifier) is None
+    freezing.freeze(classifier.backbone, 0)
+    assert find_frozen_prefix(classifier) is None
 
 
 # Backbone -> layer after which all trains -> what crosses, by the drawing of the block.
@@ -89,8 +91,8 @@ BOUNDARIES = {
 def test_boundaries_inside_blocks(name):
     for layer, crosses in BOUNDARIES[name].items():
         classifier = _classifier(name)
-        frozen = model.resolve_freeze(classifier.backbone, layer)
-        model.freeze(classifier.backbone, frozen)
+        frozen = freezing.resolve_freeze(classifier.backbone, layer)
+        freezing.freeze(classifier.backbone, frozen)
         found = _check_composition(classifier, SIDE)
         assert found.name == crosses, layer
 
@@ -100,7 +102,9 @@ def test_what_crosses_may_be_no_layers_output():
     """ConvNeXt adds its branches by an operation that is no layer."""
     classifier = _classifier("ConvNeXtTiny")
     layer = "convnext_tiny_stage_3_block_1_depthwise_conv"
-    model.freeze(classifier.backbone, model.resolve_freeze(classifier.backbone, layer))
+    freezing.freeze(
+        classifier.backbone, freezing.resolve_freeze(classifier.backbone, layer)
+    )
     found = _check_composition(classifier, SIDE)
     assert found.name.startswith("add")
     assert found.prefix.output.shape[1:] == (2, 2, 768)

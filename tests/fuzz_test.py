@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving_test import IMAGES, NO_IMAGES, photograph
 
-from export import saved_model, session
+from export.c_api.session import Session
+from export.protocol.status import StatusError
+from export.version.write import write_saved_model
 
 SEEDS = [
     image for image in (*IMAGES.values(), *NO_IMAGES.values(), photograph()) if image
@@ -42,10 +44,8 @@ def mutated(draw):
 def served(tmp_path_factory):
     """An export on the C API, as a server holds it."""
     folder = tmp_path_factory.mktemp("fuzz") / "saved"
-    saved_model.write_saved_model(
-        folder, fakes.make_classifier(), fakes.CLASSES, image_size=32
-    )
-    loaded = session.Session(str(folder))
+    write_saved_model(folder, fakes.make_classifier(), fakes.CLASSES, image_size=32)
+    loaded = Session(str(folder))
     yield loaded
     loaded.close()
 
@@ -103,7 +103,7 @@ def test_strict_takes_what_the_default_takes_and_no_more(served, one):
     if served.run("serving_default", inputs)["decode_ok"][0]:
         assert served.run("predict_strict", inputs)["label"][0] != b""
     else:
-        with pytest.raises(session.StatusError) as raised:
+        with pytest.raises(StatusError) as raised:
             served.run("predict_strict", inputs)
         assert raised.value.code == tf.errors.INVALID_ARGUMENT
 

@@ -14,12 +14,19 @@ from tensorflow.core.protobuf import (
 )
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
-from export import gates, saved_model, serving, session
-from pipeline import preprocess
+from export.checks.graph_checks import find_graph_problems, find_weight_problems
+from export.checks.reply_checks import find_reply_problems, find_signature_problems
+from export.checks.requests import Expected, make_requests
+from export.checks.run_checks import answer_outside_python, check_export
+from export.graph.signatures import PREDICT_METHOD, hold_variables
+from export.protocol import messages
+from export.version.reduced_precision import predict_probabilities
+from export.version.write import write_saved_model
+from pipeline import decoding
 
 SIDE = 32
 PHOTOGRAPHS = [photograph(index) for index in range(5)]
-PIXELS = preprocess.decode(tf.constant(PHOTOGRAPHS[0])).numpy()[np.newaxis]
+PIXELS = decoding.decode(tf.constant(PHOTOGRAPHS[0])).numpy()[np.newaxis]
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +36,17 @@ def classifier():
 
 @pytest.fixture(scope="module")
 def expected(classifier):
-    return gates.Expected(
+    return Expected(
         classes=fakes.CLASSES,
         embedding_size=256,
         weight_bytes=sum(w.numpy().nbytes for w in classifier.model.weights),
-        probabilities=saved_model.predict(classifier, PHOTOGRAPHS, image_size=SIDE),
+        probabilities=predict_probabilities(classifier, PHOTOGRAPHS, image_size=SIDE),
         precision="float32",
     )
 
 
 def _save(classifier, folder) -> pathlib.Path:
-    saved_model.write_saved_model(folder, classifier, fakes.CLASSES, image_size=SIDE)
+    write_saved_model(folder, classifier, fakes.CLASSES, image_size=SIDE)
     return folder
 
 
@@ -50,37 +57,37 @@ def good(classifier, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answered(good):
-    requests = gates.make_requests(PHOTOGRAPHS, PIXELS)
-    return gates.answer_outside_python(good, list(requests.values()))
+    requests = make_requests(PHOTOGRAPHS, PIXELS)
+    return answer_outside_python(good, list(requests.values()))
 
 
 @pytest.fixture
 def replies(answered):
-    names = gates.make_requests(PHOTOGRAPHS, PIXELS)
+    names = make_requests(PHOTOGRAPHS, PIXELS)
     return dict(zip(names, copy.deepcopy(answered["replies"]), strict=True))
 
 
 def test_a_good_export_passes_every_gate(good, expected):
-    assert gates.run_gates(good, PHOTOGRAPHS, PIXELS, expected) < 1e-5
+    assert check_export(good, PHOTOGRAPHS, PIXELS, expected) < 1e-5
 
 
 def test_a_photograph_that_is_decoded_smaller_passes(good, classifier, expected):
     noise = np.random.default_rng(1).integers(0, 256, [3 * SIDE, 4 * SIDE, 3], np.uint8)
     photographs = [tf.io.encode_jpeg(noise).numpy(), *PHOTOGRAPHS]
-    pixels = preprocess.decode(tf.constant(photographs[0])).numpy()[np.newaxis]
-    probabilities = saved_model.predict(classifier, photographs, image_size=SIDE)
-    whole = saved_model.predict(
+    pixels = decoding.decode(tf.constant(photographs[0])).numpy()[np.newaxis]
+    probabilities = predict_probabilities(classifier, photographs, image_size=SIDE)
+    whole = predict_probabilities(
         classifier, [tf.io.encode_png(pixels[0]).numpy()], image_size=SIDE
     )
     assert np.abs(whole - probabilities[:1]).max() > 1e-4
     expected = dataclasses.replace(expected, probabilities=probabilities)
-    assert gates.run_gates(good, photographs, pixels, expected) < 1e-5
+    assert check_export(good, photographs, pixels, expected) < 1e-5
 
 
 def test_all_problems_are_named_at_once(good, expected):
-    wrong = gates.Expected(**{**vars(expected), "weight_bytes": 7, "classes": ["a"]})
+    wrong = Expected(**{**vars(expected), "weight_bytes": 7, "classes": ["a"]})
     with pytest.raises(ValueError, match="bytes of weights") as raised:
-        gates.run_gates(good, PHOTOGRAPHS, PIXELS, wrong)
+        check_export(good, PHOTOGRAPHS, PIXELS, wrong)
     assert "signature classify is" in str(raised.value)
     assert "was not published" in str(raised.value)
 
@@ -153,26 +160,26 @@ def _save_module(module, folder):
 def test_the_graph_gate_finds(problem, tmp_path):
     body, options = BAD_GRAPHS[problem]
     saved = _save_module(_Module(body, **options), tmp_path / "saved")
-    found = gates.find_graph_problems(saved)
+    found = find_graph_problems(saved)
     assert any(problem in one for one in found), found
 
 
 def test_the_graph_gate_lets_a_plain_graph_through(tmp_path):
     saved = _save_module(_Module(lambda m, x: x @ m.weight), tmp_path / "saved")
-    assert gates.find_graph_problems(saved) == []
+    assert find_graph_problems(saved) == []
 
 
 def test_weights_stored_twice_are_found(classifier, expected, tmp_path):
-    held = serving.hold_variables(classifier)
+    held = hold_variables(classifier)
     held.again = [tf.Variable(weight) for weight in held.weights]
     tf.saved_model.save(held, str(tmp_path))
-    (problem,) = gates.find_weight_problems(tmp_path, expected.weight_bytes)
+    (problem,) = find_weight_problems(tmp_path, expected.weight_bytes)
     stored = 2 * expected.weight_bytes
     assert problem.startswith(f"it stores {stored} bytes of weights")
 
 
 def test_weights_and_nothing_else_are_stored(good, expected):
-    assert gates.find_weight_problems(good, expected.weight_bytes) == []
+    assert find_weight_problems(good, expected.weight_bytes) == []
 
 
 def _change_signatures(answered, change):
@@ -207,7 +214,7 @@ def _third_output(signatures):
 
 
 def _predict_method(signatures):
-    signatures["classify"].method_name = gates.PREDICT_METHOD
+    signatures["classify"].method_name = PREDICT_METHOD
 
 
 @pytest.mark.parametrize(
@@ -223,12 +230,12 @@ def _predict_method(signatures):
 )
 def test_another_signature_than_declared_is_found(answered, expected, change, name):
     changed = _change_signatures(answered, change)
-    (problem,) = gates.find_signature_problems(changed, expected)
+    (problem,) = find_signature_problems(changed, expected)
     assert problem.startswith(f"signature {name} is")
 
 
 def test_the_declared_signatures_are_found(answered, expected):
-    assert gates.find_signature_problems(answered["signatures"], expected) == []
+    assert find_signature_problems(answered["signatures"], expected) == []
 
 
 def _shift(key, by, rows=slice(None)):
@@ -281,14 +288,14 @@ def _replace(reply):
     ],
 )
 def test_a_reply_that_is_off_is_found(replies, expected, name, tamper, problem):
-    assert gates.find_reply_problems(replies, expected) == []
+    assert find_reply_problems(replies, expected) == []
     tamper(replies, name)
-    found = gates.find_reply_problems(replies, expected)
+    found = find_reply_problems(replies, expected)
     assert any(problem in one for one in found), found
 
 
 def _answer(folder):
-    return gates.answer_outside_python(folder, [])
+    return answer_outside_python(folder, [])
 
 
 def test_no_python_tensorflow_answers_and_the_warm_up_is_replayed(answered):
@@ -306,7 +313,7 @@ def test_a_half_copied_model_does_not_answer(classifier, tmp_path):
 
 def test_a_broken_warm_up_is_found(good, classifier, tmp_path):
     folder = _save(classifier, tmp_path / "saved")
-    path = folder / session.WARMUP_FILE
+    path = folder / messages.WARMUP_FILE
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="ends within a record"):

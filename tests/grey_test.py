@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline import grey, preprocess, sample
+from pipeline import decoding
+from pipeline.inspection import jpeg
+from pipeline.sources import drawn_flowers
 
 _ENCODINGS = (
     {},
@@ -26,7 +28,9 @@ _ENCODINGS = (
 
 @functools.cache
 def _jpeg(number: int, mode: str = "RGB") -> bytes:
-    picture = sample.draw_image(sample.CLASSES[number % 5], number).convert(mode)
+    picture = drawn_flowers.draw_image(
+        drawn_flowers.CLASSES[number % 5], number
+    ).convert(mode)
     return _encode(picture.resize((90, 70)), **_ENCODINGS[number % len(_ENCODINGS)])
 
 
@@ -41,7 +45,7 @@ def _accepts(image_bytes: bytes) -> bool:
         with Image.open(io.BytesIO(image_bytes)) as opened:
             # Damage to a header can ask for any size; look.py judges that before.
             small = opened.width * opened.height < 1_000_000
-            return small and bool(grey.decode_plain_jpeg(image_bytes, opened))
+            return small and bool(jpeg.decode_plain_jpeg(image_bytes, opened))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
 
@@ -79,7 +83,7 @@ def test_what_is_accepted_can_be_decoded(number, mode, damages):
     for damage in damages:
         image_bytes = _damage(image_bytes, *damage)
     if _accepts(image_bytes):
-        assert preprocess.decode(tf.constant(image_bytes)).shape[2] == 3
+        assert decoding.decode(tf.constant(image_bytes)).shape[2] == 3
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -115,8 +119,8 @@ def test_other_formats_and_cmyk_are_left_to_tensorflow():
     for image_bytes in (png.getvalue(), _encode(picture.convert("CMYK"))):
         assert not _accepts(image_bytes)
         with Image.open(io.BytesIO(image_bytes)) as opened:
-            decoded = grey.decode(image_bytes, opened)
-        expected = preprocess.decode(tf.constant(image_bytes)).numpy()
+            decoded = jpeg.decode_grey(image_bytes, opened)
+        expected = decoding.decode(tf.constant(image_bytes)).numpy()
         np.testing.assert_array_equal(decoded, Image.fromarray(expected).convert("L"))
 
 
@@ -126,4 +130,4 @@ def test_damage_is_a_value_error():
         Image.open(io.BytesIO(jpeg)) as opened,
         pytest.raises(ValueError, match="cannot decode"),
     ):
-        grey.decode(jpeg, opened)
+        jpeg.decode_grey(jpeg, opened)

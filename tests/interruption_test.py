@@ -11,7 +11,7 @@ import fakes
 import numpy as np
 import pytest
 
-from pipeline import dataset
+from pipeline.loading import prepared_data
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def test_kill_at_any_moment_leaves_all_or_nothing(tmp_path):
     folder = fakes.write_folder(tmp_path / "photos", per_class=150)
     out = tmp_path / "data"
     _finish(_start(folder, out))
-    expected = dataset.read_info(str(out))
+    expected = prepared_data.read_info(str(out))
     finished = []
     # Seconds after the first thing was written; the whole then takes about one.
     for number, moment in enumerate(np.random.default_rng(0).uniform(0, 1.2, 8)):
@@ -56,13 +56,13 @@ def test_kill_at_any_moment_leaves_all_or_nothing(tmp_path):
         process.communicate()
         finished.append(target.exists())
         if target.exists():
-            assert dataset.read_info(str(target)) == expected
+            assert prepared_data.read_info(str(target)) == expected
     assert not all(finished), "no kill came before the end: the moments are too late"
     left_behind = [path.name for path in tmp_path.glob(".data-*.tmp-*")]
     assert left_behind
     name = left_behind[0].removeprefix(".").partition(".tmp-")[0]
     _finish(_start(folder, tmp_path / name))
-    assert dataset.read_info(str(tmp_path / name)) == expected
+    assert prepared_data.read_info(str(tmp_path / name)) == expected
     assert not list(tmp_path.glob(f".{name}.tmp-*"))
 
 

@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline import augment, dataset, prepare
-from trainer import checkpoints, evaluation, loop, model
+from pipeline import prepare
+from pipeline.augmentation import mixing
+from pipeline.augmentation.augmenter import build_augmenter
+from pipeline.loading import prepared_data
+from pipeline.loading.dataset import make_eval_dataset, make_train_dataset
+from pipeline.loading.order import num_batches
+from trainer.evaluation import evaluate
+from trainer.models import freezing
+from trainer.models.classifier import compute_logits, dtype_policy
+from trainer.training import checkpoints, loop
+from trainer.training.optimizer import make_optimizer
+from trainer.training.step import make_train_steps
 
 SIZES = {"image_size": 32, "batch_size": 8}
 
@@ -28,7 +38,7 @@ def _classifier():
 
 
 def _optimizer(run, classifier, schedule="constant", rate=0.05):
-    return loop.make_optimizer(
+    return make_optimizer(
         run,
         classifier,
         learning_rate=rate,
@@ -39,11 +49,11 @@ def _optimizer(run, classifier, schedule="constant", rate=0.05):
 
 
 def _train(run, classifier, optimizer, records, *, epochs=1, preset="none", bn=False):
-    train_steps = loop.make_train_steps(
+    train_steps = make_train_steps(
         run,
         classifier,
         optimizer,
-        augment.build_augmenter(preset),
+        build_augmenter(preset),
         train_batch_norm=bn,
     )
     return fakes.train(run, train_steps, records, epochs=epochs, seed=1, **SIZES)
@@ -52,20 +62,18 @@ def _train(run, classifier, optimizer, records, *, epochs=1, preset="none", bn=F
 def test_an_epoch_is_the_same_arithmetic_as_plain_keras(data_dir):
     """Steps, weights of the partial batch, momentum: against a loop by hand."""
     run = fakes.one_device_runtime()
-    records = dataset.read_records(data_dir, "train")
+    records = prepared_data.read_records(data_dir, "train")
     assert records.count % 8
     ours, plain = _classifier(), fakes.make_classifier()
     for classifier in (ours, plain):
-        model.freeze(classifier.backbone, len(classifier.backbone.layers))
+        freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
     ((mean_loss, mean_accuracy),) = _train(run, ours, _optimizer(run, ours), records)
 
     optimizer = keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True)
     variables = plain.model.trainable_variables
     losses, correct = [], []
-    batches = dataset.make_train_dataset(
-        records, per_replica_batch_size=8, epoch=1, seed=1, **SIZES
-    )
-    for batch in batches.take(dataset.num_batches(records.count, 8)):
+    batches = make_train_dataset(records, epoch=1, seed=1, **SIZES)
+    for batch in batches.take(num_batches(records.count, 8)):
         counted = batch["weight"] > 0
         images, labels = batch["image"][counted], batch["label"][counted]
         with tf.GradientTape() as tape:
@@ -85,9 +93,9 @@ def test_an_epoch_is_the_same_arithmetic_as_plain_keras(data_dir):
 
 def test_only_what_is_not_frozen_changes(data_dir):
     run = fakes.one_device_runtime()
-    records = dataset.read_records(data_dir, "train")
+    records = prepared_data.read_records(data_dir, "train")
     classifier = _classifier()
-    model.freeze(classifier.backbone, 60)
+    freezing.freeze(classifier.backbone, 60)
     before = [weight.numpy().copy() for weight in classifier.model.weights]
     _train(run, classifier, _optimizer(run, classifier), records, bn=True)
     frozen = {
@@ -109,7 +117,7 @@ def test_only_what_is_not_frozen_changes(data_dir):
 
 def test_augmentation_reaches_the_training_and_never_the_evaluation(data_dir):
     run = fakes.one_device_runtime()
-    records = dataset.read_records(data_dir, "train")
+    records = prepared_data.read_records(data_dir, "train")
     losses = {}
     for preset in ("none", "notebook"):
         classifier = _classifier()
@@ -117,27 +125,25 @@ def test_augmentation_reaches_the_training_and_never_the_evaluation(data_dir):
             run, classifier, _optimizer(run, classifier), records, preset=preset
         )
     assert losses["none"] != losses["notebook"]
-    eval_step = evaluation.make_eval_step(run, classifier)
-    first, _ = evaluation.evaluate(run, eval_step, records, **SIZES)
-    second, _ = evaluation.evaluate(run, eval_step, records, **SIZES)
+    eval_step = evaluate.make_eval_step(run, classifier)
+    first, _ = evaluate.evaluate(run, eval_step, records, **SIZES)
+    second, _ = evaluate.evaluate(run, eval_step, records, **SIZES)
     np.testing.assert_array_equal(first, second)
 
 
 def test_evaluation_sees_every_example_once_in_stored_order(data_dir):
     run = fakes.one_device_runtime()
-    records = dataset.read_records(data_dir, "test")
+    records = prepared_data.read_records(data_dir, "test")
     assert records.count % 8
     classifier = _classifier()
-    eval_step = evaluation.make_eval_step(run, classifier)
-    logits, labels = evaluation.evaluate(run, eval_step, records, **SIZES)
-    classes = dataset.read_info(data_dir).classes
-    names = dataset.read_names(records)
+    eval_step = evaluate.make_eval_step(run, classifier)
+    logits, labels = evaluate.evaluate(run, eval_step, records, **SIZES)
+    classes = prepared_data.read_info(data_dir).classes
+    names = prepared_data.read_names(records)
     assert [classes[k] for k in labels] == [name.split("/")[0] for name in names]
     assert logits.shape == (records.count, 3)
     # One by one, by the plain model.
-    one_by_one = dataset.make_eval_dataset(
-        records, image_size=32, batch_size=1, per_replica_batch_size=1
-    )
+    one_by_one = make_eval_dataset(records, image_size=32, batch_size=1)
     expected = np.concatenate([classifier.model(b["image"]) for b in one_by_one])
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
@@ -158,11 +164,11 @@ def test_the_schedules_are_what_they_say(data_dir):
 
 def test_float16_skips_steps_that_overflow_and_halves_the_scale(data_dir):
     run = dataclasses.replace(fakes.one_device_runtime(), precision="mixed_float16")
-    records = dataset.read_records(data_dir, "train")
-    steps = dataset.num_batches(records.count, 8)
-    with model.dtype_policy("mixed_float16"):
+    records = prepared_data.read_records(data_dir, "train")
+    steps = num_batches(records.count, 8)
+    with dtype_policy("mixed_float16"):
         classifier = _classifier()
-    model.freeze(classifier.backbone, len(classifier.backbone.layers))
+    freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
     optimizer = _optimizer(run, classifier)
     assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     bias = classifier.head.get_layer("logits").bias
@@ -187,12 +193,12 @@ def test_float16_skips_steps_that_overflow_and_halves_the_scale(data_dir):
 
 @pytest.mark.slow
 def test_the_core_compiled_by_xla_computes_the_same(data_dir):
-    records = dataset.read_records(data_dir, "train")
+    records = prepared_data.read_records(data_dir, "train")
     results = {}
     for jit in (False, True):
         run = dataclasses.replace(fakes.one_device_runtime(), jit=jit)
         classifier = _classifier()
-        model.freeze(classifier.backbone, len(classifier.backbone.layers))
+        freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
         results[jit] = _train(
             run,
             classifier,
@@ -323,38 +329,36 @@ def test_xla_compiles_the_core_on_several_replicas(data_dir, tmp_path):
 def test_mixing_is_the_loss_of_both_labels(data_dir, name):
     """One step of SGD on a mixed batch, against the same by hand."""
     run = fakes.one_device_runtime()
-    records = dataset.read_records(data_dir, "train")
+    records = prepared_data.read_records(data_dir, "train")
     classifier = _classifier()
-    model.freeze(classifier.backbone, len(classifier.backbone.layers))
+    freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
     mixed = []
-    mixer = augment.build_mixer(name)
+    mixer = mixing.build_mixer(name)
 
     def record(images, seed, weights):
         found = mixer(images, seed, weights)
         tf.numpy_function(lambda *parts: mixed.append(parts), [*found], [])
         return found
 
-    train_steps = loop.make_train_steps(
+    train_steps = make_train_steps(
         run,
         classifier,
         _optimizer(run, classifier, rate=0.0),
-        augment.build_augmenter("none"),
+        build_augmenter("none"),
         train_batch_norm=False,
         mix=record,
     )
     batches = loop.start_reading(run, records, epoch=1, seed=1, **SIZES)
-    steps = dataset.num_batches(records.count, 8)
+    steps = num_batches(records.count, 8)
     updates = loop.train_epoch(train_steps, batches, steps=steps, epoch=1, seed=1)
     losses = [loss for update in updates for loss in update.losses]
-    batches = dataset.make_train_dataset(
-        records, per_replica_batch_size=8, epoch=1, seed=1, **SIZES
-    ).take(steps)
+    batches = make_train_dataset(records, epoch=1, seed=1, **SIZES).take(steps)
     for (images, partner, share), batch, found in zip(
         mixed, batches, losses, strict=True
     ):
         assert (share < 1).any()
         own = batch["label"].numpy()
-        log = tf.nn.log_softmax(model.compute_logits(classifier, images)).numpy()
+        log = tf.nn.log_softmax(compute_logits(classifier, images)).numpy()
         rows = np.arange(8)
         wanted = -(share * log[rows, own] + (1 - share) * log[rows, own[partner]])
         weights = batch["weight"].numpy()

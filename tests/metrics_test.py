@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer import metrics
+from trainer.evaluation import metrics
 
 CLASSES = ("a", "b", "c")
 
@@ -38,7 +38,9 @@ def test_description_by_hand():
         ]
     )
     labels = np.array([0, 0, 0, 1, 2])
-    found = metrics.describe(np.log(probabilities).astype(np.float32), labels, CLASSES)
+    found = metrics.compute_metrics(
+        np.log(probabilities).astype(np.float32), labels, CLASSES
+    )
     assert found["accuracy"] == 0.8
     assert found["count"] == 5
     assert found["confusion"] == [[2, 1, 0], [0, 1, 0], [0, 0, 1]]

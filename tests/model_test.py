@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import model
+from trainer.models import backbones, freezing
+from trainer.models.classifier import (
+    build_classifier,
+    compute_logits,
+    count_parameters,
+    dtype_policy,
+)
 
 
 def _tiny(alpha=0.25, **head):
-    backbone = model.build_backbone("MobileNet", {"alpha": alpha}, image_size=32)
+    backbone = backbones.build_backbone("MobileNet", {"alpha": alpha}, image_size=32)
     settings = {"num_classes": 3, "pooling": "avg", "head_units": 8, "dropout": 0.0}
-    return model.build_classifier(backbone, "MobileNet", **{**settings, **head})
+    return build_classifier(backbone, "MobileNet", **{**settings, **head})
 
 
 def test_any_classification_model_of_keras_applications_is_found_by_name():
@@ -22,20 +28,20 @@ def test_any_classification_model_of_keras_applications_is_found_by_name():
         "Xception": "xception",
     }
     for name, module in modules.items():
-        constructor, preprocess_input = model.find_backbone(name)
+        constructor, preprocess_input = backbones.find_backbone(name)
         assert constructor.__name__ == name
         public = getattr(keras.applications, module)
         assert preprocess_input is public.preprocess_input
     with pytest.raises(ValueError, match="Received: --backbone=ResNet5000"):
-        model.find_backbone("ResNet5000")
+        backbones.find_backbone("ResNet5000")
     with pytest.raises(ValueError, match="Received: --backbone=decode_predictions"):
-        model.find_backbone("decode_predictions")
+        backbones.find_backbone("decode_predictions")
 
 
 def test_normalisation_is_the_backbones_own_and_inside_the_graph():
     images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
     # ResNet50: BGR, ImageNet's mean subtracted, no scaling.
-    _, normalise = model.find_backbone("ResNet50")
+    _, normalise = backbones.find_backbone("ResNet50")
     expected = images[..., ::-1] - np.array([103.939, 116.779, 123.68], "float32")
     np.testing.assert_allclose(normalise(tf.constant(images)), expected, atol=1e-4)
     # MobileNet: [-1, 1].
@@ -44,32 +50,32 @@ def test_normalisation_is_the_backbones_own_and_inside_the_graph():
     by_hand = classifier.head(features, training=False)
     np.testing.assert_allclose(classifier.model(images), by_hand, atol=1e-5)
     np.testing.assert_allclose(
-        model.compute_logits(classifier, tf.constant(images)), by_hand, atol=1e-5
+        compute_logits(classifier, tf.constant(images)), by_hand, atol=1e-5
     )
 
 
 def test_the_boundary_of_resnet50_is_where_the_job_says():
-    backbone = model.build_backbone("ResNet50", {}, image_size=32)
+    backbone = backbones.build_backbone("ResNet50", {}, image_size=32)
     assert len(backbone.layers) == 175
     assert backbone.layers[140].name == "conv4_block6_3_bn"
-    model.freeze(backbone, model.resolve_freeze(backbone, 140))
-    assert model.count_parameters(backbone.trainable_variables) == 14_978_048
-    assert model.count_parameters(backbone.weights) == 23_587_712
-    assert model.resolve_freeze(backbone, "conv4_block6_3_conv") == 140
-    assert model.resolve_freeze(backbone, None) == 175
+    freezing.freeze(backbone, freezing.resolve_freeze(backbone, 140))
+    assert count_parameters(backbone.trainable_variables) == 14_978_048
+    assert count_parameters(backbone.weights) == 23_587_712
+    assert freezing.resolve_freeze(backbone, "conv4_block6_3_conv") == 140
+    assert freezing.resolve_freeze(backbone, None) == 175
 
 
 def test_freezing_can_be_changed_again_and_again():
     classifier = _tiny()
     layers = len(classifier.backbone.layers)
-    whole = model.count_parameters(classifier.backbone.trainable_variables)
-    model.freeze(classifier.backbone, layers)
+    whole = count_parameters(classifier.backbone.trainable_variables)
+    freezing.freeze(classifier.backbone, layers)
     assert classifier.backbone.trainable_variables == []
-    model.freeze(classifier.backbone, 60)
-    part = model.count_parameters(classifier.backbone.trainable_variables)
+    freezing.freeze(classifier.backbone, 60)
+    part = count_parameters(classifier.backbone.trainable_variables)
     assert 0 < part < whole
-    model.freeze(classifier.backbone, 0)
-    assert model.count_parameters(classifier.backbone.trainable_variables) == whole
+    freezing.freeze(classifier.backbone, 0)
+    assert count_parameters(classifier.backbone.trainable_variables) == whole
 
 
 @pytest.mark.parametrize(
@@ -80,12 +86,12 @@ def test_a_boundary_outside_the_backbone_is_quoted(frozen, received):
     backbone = _tiny().backbone
     assert len(backbone.layers) == 86
     with pytest.raises(ValueError, match=f"Received: {received}"):
-        model.resolve_freeze(backbone, frozen)
+        freezing.resolve_freeze(backbone, frozen)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_when_the_rest_trains():
     classifier = _tiny()
-    model.freeze(classifier.backbone, 60)
+    freezing.freeze(classifier.backbone, 60)
     norms = [
         layer
         for layer in classifier.backbone.layers
@@ -93,7 +99,7 @@ def test_frozen_batch_norm_keeps_its_statistics_when_the_rest_trains():
     ]
     before = [norm.moving_mean.numpy().copy() for norm in norms]
     images = tf.random.stateless_uniform([4, 32, 32, 3], [1, 2], 0, 255)
-    model.compute_logits(classifier, images, train_backbone=True)
+    compute_logits(classifier, images, train_backbone=True)
     moved = [
         not np.array_equal(norm.moving_mean.numpy(), old)
         for norm, old in zip(norms, before, strict=True)
@@ -108,7 +114,7 @@ def test_calibration_gives_every_batch_norm_the_statistics_of_the_images():
     images = tf.random.stateless_uniform([8, 32, 32, 3], [1, 2], 0, 255)
     first = classifier.backbone.get_layer("conv1_bn")
     momentum = first.momentum
-    model.calibrate_batch_norm(classifier, images)
+    freezing.calibrate_batch_norm(classifier, images)
     assert first.momentum == momentum
     convolved = classifier.backbone.get_layer("conv1")(classifier.normalise(images))
     np.testing.assert_allclose(
@@ -129,12 +135,12 @@ def test_calibration_gives_every_batch_norm_the_statistics_of_the_images():
 
 
 def test_logits_are_float32_under_a_half_precision_policy():
-    with model.dtype_policy("mixed_bfloat16"):
+    with dtype_policy("mixed_bfloat16"):
         classifier = _tiny()
     assert keras.config.dtype_policy().name == "float32"
     images = tf.zeros([2, 32, 32, 3])
     assert classifier.backbone(images).dtype == tf.bfloat16
-    assert model.compute_logits(classifier, images).dtype == tf.float32
+    assert compute_logits(classifier, images).dtype == tf.float32
     assert {variable.dtype for variable in classifier.model.weights} == {"float32"}
 
 
@@ -151,7 +157,7 @@ def test_weights_files_of_both_keras_formats_are_loaded(tmp_path, suffix):
     saved, fresh = _tiny().backbone, _tiny().backbone
     path = str(tmp_path / f"saved{suffix}")
     saved.save_weights(path) if suffix == ".weights.h5" else saved.save(path)
-    model.load_weights(fresh, path)
+    backbones.load_weights(fresh, path)
     for left, right in zip(saved.weights, fresh.weights, strict=True):
         np.testing.assert_array_equal(left, right)
 
@@ -162,7 +168,7 @@ def test_weights_that_do_not_fit_are_one_line_that_quotes_the_file(tmp_path):
     (tmp_path / "weights.bin").write_text("no weights")
     for name in ("wide.weights.h5", "text.weights.h5", "weights.bin", "none.h5"):
         with pytest.raises(ValueError, match=f"Received: .*{name}") as error:
-            model.load_weights(_tiny().backbone, str(tmp_path / name))
+            backbones.load_weights(_tiny().backbone, str(tmp_path / name))
         assert "\n" not in str(error.value)
 
 
@@ -174,7 +180,7 @@ def test_weights_with_more_layers_than_the_model_are_refused(tmp_path):
     inputs = keras.Input((4,))
     shallow = keras.Model(inputs, keras.layers.Dense(4)(inputs))
     with pytest.raises(ValueError, match="holds 4 arrays"):
-        model.load_weights(shallow, str(tmp_path / "deep.weights.h5"))
+        backbones.load_weights(shallow, str(tmp_path / "deep.weights.h5"))
 
 
 def _download_fails(**arguments):
@@ -185,15 +191,15 @@ def test_a_failed_download_is_random_on_the_sample_and_an_error_elsewhere(
     monkeypatch, capsys
 ):
     backbone = _tiny().backbone
-    monkeypatch.setattr(model, "find_backbone", lambda _: (_download_fails, None))
-    loaded = model.load_backbone_weights(
+    monkeypatch.setattr(backbones, "find_backbone", lambda _: (_download_fails, None))
+    loaded = backbones.load_backbone_weights(
         backbone, "MobileNet", {}, "auto", random_if_offline=True
     )
     assert loaded == "random"
     assert "WARNING" in capsys.readouterr().out
     for weights, on_sample in (("auto", False), ("imagenet", True)):
         with pytest.raises(ValueError, match="--weights=PATH") as error:
-            model.load_backbone_weights(
+            backbones.load_backbone_weights(
                 backbone, "MobileNet", {}, weights, random_if_offline=on_sample
             )
         assert "URL fetch failure" in str(error.value)
@@ -208,8 +214,8 @@ def test_downloaded_weights_reach_the_backbone(monkeypatch):
         seen.update(arguments)
         return pretrained
 
-    monkeypatch.setattr(model, "find_backbone", lambda _: (constructor, None))
-    loaded = model.load_backbone_weights(
+    monkeypatch.setattr(backbones, "find_backbone", lambda _: (constructor, None))
+    loaded = backbones.load_backbone_weights(
         backbone, "MobileNet", {"alpha": 0.25}, "auto", random_if_offline=False
     )
     assert loaded == "imagenet"
@@ -225,19 +231,19 @@ def test_downloaded_weights_reach_the_backbone(monkeypatch):
 
 def test_arguments_that_a_backbone_does_not_take_are_quoted():
     with pytest.raises(ValueError, match="--backbone_args=width=2"):
-        model.build_backbone("MobileNet", {"width": 2}, image_size=32)
+        backbones.build_backbone("MobileNet", {"width": 2}, image_size=32)
     with pytest.raises(ValueError, match="--image_size=8"):
-        model.build_backbone("ResNet50", {}, image_size=8)
+        backbones.build_backbone("ResNet50", {}, image_size=8)
 
 
 def test_dropout_follows_from_its_seed_and_is_off_without_one():
     classifier = fakes.make_classifier()
     classifier.head.get_layer("dropout").rate = 0.5
     images = tf.random.stateless_uniform([4, 32, 32, 3], [1, 2], 0, 255)
-    plain = model.compute_logits(classifier, images)
+    plain = compute_logits(classifier, images)
     np.testing.assert_allclose(plain, classifier.model(images), atol=1e-5)
     drawn = [
-        model.compute_logits(classifier, images, dropout_seed=tf.constant(seed))
+        compute_logits(classifier, images, dropout_seed=tf.constant(seed))
         for seed in ([1, 2], [1, 2], [1, 3])
     ]
     np.testing.assert_array_equal(drawn[0], drawn[1])

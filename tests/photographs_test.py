@@ -6,7 +6,9 @@ import json
 import fakes
 import pytest
 
-from pipeline import audit, look, sources
+from pipeline.audit.decide import decide
+from pipeline.inspection.image_report import hash_pixels, inspect_images
+from pipeline.sources.listing import list_images
 
 SHARED = fakes.REPOSITORY.parent / "shared"
 FLOWERS = SHARED / "data" / "flowers"
@@ -22,10 +24,10 @@ pytestmark = [
 
 
 def test_every_known_duplicate_and_conflict_is_found_and_no_other():
-    listing = sources.list_images(str(FLOWERS), seed=1, work_dir=FLOWERS)
-    found = audit.judge(
-        look.look_at_all(listing.images, min_side_px=16, max_side_px=None),
-        hash_pixels=functools.partial(look.hash_pixels, max_side_px=None),
+    listing = list_images(str(FLOWERS), seed=1, work_dir=FLOWERS)
+    found = decide(
+        inspect_images(listing.images, min_side_px=16, max_side_px=None),
+        hash_pixels=functools.partial(hash_pixels, max_side_px=None),
     )
     assert found.rejected == []
     assert found.conflicts == [

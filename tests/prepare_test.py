@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pipeline import prepare
+from pipeline.prepare import Rules
 
 
 @pytest.fixture(scope="module")
@@ -223,9 +224,7 @@ def test_upright_and_smaller_is_what_is_stored(tmp_path):
     exif[0x0112] = 6
     turned = fakes.draw("stripe", 90).resize((300, 100))
     turned.save(folder / "stripe" / "turned.jpg", exif=exif, quality=95)
-    prepare.prepare(
-        str(folder), str(tmp_path / "data"), rules=prepare.Rules(max_side_px=60)
-    )
+    prepare.prepare(str(folder), str(tmp_path / "data"), rules=Rules(max_side_px=60))
     stored = {
         name: image_bytes
         for examples in _read_all(tmp_path / "data").values()
@@ -251,7 +250,7 @@ def test_strict_refuses_findings_and_audit_only_writes_one_page(prepared, tmp_pa
     with pytest.raises(ValueError, match="Received: 1 images left out, 1 copies"):
         prepare.prepare(str(source), str(tmp_path / "data"), strict=True)
     assert list(tmp_path.iterdir()) == []
-    rules = prepare.Rules()
+    rules = Rules()
     with pytest.raises(ValueError, match="--strict allows no findings"):
         prepare.audit_only(str(source), str(tmp_path), seed=1, rules=rules, strict=True)
     assert [path.name for path in tmp_path.iterdir()] == ["audit.html"]
@@ -266,6 +265,6 @@ def test_conflicts_can_fail_the_preparation(tmp_path):
     shutil.copy(folder / "circle" / "00.jpg", folder / "square" / "copy.jpg")
     with pytest.raises(ValueError, match=r"circle/00\.jpg, square/copy\.jpg"):
         prepare.prepare(
-            str(folder), str(tmp_path / "data"), rules=prepare.Rules(conflicts="fail")
+            str(folder), str(tmp_path / "data"), rules=Rules(conflicts="fail")
         )
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]

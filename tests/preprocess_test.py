@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline import preprocess
+from pipeline import decoding
 
 
 def _encode(pixels: np.ndarray, image_format: str = "PNG") -> bytes:
@@ -17,7 +17,7 @@ def _encode(pixels: np.ndarray, image_format: str = "PNG") -> bytes:
 
 def test_the_contract_of_shape_dtype_and_range():
     image_bytes = _encode(np.asarray(fakes.draw("circle", 1)), "JPEG")
-    image = preprocess.decode_and_resize(tf.constant(image_bytes), 32)
+    image = decoding.decode_and_resize(tf.constant(image_bytes), 32)
     assert image.shape == (32, 32, 3)
     assert image.dtype == tf.float32
     assert 0 <= image.numpy().min() < 60
@@ -27,14 +27,14 @@ def test_the_contract_of_shape_dtype_and_range():
 def test_values_are_those_of_a_bilinear_resize_with_half_pixel_centres():
     pixels = np.zeros((2, 2, 3), np.uint8)
     pixels[:, 1] = 100
-    image = preprocess.decode_and_resize(tf.constant(_encode(pixels)), 4).numpy()
+    image = decoding.decode_and_resize(tf.constant(_encode(pixels)), 4).numpy()
     np.testing.assert_allclose(image[0, :, 0], [0, 25, 75, 100])
     np.testing.assert_allclose(image[:, 2, 1], 75)
 
 
 def test_channels_are_red_green_blue():
     pixels = np.full((8, 8, 3), (200, 100, 50), np.uint8)
-    image = preprocess.decode_and_resize(tf.constant(_encode(pixels)), 8)
+    image = decoding.decode_and_resize(tf.constant(_encode(pixels)), 8)
     np.testing.assert_array_equal(image[3, 3], [200, 100, 50])
 
 
@@ -42,7 +42,7 @@ def test_a_large_image_is_antialiased():
     # One-pixel stripes: taking every eighth pixel would see one colour alone.
     pixels = np.zeros((256, 256, 3), np.uint8)
     pixels[:, ::2] = 255
-    image = preprocess.decode_and_resize(tf.constant(_encode(pixels)), 32).numpy()
+    image = decoding.decode_and_resize(tf.constant(_encode(pixels)), 32).numpy()
     assert abs(image[4:-4, 4:-4].mean() - 127.5) < 2
     assert image[4:-4, 4:-4].std() < 5
 
@@ -72,8 +72,8 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(height, width, ratio
     image_bytes = tf.constant(_encode(_photograph(height, width), "JPEG"))
     reduced = tf.io.decode_jpeg(image_bytes, channels=3, ratio=ratio)
     assert reduced.shape == (-(-height // ratio), -(-width // ratio), 3)
-    found = preprocess.decode_and_resize(image_bytes, 32)
-    np.testing.assert_array_equal(found, preprocess.resize(reduced, 32))
+    found = decoding.decode_and_resize(image_bytes, 32)
+    np.testing.assert_array_equal(found, decoding.resize(reduced, 32))
     whole = tf.io.decode_jpeg(image_bytes, channels=3)
     exact = tf.image.resize(whole, (32, 32), antialias=True)
     difference = np.abs(found - exact)
@@ -88,8 +88,8 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(height, width, ratio
 @pytest.mark.parametrize("image_format", ["PNG", "BMP"])
 def test_other_formats_are_decoded_whole(image_format):
     pixels = _photograph(300, 200)
-    found = preprocess.decode_and_resize(tf.constant(_encode(pixels, image_format)), 32)
-    np.testing.assert_array_equal(found, preprocess.resize(tf.constant(pixels), 32))
+    found = decoding.decode_and_resize(tf.constant(_encode(pixels, image_format)), 32)
+    np.testing.assert_array_equal(found, decoding.resize(tf.constant(pixels), 32))
 
 
 @pytest.mark.parametrize("image_size", [16, 64])
@@ -99,11 +99,11 @@ def test_eager_and_dataset_map_agree_to_the_bit(image_size):
         for i, image_format in enumerate(["JPEG", "PNG", "BMP", "GIF", "WEBP"])
     ]
     eager = [
-        preprocess.decode_and_resize(tf.constant(b), image_size).numpy()
+        decoding.decode_and_resize(tf.constant(b), image_size).numpy()
         for b in all_bytes
     ]
     dataset = tf.data.Dataset.from_tensor_slices(all_bytes).map(
-        lambda b: preprocess.decode_and_resize(b, image_size), num_parallel_calls=2
+        lambda b: decoding.decode_and_resize(b, image_size), num_parallel_calls=2
     )
     assert dataset.element_spec == tf.TensorSpec([image_size, image_size, 3])
     np.testing.assert_array_equal(np.stack(eager), np.stack(list(dataset)))
@@ -112,4 +112,4 @@ def test_eager_and_dataset_map_agree_to_the_bit(image_size):
 @pytest.mark.parametrize("image_bytes", [b"", b"no image", b"\xff\xd8\xff\xe0 short"])
 def test_what_is_no_image_raises(image_bytes):
     with pytest.raises(tf.errors.InvalidArgumentError):
-        preprocess.decode_and_resize(tf.constant(image_bytes), 32)
+        decoding.decode_and_resize(tf.constant(image_bytes), 32)

@@ -6,7 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import audit, look, prepare, sources
+from pipeline import splits
+from pipeline.audit.decide import Audit, decide
+from pipeline.inspection.image_report import ImageReport
+from pipeline.sources.images import SourceImage
 
 LABELS = st.sampled_from(["a", "b"])
 # Few values, so that hashes, pixels and source groups coincide often.
@@ -22,15 +25,15 @@ IMAGES = st.lists(
 )
 
 
-def _findings(drawn) -> list[look.Finding]:
+def _findings(drawn) -> list[ImageReport]:
     findings = []
     for index, (label, picture, version, group) in enumerate(drawn):
         # Versions of a picture differ in a few bits, pictures in about half of them.
         bits = np.random.default_rng(picture).random(256) < 0.5
         bits[: 4 * version] = ~bits[: 4 * version]
         findings.append(
-            look.Finding(
-                sources.SourceImage(f"{label}/{index:02d}", label, bytes, group=group),
+            ImageReport(
+                SourceImage(f"{label}/{index:02d}", label, bytes, group=group),
                 problem=None,
                 file_hash=f"{picture}-{version}-{index % 3}",
                 perceptual_hash=np.packbits(bits).tobytes(),
@@ -39,16 +42,14 @@ def _findings(drawn) -> list[look.Finding]:
     return findings
 
 
-def _judge(findings: list[look.Finding], keep_conflicts: bool) -> audit.Audit:
+def _judge(findings: list[ImageReport], keep_conflicts: bool) -> Audit:
     pixels = {f.image.name: f.file_hash.rpartition("-")[0] for f in findings}
-    return audit.judge(
-        findings, hash_pixels=lambda _: pixels, keep_conflicts=keep_conflicts
-    )
+    return decide(findings, hash_pixels=lambda _: pixels, keep_conflicts=keep_conflicts)
 
 
-def _split(found: audit.Audit, seed: int) -> dict[str, str]:
-    by_hash = prepare.hash_split((0.5, 0.3, 0.2), seed, folds=0, fold=None)
-    return prepare.split_groups(found, by_hash=by_hash, resplit=False)
+def _split(found: Audit, seed: int) -> dict[str, str]:
+    by_hash = splits.hash_split((0.5, 0.3, 0.2), seed, folds=0, fold=None)
+    return splits.split_groups(found, by_hash=by_hash, resplit=False)
 
 
 @given(drawn=IMAGES, seed=st.integers(0, 1000), keep=st.booleans())

@@ -8,16 +8,19 @@ import pytest
 from absl import flags
 
 from pipeline import prepare
-from trainer import checkpoints, config, model, regimes, train
-from trainer.config import Regime
-from trainer.interrupt import Requests
+from trainer.config.flags import define_flags, from_flags
+from trainer.config.regimes import Regime, make_regimes
+from trainer.distribution.preemption import StopSignal
+from trainer.models import backbones
+from trainer.training import checkpoints, run_dir
+from trainer.training.regimes import train_regimes
 
 
 def test_a_third_regime_is_another_row(tmp_path):
     source = fakes.write_folder(tmp_path / "photos", per_class=25)
     prepare.prepare(str(source), str(tmp_path / "data"))
     values = flags.FlagValues()
-    config.define_flags(values)
+    define_flags(values)
     model_dir = tmp_path / "run"
     values(
         [
@@ -30,12 +33,12 @@ def test_a_third_regime_is_another_row(tmp_path):
             "--finetune_epochs=2",
         ]
     )
-    settings = config.from_flags(values)
+    settings = from_flags(values)
     model_dir.mkdir()
     run = fakes.one_device_runtime()
     with run.strategy.scope():
         classifier = fakes.make_classifier()
-    head, finetune = config.make_regimes(settings)
+    head, finetune = make_regimes(settings)
     assert (head.frozen, finetune.frozen) == (None, "conv_pw_9_bn")
     unfreeze = Regime(
         name="unfreeze",
@@ -47,12 +50,12 @@ def test_a_third_regime_is_another_row(tmp_path):
         schedule="cosine",
     )
     before = [layer.get_weights() for layer in classifier.backbone.layers]
-    position = regimes.run_regimes(
+    position = train_regimes(
         run,
         settings,
         model_dir,
         classifier,
-        Requests(),
+        StopSignal(),
         rows=[head, finetune, unfreeze],
         checkpoint=None,
     )
@@ -69,8 +72,8 @@ def test_a_third_regime_is_another_row(tmp_path):
         for left, right in zip(layer_before, layer_after, strict=True):
             np.testing.assert_array_equal(left, right)
     for name in ("head", "finetune", "unfreeze"):
-        model.load_weights(
-            classifier.model, str(checkpoints.best_path(model_dir, name))
+        backbones.load_weights(
+            classifier.model, str(run_dir.best_weights_path(model_dir, name))
         )
     (newest, *_) = checkpoints.list_checkpoints(model_dir)
     assert checkpoints.load(newest).position == position
@@ -79,10 +82,10 @@ def test_a_third_regime_is_another_row(tmp_path):
 def test_a_directory_belongs_to_one_process_at_a_time(tmp_path):
     (tmp_path / "run").mkdir()
     with (
-        train._own(tmp_path / "run"),
+        run_dir.lock_run_dir(tmp_path / "run"),
         pytest.raises(ValueError, match="Another process trains"),
-        train._own(tmp_path / "run"),
+        run_dir.lock_run_dir(tmp_path / "run"),
     ):
         pass
-    with train._own(tmp_path / "run"):
+    with run_dir.lock_run_dir(tmp_path / "run"):
         pass

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from pipeline import prepare
-from trainer import checkpoints
-from trainer.checkpoints import Checkpoint, Position
+from trainer.training import checkpoints, run_dir
+from trainer.training.checkpoints import Checkpoint, Position
 
 FLAGS = (
     *fakes.TINY_MODEL_FLAGS,
@@ -254,9 +254,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
 @pytest.mark.slow
 def test_weights_that_the_disk_has_no_room_for_are_not_begun(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 10**6})
-    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(run_dir.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match=f"--model_dir={tmp_path}; make room"):
-        checkpoints.save_best(fakes.make_classifier(), tmp_path, "head")
+        run_dir.save_best_weights(fakes.make_classifier(), tmp_path, "head")
     assert [path.name for path in tmp_path.rglob("*")] == ["checkpoints"]
 
 

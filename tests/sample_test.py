@@ -4,26 +4,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import sample
+from pipeline.sources import drawn_flowers
 
 
 def test_an_image_is_a_pure_function_of_its_arguments():
-    alone = sample.draw_jpeg("rose", 7)
+    alone = drawn_flowers.draw_jpeg("rose", 7)
     for index in range(3):
-        sample.draw_jpeg("tulip", index)
-    assert sample.draw_jpeg("rose", 7) == alone
+        drawn_flowers.draw_jpeg("tulip", index)
+    assert drawn_flowers.draw_jpeg("rose", 7) == alone
     others = [
-        sample.draw_jpeg("rose", 8),
-        sample.draw_jpeg("rose", 7, seed=2),
-        sample.draw_jpeg("tulip", 7),
+        drawn_flowers.draw_jpeg("rose", 8),
+        drawn_flowers.draw_jpeg("rose", 7, seed=2),
+        drawn_flowers.draw_jpeg("tulip", 7),
     ]
     assert len({alone, *others}) == 4
 
 
-@pytest.mark.parametrize("label", sample.CLASSES)
+@pytest.mark.parametrize("label", drawn_flowers.CLASSES)
 def test_images_are_rgb_jpegs_of_varied_size(label):
     images = [
-        Image.open(io.BytesIO(sample.draw_jpeg(label, index))) for index in range(8)
+        Image.open(io.BytesIO(drawn_flowers.draw_jpeg(label, index)))
+        for index in range(8)
     ]
     for image in images:
         assert (image.format, image.mode) == ("JPEG", "RGB")
@@ -37,13 +38,15 @@ def test_colour_alone_does_not_tell_the_classes_apart():
     """Nearest neighbour on colour histograms; chance is 0.2."""
 
     def histogram(label, index):
-        pixels = np.asarray(sample.draw_image(label, index))[::4, ::4] // 64
+        pixels = np.asarray(drawn_flowers.draw_image(label, index))[::4, ::4] // 64
         codes = pixels @ np.array([16, 4, 1])
         return np.bincount(codes.ravel(), minlength=64) / codes.size
 
-    numbers = range(len(sample.CLASSES))
+    numbers = range(len(drawn_flowers.CLASSES))
     drawn = {
-        (k, i): histogram(sample.CLASSES[k], i) for k in numbers for i in range(24)
+        (k, i): histogram(drawn_flowers.CLASSES[k], i)
+        for k in numbers
+        for i in range(24)
     }
     known = [key for key in drawn if key[1] < 16]
     asked = [key for key in drawn if key[1] >= 16]
@@ -60,4 +63,4 @@ def test_colour_alone_does_not_tell_the_classes_apart():
 )
 def test_what_cannot_be_drawn_is_quoted(label, index, received):
     with pytest.raises(ValueError, match=f"Received: .*{received}"):
-        sample.draw_jpeg(label, index)
+        drawn_flowers.draw_jpeg(label, index)

@@ -17,9 +17,17 @@ import tensorflow as tf
 from absl import flags
 from serving_test import photograph
 
-from export import deploy, gates, saved_model, session
-from pipeline import files, prepare
-from trainer import checkpoints, config
+from export.checks.graph_checks import read_meta_graph
+from export.checks.run_checks import answer_outside_python
+from export.export_run import export_run
+from export.protocol import messages
+from export.version import publish, server_files
+from export.version.reduced_precision import predict_probabilities
+from export.version.write import write_saved_model
+from pipeline import prepare
+from pipeline.system import files
+from trainer.config.flags import define_flags, from_flags
+from trainer.training import run_dir
 
 PROBE = """
 import json, sys
@@ -51,16 +59,16 @@ def run_dir(tmp_path_factory, data_dir) -> pathlib.Path:
     """A run with random weights, as trainer.main leaves it."""
     base = tmp_path_factory.mktemp("export") / "run"
     values = flags.FlagValues()
-    config.define_flags(values)
+    define_flags(values)
     values(["p", *fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}", "--regimes=head"])
-    settings = config.from_flags(values)
+    settings = from_flags(values)
     base.mkdir()
     files.write_json(
-        base / checkpoints.CONFIG_FILE, {"flags": dataclasses.asdict(settings)}
+        base / run_dir.CONFIG_FILE, {"flags": dataclasses.asdict(settings)}
     )
     figures = {"accuracy": 0.5, "ci95": [0.3, 0.7], "count": 12, "loss": 1.0}
     files.write_json(
-        base / checkpoints.SUMMARY_FILE,
+        base / run_dir.SUMMARY_FILE,
         {
             "classes": fakes.CLASSES,
             "best_regime": "head",
@@ -79,19 +87,19 @@ def run_dir(tmp_path_factory, data_dir) -> pathlib.Path:
     # Random weights magnify rounding; probabilities as calm as a trained model's.
     kernel = classifier.head.get_layer("logits").kernel
     kernel.assign(kernel * 0.2)
-    checkpoints.save_best(classifier, base, "head")
+    run_dir.save_best_weights(classifier, base, "head")
     return base
 
 
 @pytest.fixture(scope="module")
 def exported(run_dir, tmp_path_factory) -> pathlib.Path:
     base = tmp_path_factory.mktemp("exported") / "export"
-    return pathlib.Path(saved_model.export_run(str(run_dir), str(base)))
+    return pathlib.Path(export_run(str(run_dir), str(base)))
 
 
 def _restore(run_dir):
-    settings, classes, regime = checkpoints.read_run(run_dir)
-    return checkpoints.restore(settings, classes, run_dir, regime)
+    settings, classes, regime = run_dir.read_run(run_dir)
+    return run_dir.restore_classifier(settings, classes, run_dir, regime)
 
 
 @pytest.mark.slow
@@ -108,7 +116,7 @@ def test_a_process_without_keras_or_this_project_gets_the_models_probabilities(
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["forbidden"] == []
-    wanted = saved_model.predict(
+    wanted = predict_probabilities(
         _restore(run_dir), [path.read_bytes() for path in paths], image_size=32
     )
     np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-5)
@@ -117,7 +125,7 @@ def test_a_process_without_keras_or_this_project_gets_the_models_probabilities(
 
 
 def test_batch_norm_is_folded_away_and_weights_are_stored_once(run_dir, exported):
-    graph = gates.read_meta_graph(exported).graph_def
+    graph = read_meta_graph(exported).graph_def
     operations = {n.op for f in graph.library.function for n in f.node_def}
     assert "Conv2D" in operations
     assert not {name for name in operations if "BatchNorm" in name}
@@ -154,26 +162,26 @@ def test_versions_are_integers_that_grow_and_the_summary_names_the_newest(
     export_dir = tmp_path / "export"
     (export_dir / "not-a-version").mkdir(parents=True)
     (export_dir / "99999999999").mkdir()
-    version = saved_model.export_run(str(run_dir), str(export_dir))
+    version = export_run(str(run_dir), str(export_dir))
     assert pathlib.Path(version).name == "100000000000"
     summary = json.loads((run_dir / "summary.json").read_text())
     assert summary["export"] == version
     before = int(time.time())
-    fresh = saved_model.export_run(str(run_dir), str(tmp_path / "fresh"))
+    fresh = export_run(str(run_dir), str(tmp_path / "fresh"))
     assert before <= int(pathlib.Path(fresh).name) <= int(time.time())
     hidden = [p.name for p in (tmp_path / "fresh").iterdir() if p.name[0] == "."]
     assert hidden == []
 
 
 def test_what_fails_a_gate_is_not_published(run_dir, tmp_path, monkeypatch):
-    write = saved_model.write_saved_model
+    write = write_saved_model
 
     def break_labels(folder, classifier, classes, *, image_size):
         write(folder, classifier, classes[::-1], image_size=image_size)
 
     monkeypatch.setattr(saved_model, "write_saved_model", break_labels)
     with pytest.raises(ValueError, match="labels do not belong"):
-        saved_model.export_run(str(run_dir), str(tmp_path / "export"))
+        export_run(str(run_dir), str(tmp_path / "export"))
     assert list((tmp_path / "export").iterdir()) == []
 
 
@@ -185,13 +193,13 @@ def test_a_disk_that_is_full_is_said_and_nothing_is_left(
 
     monkeypatch.setattr(saved_model.warmup, "write_warmup", fail)
     with pytest.raises(OSError, match="No space left on device"):
-        saved_model.export_run(str(run_dir), str(tmp_path / "export"))
+        export_run(str(run_dir), str(tmp_path / "export"))
     assert list((tmp_path / "export").iterdir()) == []
 
 
 def test_folding_that_changes_too_much_is_left(run_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(saved_model, "_FOLDING_TOLERANCE", -1.0)
-    version = pathlib.Path(saved_model.export_run(str(run_dir), str(tmp_path)))
+    version = pathlib.Path(export_run(str(run_dir), str(tmp_path)))
     assert "batch norm stays where it is" in capsys.readouterr().out
     stored = version / "variables" / "variables.data-00000-of-00001"
     weights = sum(w.numpy().nbytes for w in _restore(run_dir).model.weights)
@@ -202,7 +210,7 @@ def test_bfloat16_says_what_it_costs_and_has_half_the_bytes(
     run_dir, exported, tmp_path, capsys
 ):
     version = pathlib.Path(
-        saved_model.export_run(
+        export_run(
             str(run_dir), str(tmp_path), precision="bfloat16", max_accuracy_drop=1.0
         )
     )
@@ -225,19 +233,19 @@ def test_bfloat16_is_refused_where_it_costs_too_much(run_dir, tmp_path, monkeypa
     with pytest.raises(
         ValueError, match=r"--max_accuracy_drop=0.01, and it costs 0.02"
     ):
-        saved_model.export_run(str(run_dir), str(tmp_path / "e"), precision="bfloat16")
+        export_run(str(run_dir), str(tmp_path / "e"), precision="bfloat16")
     assert not (tmp_path / "e").exists()
 
 
 def test_bfloat16_needs_data_to_measure_on(run_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(saved_model, "_find_data", lambda *_: None)
     with pytest.raises(ValueError, match="the prepared data is gone"):
-        saved_model.export_run(str(run_dir), str(tmp_path / "e"), precision="bfloat16")
+        export_run(str(run_dir), str(tmp_path / "e"), precision="bfloat16")
 
 
 def test_a_directory_that_is_no_finished_run_is_quoted(tmp_path):
     with pytest.raises(ValueError, match=f"Received: --model_dir={tmp_path}"):
-        saved_model.export_run(str(tmp_path), str(tmp_path / "export"))
+        export_run(str(tmp_path), str(tmp_path / "export"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -254,7 +262,7 @@ def test_exporters_at_once_get_versions_of_their_own(tmp_path):
     base = tmp_path / "export"
     candidates = list(_candidates(base, 12))
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        publish = lambda one: saved_model.publish(one, base, keep=None)  # noqa: E731
+        publish = lambda one: publish.publish(one, base, keep=None)  # noqa: E731
         versions = list(pool.map(publish, candidates))
     assert len(set(versions)) == 12
     found = {(version / "saved_model.pb").read_text() for version in versions}
@@ -269,28 +277,28 @@ def test_keep_and_roll_back(tmp_path, monkeypatch):
 
     def look(seconds):
         """What a server that now reads the labels finds."""
-        assert seconds > deploy.CONFIG_POLL_SECONDS
+        assert seconds > server_files.CONFIG_POLL_SECONDS
         text = (base / "models.config").read_text()
         labels = [int(number) for number in re.findall(r'" value: (\d+)', text)]
-        seen.append((labels, deploy.list_versions(base)))
+        seen.append((labels, publish.list_versions(base)))
 
     monkeypatch.setattr(saved_model.time, "sleep", look)
     candidates = _candidates(base, 4)
-    versions = [int(saved_model.publish(one, base, keep=2).name) for one in candidates]
-    assert deploy.list_versions(base) == versions[1:]
-    assert saved_model.roll_back(str(base)) == str(base / str(versions[2]))
-    assert deploy.list_versions(base) == versions[1:3]
+    versions = [int(publish.publish(one, base, keep=2).name) for one in candidates]
+    assert publish.list_versions(base) == versions[1:]
+    assert publish.roll_back(str(base)) == str(base / str(versions[2]))
+    assert publish.list_versions(base) == versions[1:3]
     config_text = (base / "models.config").read_text()
     assert f'key: "stable" value: {versions[2]}' in config_text
     assert f'key: "previous" value: {versions[1]}' in config_text
     # No label names a version that is to go, or that is not loaded yet.
     assert seen == [([versions[2]], versions[1:])]
-    saved_model.roll_back(str(base))
+    publish.roll_back(str(base))
     with pytest.raises(ValueError, match="--rollback needs two versions"):
-        saved_model.roll_back(str(base))
-    assert deploy.list_versions(base) == versions[1:2]
+        publish.roll_back(str(base))
+    assert publish.list_versions(base) == versions[1:2]
     again = next(_candidates(tmp_path / "other", 1))
-    assert int(saved_model.publish(again, base, keep=0).name) > versions[3]
+    assert int(publish.publish(again, base, keep=0).name) > versions[3]
 
 
 @pytest.mark.parametrize(
@@ -341,10 +349,10 @@ def test_kill_9_leaves_whole_versions_or_none(run_dir, tmp_path):
 
 
 def _check_versions(export_dir):
-    versions = deploy.list_versions(export_dir)
+    versions = publish.list_versions(export_dir)
     assert versions
     for version in versions:
-        answered = gates.answer_outside_python(export_dir / str(version), [])
+        answered = answer_outside_python(export_dir / str(version), [])
         assert answered["warmed_up"] == 30
         assert (export_dir / str(version) / "model_card.md").is_file()
-    assert (export_dir / str(version) / session.WARMUP_FILE).is_file()
+    assert (export_dir / str(version) / messages.WARMUP_FILE).is_file()

@@ -25,9 +25,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from export import protos, serve, session
+from export.c_api.session import Session
+from export.local_server.rest_json import array_to_json, json_to_array
+from export.protocol import messages, tensors
 
-NAME = protos.MODEL_NAME
+NAME = messages.MODEL_NAME
 RED, GREEN, BLUE = (fakes.colour_jpeg(colour) for colour in fakes.COLOURS)
 NO_IMAGE = b"no image"
 
@@ -68,34 +70,35 @@ def _channel(server):
 
 def _call(server, method: str, request, timeout: float = 30):
     """What a client with the generated stubs sees; an RpcError if that is an error."""
-    stubs = protos.prediction_service_pb2_grpc.PredictionServiceStub
+    stubs = messages.prediction_service_pb2_grpc.PredictionServiceStub
     if method in ("GetModelStatus", "HandleReloadConfigRequest"):
-        stubs = protos.model_service_pb2_grpc.ModelServiceStub
+        stubs = messages.model_service_pb2_grpc.ModelServiceStub
     with _channel(server) as channel:
         return getattr(stubs(channel), method)(request, timeout=timeout)
 
 
-def _spec(text: str = "") -> protos.model_pb2.ModelSpec:
+def _spec(text: str = "") -> messages.model_pb2.ModelSpec:
     return text_format.Parse(
-        text, protos.model_pb2.ModelSpec(name="" if text.startswith("name:") else NAME)
+        text,
+        messages.model_pb2.ModelSpec(name="" if text.startswith("name:") else NAME),
     )
 
 
 def _predict_request(
     images=(RED,), spec: str = "", key: str = "image_bytes", output_filter=()
 ):
-    request = protos.predict_pb2.PredictRequest(
+    request = messages.predict_pb2.PredictRequest(
         model_spec=_spec(spec), output_filter=output_filter
     )
     array = images
     if not isinstance(images, np.ndarray):
         array = np.array(list(images), object)
-    request.inputs[key].CopyFrom(protos.to_proto(array))
+    request.inputs[key].CopyFrom(tensors.to_proto(array))
     return request
 
 
 def _classify_request(images=(RED,), spec: str = "signature_name: 'classify'"):
-    request = protos.classification_pb2.ClassificationRequest(model_spec=_spec(spec))
+    request = messages.classification_pb2.ClassificationRequest(model_spec=_spec(spec))
     for image in images:
         example = request.input.example_list.examples.add()
         feature = example.features.feature["image/encoded"]
@@ -163,7 +166,7 @@ def test_an_output_filter_chooses_outputs(server):
 def test_an_empty_batch_is_answered(server, signature):
     request = _predict_request([], spec=f"signature_name: '{signature}'")
     outputs = _call(server, "Predict", request).outputs
-    assert {key: protos.to_array(each).shape[0] for key, each in outputs.items()} == (
+    assert {key: tensors.to_array(each).shape[0] for key, each in outputs.items()} == (
         dict.fromkeys(outputs, 0)
     )
 
@@ -205,12 +208,12 @@ def test_classify_merges_the_context_into_each_example(server):
 
 
 def test_metadata_holds_the_signatures(server):
-    request = protos.get_model_metadata_pb2.GetModelMetadataRequest(
+    request = messages.get_model_metadata_pb2.GetModelMetadataRequest(
         model_spec=_spec(), metadata_field=["signature_def"]
     )
     response = _call(server, "GetModelMetadata", request)
     assert response.model_spec == _spec("version { value: 7 }")
-    found = protos.get_model_metadata_pb2.SignatureDefMap()
+    found = messages.get_model_metadata_pb2.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(found)
     signature = found.signature_def["classify"]
     assert signature.method_name == "tensorflow/serving/classify"
@@ -218,7 +221,7 @@ def test_metadata_holds_the_signatures(server):
 
 
 def _regression():
-    module = protos.prediction_service_pb2_grpc
+    module = messages.prediction_service_pb2_grpc
     requests = module.tensorflow__serving_dot_apis_dot_regression__pb2
     return requests.RegressionRequest(model_spec=_spec())
 
@@ -226,7 +229,7 @@ def _regression():
 def _broken_tensor(**fields):
     request = _predict_request()
     request.inputs["image_bytes"].Clear()
-    tensor = protos.tensor_pb2.TensorProto(**fields)
+    tensor = messages.tensor_pb2.TensorProto(**fields)
     tensor.tensor_shape.dim.add().size = 2
     request.inputs["image_bytes"].CopyFrom(tensor)
     return request
@@ -239,31 +242,31 @@ def _two_inputs():
 
 
 def _metadata(spec: str = "", fields=("signature_def",)):
-    return protos.get_model_metadata_pb2.GetModelMetadataRequest(
+    return messages.get_model_metadata_pb2.GetModelMetadataRequest(
         model_spec=_spec(spec), metadata_field=fields
     )
 
 
 def _status(spec: str = ""):
-    return protos.get_model_status_pb2.GetModelStatusRequest(model_spec=_spec(spec))
+    return messages.get_model_status_pb2.GetModelStatusRequest(model_spec=_spec(spec))
 
 
 def _reload():
-    module = protos.model_service_pb2_grpc
+    module = messages.model_service_pb2_grpc
     requests = module.tensorflow__serving_dot_apis_dot_model__management__pb2
     return requests.ReloadConfigRequest()
 
 
-_TYPES = protos.types_pb2
+_TYPES = messages.types_pb2
 
 # method, request, code, a part of the message
 GRPC_ERRORS = {
     "no spec": (
-        *("Predict", protos.predict_pb2.PredictRequest()),
+        *("Predict", messages.predict_pb2.PredictRequest()),
         *("INVALID_ARGUMENT", "Missing ModelSpec"),
     ),
     "no name": (
-        *("Predict", protos.predict_pb2.PredictRequest(model_spec={})),
+        *("Predict", messages.predict_pb2.PredictRequest(model_spec={})),
         *("INVALID_ARGUMENT", "name"),
     ),
     "model": (
@@ -288,7 +291,7 @@ GRPC_ERRORS = {
     ),
     "one key more": ("Predict", _two_inputs(), "INVALID_ARGUMENT", "more"),
     "no inputs": (
-        *("Predict", protos.predict_pb2.PredictRequest(model_spec=_spec())),
+        *("Predict", messages.predict_pb2.PredictRequest(model_spec=_spec())),
         *("INVALID_ARGUMENT", "image_bytes"),
     ),
     "dtype": (
@@ -341,7 +344,7 @@ GRPC_ERRORS = {
         *("INVALID_ARGUMENT", "pixels"),
     ),
     "classify without spec": (
-        *("Classify", protos.classification_pb2.ClassificationRequest()),
+        *("Classify", messages.classification_pb2.ClassificationRequest()),
         *("INVALID_ARGUMENT", "Missing ModelSpec"),
     ),
     "classify by predict": (
@@ -371,7 +374,7 @@ GRPC_ERRORS = {
     ),
     "status without spec": (
         "GetModelStatus",
-        protos.get_model_status_pb2.GetModelStatusRequest(),
+        messages.get_model_status_pb2.GetModelStatusRequest(),
         *("INVALID_ARGUMENT", "Missing ModelSpec"),
     ),
     "status of a model": (
@@ -646,7 +649,7 @@ def test_every_address_is_one_of_loopback(server):
                 yield connection.raddr.ip
 
     with _channel(server) as channel:
-        stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        stub = messages.prediction_service_pb2_grpc.PredictionServiceStub(channel)
         stub.Predict(_predict_request())
         found = set(addresses())
     assert found <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
@@ -684,7 +687,7 @@ def test_clients_that_hang_up_leave_no_trace(server):
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n no frame")
     with _channel(server) as channel:
-        stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        stub = messages.prediction_service_pb2_grpc.PredictionServiceStub(channel)
         futures = [
             stub.Predict.future(_predict_request([RED] * 200)) for _ in range(20)
         ]
@@ -701,7 +704,7 @@ def test_eight_threads_each_get_their_own_answers(server):
     def ask(seed: int) -> None:
         rng = np.random.default_rng(seed)
         with _channel(server) as channel:
-            stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            stub = messages.prediction_service_pb2_grpc.PredictionServiceStub(channel)
             for _ in range(25):
                 classes = rng.integers(0, 3, rng.integers(1, 9))
                 images = [(RED, GREEN, BLUE)[each] for each in classes]
@@ -742,7 +745,7 @@ def test_memory_does_not_grow_over_bad_requests(server):
 
     process = psutil.Process(server.process.pid)
     with _channel(server) as channel:
-        stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        stub = messages.prediction_service_pb2_grpc.PredictionServiceStub(channel)
         send(stub, 600)  # caches and pools fill
         before = process.memory_info().rss
         send(stub, 2000)
@@ -797,7 +800,7 @@ class Load:
 
     def _ask_by_grpc(self) -> None:
         with _channel(self._server) as channel:
-            stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            stub = messages.prediction_service_pb2_grpc.PredictionServiceStub(channel)
             while not self._stop.is_set():
                 try:
                     request = _predict_request([RED] * 4, self._spec)
@@ -867,7 +870,7 @@ def test_a_version_that_cannot_be_warmed_up_is_not_served_until_it_changes(
 ):
     broken = export_dir.parent / f"{export_dir.name}-broken"
     shutil.copytree(models[1], broken)
-    warmup = broken / session.WARMUP_FILE
+    warmup = broken / messages.WARMUP_FILE
     good = warmup.read_bytes()
     warmup.write_bytes(good[:-5])
     with fakes.Server(export_dir) as server:
@@ -881,7 +884,7 @@ def test_a_version_that_cannot_be_warmed_up_is_not_served_until_it_changes(
         with pytest.raises(grpc.RpcError) as caught:
             _call(server, "Predict", _predict_request(spec="version { value: 2 }"))
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND
-        (export_dir / "2" / session.WARMUP_FILE).write_bytes(good)
+        (export_dir / "2" / messages.WARMUP_FILE).write_bytes(good)
         server.wait_for("version 2 loaded")
         server.wait_for("version 1 unloaded")
         assert _labels(_call(server, "Predict", _predict_request())) == ["red-2"]
@@ -1006,7 +1009,7 @@ def test_what_is_running_is_finished_when_the_server_is_told_to_stop(
     export_dir, number
 ):
     with fakes.Server(export_dir) as server, _channel(server) as channel:
-        stub = protos.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        stub = messages.prediction_service_pb2_grpc.PredictionServiceStub(channel)
         stub.Predict(_predict_request(), timeout=30)
         future = stub.Predict.future(_predict_request([RED] * 4000), timeout=60)
         time.sleep(0.1)
@@ -1079,14 +1082,14 @@ def test_what_cannot_be_served_is_said(export_dir, tmp_path):
     )
 )
 def test_an_array_comes_back_through_json(array):
-    back = serve.to_array(json.loads(json.dumps(serve.to_json(array))), array.dtype)
+    back = json_to_array(json.loads(json.dumps(array_to_json(array))), array.dtype)
     assert back.dtype == array.dtype
     np.testing.assert_array_equal(back, array)
 
 
 @given(st.lists(st.binary(max_size=20), min_size=1, max_size=5))
 def test_bytes_come_back_through_json(values):
-    found = serve.to_array([_b64(value) for value in values], np.dtype(object))
+    found = json_to_array([_b64(value) for value in values], np.dtype(object))
     assert found.tolist() == values
 
 
@@ -1111,14 +1114,14 @@ _JSON = st.recursive(
 @given(_JSON, st.sampled_from(["float32", "uint8", "object"]))
 def test_any_json_is_a_tensor_or_a_value_error(value, dtype):
     with contextlib.suppress(ValueError):
-        assert serve.to_array(value, np.dtype(dtype)).dtype == dtype
+        assert json_to_array(value, np.dtype(dtype)).dtype == dtype
 
 
 @pytest.mark.parametrize("value", [3.5e38, -1e300])
 def test_a_number_above_float32_is_refused_and_infinity_is_not(value):
     with pytest.raises(ValueError, match=re.escape(str(value))):
-        serve.to_array([0.5, value], np.dtype("float32"))
-    assert serve.to_array([float("inf")], np.dtype("float32"))[0] == np.inf
+        json_to_array([0.5, value], np.dtype("float32"))
+    assert json_to_array([float("inf")], np.dtype("float32"))[0] == np.inf
 
 
 @settings(max_examples=300, deadline=None)
@@ -1136,25 +1139,25 @@ def test_any_body_is_answered_or_refused(server, value, key, signature, action):
 
 def test_numbers_are_written_short():
     numbers = np.array([0.2, 3, 1e-5, np.inf], np.float32)
-    assert json.dumps(serve.to_json(numbers)) == "[0.2, 3.0, 1e-05, Infinity]"
+    assert json.dumps(array_to_json(numbers)) == "[0.2, 3.0, 1e-05, Infinity]"
 
 
 @pytest.mark.parametrize("value", [256, -1, 1.0, None, "1", 10**400, True, [1]])
 def test_what_is_no_pixel_is_refused(value):
     with pytest.raises(ValueError, match="uint8"):
-        serve.to_array([0, value], np.dtype(np.uint8))
+        json_to_array([0, value], np.dtype(np.uint8))
 
 
 @pytest.mark.parametrize("text", ["AP8=", "AP8", " A\nP8 =", "AP8=="])
 def test_base64_needs_no_padding(text):
-    array = serve.to_array([{"b64": text}], np.dtype(object))
+    array = json_to_array([{"b64": text}], np.dtype(object))
     assert array.tolist() == [b"\x00\xff"]
 
 
 @pytest.mark.parametrize("text", ["?", "A", "AP8\u00e9", "AP=8", "AP8-"])
 def test_what_is_no_base64_is_refused(text):
     with pytest.raises(ValueError, match="Not base64"):
-        serve.to_array([{"b64": text}], np.dtype(object))
+        json_to_array([{"b64": text}], np.dtype(object))
 
 
 # All of it
@@ -1173,7 +1176,7 @@ def test_from_photographs_to_answers_and_on_to_the_next_version_and_back(tmp_pat
     assert done.returncode == 0, done.stderr[-2000:]
     (first,) = (int(each.name) for each in export_dir.iterdir() if each.name.isdigit())
     images = sorted(photographs.rglob("*.jpg"))
-    direct = session.Session(str(export_dir / str(first)))
+    direct = Session(str(export_dir / str(first)))
     expected = direct.run(
         "serving_default",
         {"image_bytes": np.array([image.read_bytes() for image in images], object)},

@@ -8,9 +8,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export import containment, serving
-from pipeline import gif, preprocess
-from trainer import model
+from export.graph.image_headers import count_pixels
+from export.graph.safe_decoding import decode_rows
+from export.graph.signatures import make_signatures
+from export.protocol import messages
+from pipeline import decoding
+from pipeline.inspection import gif
+from trainer.models.classifier import compute_logits
 
 SIDE = 32
 
@@ -126,15 +130,15 @@ def classifier():
 
 @pytest.fixture(scope="module")
 def signatures(classifier):
-    return serving.make_signatures(classifier, fakes.CLASSES, image_size=SIDE)
+    return make_signatures(classifier, fakes.CLASSES, image_size=SIDE)
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_serving_sees_the_pixels_that_training_sees(name):
     image_bytes = tf.constant(IMAGES[name])
-    rows, ok = containment.decode_rows(image_bytes[tf.newaxis], SIDE, contained=True)
+    rows, ok = decode_rows(image_bytes[tf.newaxis], SIDE, contained=True)
     assert ok.numpy().tolist() == [True]
-    wanted = preprocess.decode_and_resize(image_bytes, SIDE)
+    wanted = decoding.decode_and_resize(image_bytes, SIDE)
     np.testing.assert_array_equal(rows[0], wanted)
 
 
@@ -161,7 +165,7 @@ def test_serving_sees_the_pixels_that_training_sees(name):
     ],
 )
 def test_the_size_is_read_off_the_header(image_bytes, pixels):
-    assert int(containment.count_pixels(tf.constant(image_bytes))) == pixels
+    assert int(count_pixels(tf.constant(image_bytes))) == pixels
 
 
 @pytest.mark.parametrize(
@@ -179,7 +183,7 @@ def test_the_size_is_read_off_the_header(image_bytes, pixels):
 )
 def test_preparation_and_serving_count_the_same_of_a_gif(image_bytes, pixels):
     assert gif.count_pixels(image_bytes) == pixels
-    assert int(containment.count_pixels(tf.constant(image_bytes))) == pixels
+    assert int(count_pixels(tf.constant(image_bytes))) == pixels
 
 
 def test_one_bad_image_spoils_its_own_row_only(signatures):
@@ -216,9 +220,9 @@ def test_a_bomb_is_refused_by_its_size(signatures):
 def test_probabilities_labels_and_classes_belong_together(signatures, classifier):
     encoded = [photograph(index) for index in range(3)]
     pixels = tf.stack(
-        [preprocess.decode_and_resize(tf.constant(one), SIDE) for one in encoded]
+        [decoding.decode_and_resize(tf.constant(one), SIDE) for one in encoded]
     )
-    wanted = tf.nn.softmax(model.compute_logits(classifier, pixels)).numpy()
+    wanted = tf.nn.softmax(compute_logits(classifier, pixels)).numpy()
     for name in ("serving_default", "predict_strict"):
         reply = signatures[name](tf.constant(encoded))
         np.testing.assert_allclose(reply["probabilities"], wanted, atol=1e-5)
@@ -228,7 +232,7 @@ def test_probabilities_labels_and_classes_belong_together(signatures, classifier
         )
 
 
-def _example(image_bytes, key=serving.CLASSIFY_KEY) -> bytes:
+def _example(image_bytes, key=messages.CLASSIFY_KEY) -> bytes:
     feature = {key: {"bytes_list": {"value": [image_bytes]}}}
     return tf.train.Example(features={"feature": feature}).SerializeToString()
 
@@ -251,7 +255,7 @@ def test_classify_gives_every_class_best_first(signatures):
 
 def test_pixels_get_what_their_bytes_get(signatures):
     encoded = tf.constant([photograph(7)])
-    image = preprocess.decode(encoded[0])[tf.newaxis]
+    image = decoding.decode(encoded[0])[tf.newaxis]
     found = signatures["predict_pixels"](tf.repeat(image, 3, axis=0))
     wanted = signatures["predict_strict"](encoded)
     np.testing.assert_allclose(
@@ -263,7 +267,7 @@ def test_pixels_get_what_their_bytes_get(signatures):
 def test_features_are_the_pooled_ones(signatures, classifier):
     encoded = [photograph(index) for index in range(2)]
     pixels = tf.stack(
-        [preprocess.decode_and_resize(tf.constant(one), SIDE) for one in encoded]
+        [decoding.decode_and_resize(tf.constant(one), SIDE) for one in encoded]
     )
     backbone = classifier.backbone(classifier.normalise(pixels), training=False)
     reply = signatures["features"](tf.constant([*encoded, b"no image"]))
@@ -294,10 +298,8 @@ def test_a_folder_of_large_photographs_is_antialiased_as_in_training(signatures)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     encoded = tf.constant([file.getvalue()])
-    rows, _ = containment.decode_rows(encoded, SIDE, contained=False)
-    np.testing.assert_array_equal(
-        rows[0], preprocess.decode_and_resize(encoded[0], SIDE)
-    )
+    rows, _ = decode_rows(encoded, SIDE, contained=False)
+    np.testing.assert_array_equal(rows[0], decoding.decode_and_resize(encoded[0], SIDE))
     found = signatures["predict_pixels"](tf.constant(pixels[np.newaxis]))
     wanted = signatures["predict_strict"](encoded)
     np.testing.assert_allclose(

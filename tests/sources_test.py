@@ -8,11 +8,11 @@ import fakes
 import pytest
 import requests
 
-from pipeline import sources
+from pipeline.sources.listing import list_images
 
 
 def _list(source, *, seed=1):
-    return sources.list_images(str(source), seed=seed, work_dir=pathlib.Path())
+    return list_images(str(source), seed=seed, work_dir=pathlib.Path())
 
 
 def test_folder_lists_relative_names_sorted_with_labels(tmp_path):
@@ -159,11 +159,11 @@ def test_a_zip_whose_names_leave_it_is_refused(tmp_path, name):
 
 def test_a_zip_beyond_the_limits_is_refused(tmp_path, monkeypatch):
     path = _zip(tmp_path / "big.zip", {"rose/1.jpg": b"x" * 99, "tulip/1.jpg": b"x"})
-    monkeypatch.setattr(sources, "_ZIP_MAX_FILES", 1)
+    monkeypatch.setattr(folders, "_ZIP_MAX_FILES", 1)
     with pytest.raises(ValueError, match="with 2 files and 100 bytes"):
         _list(path)
     monkeypatch.undo()
-    monkeypatch.setattr(sources, "_ZIP_MAX_FILE_BYTES", 50)
+    monkeypatch.setattr(folders, "_ZIP_MAX_FILE_BYTES", 50)
     rose, tulip = _list(path).images
     with pytest.raises(ValueError, match="more than 50 bytes"):
         rose.read()
@@ -255,7 +255,7 @@ def test_a_tfds_set_without_a_network_says_so_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(requests, "head", refuse)
     with pytest.raises(ValueError, match=r"Failed to resolve.*tfds:tf_flowers"):
-        sources.list_images("tfds:tf_flowers", seed=1, work_dir=tmp_path)
+        list_images("tfds:tf_flowers", seed=1, work_dir=tmp_path)
 
 
 def test_what_is_passed_over_is_named(tmp_path):
@@ -264,7 +264,7 @@ def test_what_is_passed_over_is_named(tmp_path):
     (folder / "circle" / ".hidden.jpg").write_bytes(b"x")
     (folder / ".git").mkdir()
     (folder / "circle" / "loop").symlink_to(folder)
-    listing = sources.list_images(str(folder), seed=1, work_dir=tmp_path)
+    listing = list_images(str(folder), seed=1, work_dir=tmp_path)
     assert len(listing.images) == 9
     assert listing.notes == (
         "passed over, hidden, linked or beside the class folders: .git, "

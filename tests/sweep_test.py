@@ -8,18 +8,22 @@ import numpy as np
 import pytest
 from absl import flags
 
-from pipeline import dataset, prepare, splits
-from trainer import config, sweep
+from pipeline import prepare, splits
+from pipeline.loading.order import mix_seed
+from pipeline.sources.images import SPLITS
+from trainer.config.flags import define_flags, from_flags
+from trainer.head_search.search import _best_epoch
+from trainer.head_search.stacked_heads import _initialise, train_heads
 
 COUNT, DIMENSIONS, CLASSES = 22, 7, 3
 
 
 def _settings(**changes):
     values = flags.FlagValues()
-    config.define_flags(values)
+    define_flags(values)
     values(["trainer"])
     small = {"head_epochs": 3, "batch_size": 8, "schedule": "constant", "seed": 4}
-    return dataclasses.replace(config.from_flags(values), **small | changes)
+    return dataclasses.replace(from_flags(values), **small | changes)
 
 
 def _examples(seed, count=COUNT):
@@ -36,7 +40,7 @@ def _train_heads(views, labels, evaluated, settings, *, weights=None, **options)
     heads = len((given | options)["rates"])
     if weights is None:
         weights = np.ones((heads, len(labels)), np.float32)
-    return sweep.train_heads(
+    return train_heads(
         views, labels, evaluated, weights=weights, settings=settings, **given | options
     )
 
@@ -48,7 +52,7 @@ def _train_keras(views, labels, evaluated, settings, *, rate):
     )
     head.build((None, DIMENSIONS))
     for layer in head.layers:
-        kernel = sweep._initialise(layer.kernel.shape, 1, settings.seed)
+        kernel = _initialise(layer.kernel.shape, 1, settings.seed)
         layer.kernel.assign(kernel[0])
     head.compile(
         keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
@@ -56,7 +60,7 @@ def _train_keras(views, labels, evaluated, settings, *, rate):
     )
     found = []
     for epoch in range(settings.head_epochs):
-        seed = dataset.mix_seed(settings.seed, epoch + 1)
+        seed = mix_seed(settings.seed, epoch + 1)
         order = np.random.default_rng(seed).permutation(len(labels))
         for start in range(0, len(labels), settings.batch_size):
             rows = order[start : start + settings.batch_size]
@@ -121,7 +125,7 @@ def test_dropout_acts_in_training_alone():
 
 def test_a_rate_that_diverges_ranks_last():
     logits = np.full((2, 4, CLASSES), np.nan, np.float32)
-    figures = sweep._best_epoch(logits, np.array([0, 1, 2, 0]))
+    figures = _best_epoch(logits, np.array([0, 1, 2, 0]))
     assert figures == {"epoch": 1, "val_accuracy": 0.0, "val_loss": float("inf")}
 
 
@@ -130,7 +134,7 @@ def test_groups_are_spread_evenly_over_folds_whatever_their_split():
     options = {"num_folds": 4, "seed": 1}
     folds = {key: splits.fold_of(key, **options) for key in keys}
     fractions = (0.8, 0.1, 0.1)
-    for split in splits.SPLITS:
+    for split in SPLITS:
         inside = [
             folds[key]
             for key in keys
@@ -150,10 +154,10 @@ def test_groups_are_spread_evenly_over_folds_whatever_their_split():
 )
 def test_settings_that_cannot_be_used_are_quoted(options, received):
     values = flags.FlagValues()
-    config.define_flags(values)
+    define_flags(values)
     values(["trainer", *options])
     with pytest.raises(ValueError, match=received):
-        config.from_flags(values)
+        from_flags(values)
 
 
 @pytest.fixture(scope="module")

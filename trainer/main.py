@@ -7,11 +7,13 @@ import sys
 
 from absl import app, flags
 
-from pipeline import console
-from trainer import config, interrupt
+from pipeline.system import console
+from trainer.config import flags as config_flags
+from trainer.distribution import preemption
+from trainer.distribution.preemption import Stopped, StopSignal
 
 FLAGS = flags.FLAGS
-config.define_flags(FLAGS)
+config_flags.define_flags(FLAGS)
 
 
 def main(argv: list[str]) -> None:
@@ -19,24 +21,24 @@ def main(argv: list[str]) -> None:
         words = " ".join(argv[1:])
         console.fail("trainer.main", ValueError(f"Unexpected words. Received: {words}"))
     try:
-        settings = config.from_flags(FLAGS)
+        config = config_flags.from_flags(FLAGS)
     except ValueError as error:
         console.fail("trainer.main", error)
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    model_dir = settings.model_dir or os.path.join("runs", now)
-    export_dir = settings.export_dir or os.path.join(model_dir, "export")
-    settings = dataclasses.replace(settings, model_dir=model_dir, export_dir=export_dir)
-    requests = interrupt.Requests()
-    interrupt.listen(requests)
+    model_dir = config.model_dir or os.path.join("runs", now)
+    export_dir = config.export_dir or os.path.join(model_dir, "export")
+    config = dataclasses.replace(config, model_dir=model_dir, export_dir=export_dir)
+    stop_signal = StopSignal()
+    preemption.install_handlers(stop_signal)
     try:
         with console.quiet_tensorflow_import():
-            from export import saved_model
+            from export import export_run
             from trainer import train
-        summary = train.train(settings, requests)
+        summary = train.train(config, stop_signal)
         if not summary:  # a worker that is not the chief: it writes nothing
             return
-        version_dir = summary["export"] or saved_model.export_run(model_dir, export_dir)
-    except interrupt.Stopped as stopped:
+        version_dir = summary["export"] or export_run(model_dir, export_dir)
+    except Stopped as stopped:
         print(
             f"trainer.main: stopped by {stopped}; the same command with "
             f"--model_dir={model_dir} continues",
@@ -53,5 +55,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.adopt_module_key_flags(config)
+    flags.adopt_module_key_flags(config_flags)
     app.run(main)

@@ -1,0 +1,190 @@
+"""`python -m export.serve --export_dir=EXPORT`: a small local server.
+
+It answers as TensorFlow Serving does, over gRPC and REST, and needs no Docker. It is
+for development and tests: it does not batch and was not built for the open internet.
+"""
+
+import base64
+import contextlib
+import json
+import re
+import urllib.parse
+
+import numpy as np
+from google.protobuf.message import Message
+
+from export.local_server import handlers
+from export.local_server.log import one_line
+from export.local_server.versions import Versions
+from export.protocol import messages, tensors
+from export.protocol.status import Code, StatusError
+
+_PATH = re.compile(
+    r"(?i:/v1/models/([^/:]+)(?:/versions/(\d{1,19})|/labels/([^/:]+))?)"
+    r"(/metadata|:predict|:classify)?"
+)
+
+
+def answer_rest(versions: Versions, verb: str, path: str, body: bytes) -> str:
+    """A REST request -> JSON."""
+    match = _PATH.fullmatch(path)
+    action = match and (match[4] or "")
+    if not match or verb != ("POST" if action.startswith(":") else "GET"):
+        code = (
+            Code.INVALID_ARGUMENT if path.lower().startswith("/v1/") else Code.NOT_FOUND
+        )
+        raise StatusError(code, f"Malformed request: {verb} {path}")
+    name, label = (urllib.parse.unquote(part or "") for part in match.group(1, 3))
+    spec = messages.model_pb2.ModelSpec(name=name, version_label=label)
+    if match[2]:
+        spec.version.value = int(match[2])
+    if not action:
+        request = messages.get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+        return json.dumps(messages.to_dict(handlers.get_status(versions, request)))
+    if action == "/metadata":
+        request = messages.get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=spec, metadata_field=["signature_def"]
+        )
+        return json.dumps(
+            messages.metadata_to_dict(handlers.get_metadata(versions, request))
+        )
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"JSON parse error: {error}") from error
+    if not isinstance(payload, dict):
+        raise ValueError(f"The body is a JSON object. Received: {one_line(payload)}")
+    spec.signature_name = str(payload.get("signature_name", ""))
+    answer = _classify_json if action == ":classify" else _predict_json
+    return json.dumps(answer(versions, spec, payload))
+
+
+def _predict_json(versions: Versions, spec: Message, payload: dict) -> dict:
+    with versions.use(spec) as version:
+        if ("instances" in payload) == ("inputs" in payload):
+            raise ValueError(
+                "A body has one of instances and inputs. Received: "
+                f"{', '.join(payload) or 'an empty object'}"
+            )
+        by_row = "instances" in payload
+        given = payload["instances" if by_row else "inputs"]
+        name = spec.signature_name or "serving_default"
+        if name not in version.session.signatures:
+            raise ValueError(f'Serving signature name: "{name}" not found.')
+        # Every signature of an export has one input, which may go without its name.
+        ((key, info),) = version.session.signatures[name].inputs.items()
+        if not by_row:
+            values = _unname(given, key)
+        elif not isinstance(given, list) or not given:
+            raise ValueError(f"instances is a list. Received: {one_line(given)}")
+        elif {frozenset(row) if _is_named(row) else key for row in given} not in (
+            {key},
+            {frozenset([key])},
+        ):
+            raise ValueError(f"Either all rows name the input {key}, or none does.")
+        else:
+            values = [_unname(row, key) for row in given]
+        array = json_to_array(values, tensors.NUMPY_OF[info.dtype])
+        outputs = version.session.run(name, {key: array})
+    columns = {key: array_to_json(array) for key, array in outputs.items()}
+    if not by_row:
+        return {"outputs": columns}
+    rows = zip(*columns.values(), strict=True)
+    return {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
+
+
+def _is_named(value: object) -> bool:
+    """Whether it is {name: value}; a dictionary b64 is a value itself."""
+    return isinstance(value, dict) and not _is_base64(value)
+
+
+def _unname(value: object, name: str) -> object:
+    """{name: value} -> value."""
+    if not _is_named(value):
+        return value
+    if name not in value:
+        raise ValueError(f"The input is {name}. Received: {', '.join(value)}")
+    return value[name]
+
+
+# What JSON may hold for the kinds of numpy's types.
+_TYPES = {"O": [bytes], "u": [int], "i": [int], "f": [int, float], "b": [bool]}
+
+
+def json_to_array(values: object, dtype: np.dtype) -> np.ndarray:
+    """Nested lists of a body -> a tensor of a signature's type.
+
+    Raises:
+      ValueError: they are not of that type, or of different lengths.
+    """
+    array = np.array(_to_bytes(values) if dtype.kind == "O" else values, object)
+    # A list that is left as an element has neighbours of another length.
+    if all(type(value) in _TYPES[dtype.kind] for value in array.ravel()):
+        too_large = OverflowError, FloatingPointError
+        with contextlib.suppress(*too_large), np.errstate(over="raise"):
+            return array.astype(dtype)
+    raise ValueError(
+        f"Expected equal lists of {'strings' if dtype.kind == 'O' else dtype}. "
+        f"Received: {one_line(values)}"
+    )
+
+
+def _is_base64(value: object) -> bool:
+    is_one = isinstance(value, dict) and value.keys() == {"b64"}
+    return is_one and isinstance(value["b64"], str)
+
+
+def _to_bytes(value: object) -> object:
+    """Strings, and the base64 of {"b64": ...}, in lists of any depth."""
+    if isinstance(value, list):
+        return [_to_bytes(each) for each in value]
+    if isinstance(value, str):
+        return value.encode()
+    if _is_base64(value):
+        # As in TensorFlow Serving, the padding may be missing.
+        text = re.sub(r"\s", "", value["b64"]).rstrip("=")
+        try:
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except ValueError as error:
+            raise ValueError(f"Not base64. Received: {one_line(value)}") from error
+    raise ValueError(f"Expected a string. Received: {one_line(value)}")
+
+
+def array_to_json(array: np.ndarray) -> list:
+    """The inverse of to_array; strings become text."""
+    if array.dtype == object:
+        texts = [value.decode(errors="replace") for value in array.ravel()]
+        array = np.array(texts, object).reshape(array.shape)
+    elif array.dtype == np.float32:
+        # 0.2 and not 0.20000000298: the shortest that reads as the same number.
+        array = array.astype(str).astype(np.float64)
+    return array.tolist()
+
+
+def _classify_json(versions: Versions, spec: Message, payload: dict) -> dict:
+    request = messages.classification_pb2.ClassificationRequest(model_spec=spec)
+    context, examples = payload.get("context", {}), payload.get("examples")
+    if not isinstance(examples, list):
+        raise ValueError(f"examples is a list. Received: {one_line(examples)}")
+    for example in examples:
+        if not isinstance(example, dict) or not isinstance(context, dict):
+            raise ValueError(f"An example is an object. Received: {one_line(example)}")
+        features = request.input.example_list.examples.add().features
+        for name, content in (context | example).items():
+            values = content if isinstance(content, list) else [content]
+            if any(isinstance(value, list) for value in values):
+                raise ValueError(f"A feature is one list. Received: {one_line(values)}")
+            feature = features.feature[name]
+            if all(isinstance(value, int) for value in values):
+                feature.int64_list.value[:] = map(int, values)  # of booleans too
+            elif all(isinstance(value, float) for value in values):
+                numbers = json_to_array(values, np.dtype(np.float32))
+                feature.float_list.value[:] = numbers.tolist()
+            else:
+                feature.bytes_list.value[:] = _to_bytes(values)
+    results = []
+    for one in handlers.classify(versions, request).result.classifications:
+        scores = np.array([each.score for each in one.classes], np.float32)
+        labels = [each.label for each in one.classes]
+        results.append(list(zip(labels, array_to_json(scores), strict=True)))
+    return {"results": results}

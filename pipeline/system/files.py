@@ -1,0 +1,144 @@
+"""Writes files and directories that appear whole or not at all, and locks them."""
+
+import contextlib
+import fcntl
+import glob
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def temporary_sibling(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields an empty directory beside `target`, from which a rename can publish.
+
+    The directory is hidden and is removed afterwards in any case. What a killed process
+    left behind is removed by the next call for the same target.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{target.name}.tmp-"
+    for left_behind in target.parent.glob(f"{glob.escape(prefix)}*/"):
+        with contextlib.suppress(FileNotFoundError), lock(left_behind) as is_ours:
+            if is_ours:
+                shutil.rmtree(left_behind, ignore_errors=True)
+    sibling = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    try:
+        with lock(sibling):
+            yield sibling
+    finally:
+        shutil.rmtree(sibling, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def lock(
+    path: pathlib.Path, *, wait: Callable[[], None] | None = None
+) -> Iterator[bool]:
+    """Locks a file or directory against other processes that call this function.
+
+    The operating system releases the lock of a process that dies.
+
+    Args:
+      path: an existing file or directory.
+      wait: called again and again, for example to sleep, while another process holds
+        the lock. None does not wait.
+
+    Yields:
+      False if another process holds the lock, True otherwise. It is also True on a file
+      system without locks, where nothing can be locked.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield _try_to_lock(descriptor, wait)
+    finally:
+        os.close(descriptor)
+
+
+def _try_to_lock(descriptor: int, wait: Callable[[], None] | None) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if wait is None:
+                return False
+            wait()
+        except OSError:  # A file system without locks.
+            return True
+        else:
+            return True
+
+
+def check_writable(directory: pathlib.Path, flag: str) -> None:
+    """Checks that a directory can be written, or created.
+
+    Raises:
+      ValueError: it cannot; the message names the flag that chose it.
+    """
+    existing = directory.absolute()
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    problem = None
+    if not existing.is_dir():
+        problem = f"{existing} is not a directory"
+    elif not os.access(existing, os.W_OK):
+        problem = f"{existing} is not writable"
+    if problem is not None:
+        raise ValueError(
+            f"--{flag} must be a writable directory. Received: --{flag}={directory}, "
+            f"but {problem}."
+        )
+
+
+def publish_directory(finished: pathlib.Path, target: pathlib.Path) -> None:
+    """Renames a finished directory to the target and replaces an old target."""
+    if os.path.lexists(target):
+        with temporary_sibling(target) as aside:
+            target.rename(aside / "old")
+            finished.rename(target)
+    else:
+        finished.rename(target)
+
+
+@contextlib.contextmanager
+def write_aside(path: pathlib.Path, *, sync: bool = False) -> Iterator[pathlib.Path]:
+    """Yields a hidden path beside `path`; what is written there then replaces `path`.
+
+    A reader sees the old content or the new, never a part. After an error the partial
+    file is removed and `path` is as it was.
+
+    sync: wait until the content is on the disk before it gets its name.
+    """
+    # The suffix stays: some libraries choose a file format by it.
+    partial = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        if sync:
+            sync_to_disk(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sync_to_disk(path: str | os.PathLike) -> None:
+    """Waits until a file or directory is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a UTF-8 file; see write_aside."""
+    with write_aside(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: pathlib.Path, value: object) -> None:
+    """Writes a value as readable JSON; see write_aside."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,134 @@
+"""Strategy, precision and seeds, set up once a process and in one fixed order."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from trainer.distribution.preemption import StopSignal
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """What a run computes on.
+
+    strategy: the process's one strategy.
+    precision: name of the Keras dtype policy that models are built under.
+    reason: why --precision=auto chose it, or that it was asked for.
+    jit: whether XLA compiles the core of each step.
+    deterministic: whether operations without a deterministic form are refused.
+    is_chief: whether this process writes the run's files.
+    stop_signal: set once the process was asked to stop.
+    """
+
+    strategy: tf.distribute.Strategy
+    precision: str
+    reason: str
+    jit: bool
+    deterministic: bool
+    is_chief: bool
+    stop_signal: StopSignal = dataclasses.field(default_factory=StopSignal)
+
+
+def set_up_runtime(
+    *,
+    strategy: str,
+    precision: str,
+    virtual_devices: int,
+    batch_size: int,
+    seed: int,
+    xla: str = "auto",
+    deterministic: bool = False,
+    stop_signal: StopSignal | None = None,
+) -> Runtime:
+    """Sets the process up; call it once, before any tensor is made.
+
+    Raises:
+      ValueError: the strategy does not fit the machine, or the global batch size is
+        not divisible by the replicas.
+    """
+    if virtual_devices > 1:
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * virtual_devices,
+        )
+    made = _make_strategy(strategy)
+    replicas = made.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(
+            f"--batch_size must be divisible by the {replicas} replicas. Received: "
+            f"--batch_size={batch_size}"
+        )
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        # keras-cv asks for it, though our augmentation draws nothing from it.
+        tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
+        tf.config.experimental.enable_op_determinism()
+    chosen, reason = choose_precision(precision)
+    keras.config.set_dtype_policy(chosen)
+    has_accelerator = bool(tf.config.list_physical_devices("GPU"))
+    resolver = made.cluster_resolver
+    task_id = resolver.task_id if resolver is not None else None
+    return Runtime(
+        strategy=made,
+        precision=chosen,
+        reason=reason,
+        jit=xla == "on" or (xla == "auto" and has_accelerator),
+        deterministic=deterministic,
+        is_chief=not task_id,
+        stop_signal=stop_signal or StopSignal(),
+    )
+
+
+def _make_strategy(name: str) -> tf.distribute.Strategy:
+    tf_config = os.environ.get("TF_CONFIG", "")
+    if name == "multi_worker" or (name == "auto" and tf_config):
+        # Before anything asks for the logical devices: it has to set up collectives.
+        _check_cluster(tf_config)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    if name == "mirrored" or (name == "auto" and len(devices) > 1):
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.OneDeviceStrategy(devices[0].name)
+
+
+def _check_cluster(tf_config: str) -> None:
+    try:
+        parsed = json.loads(tf_config)
+        valid = bool(parsed["cluster"]["worker"]) and "index" in parsed["task"]
+    except (ValueError, KeyError, TypeError):
+        valid = False
+    if not valid:
+        raise ValueError(
+            "--strategy=multi_worker needs the environment variable TF_CONFIG with "
+            '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", '
+            f'"index": N}}}}. Received: TF_CONFIG={tf_config!r}'
+        )
+
+
+def choose_precision(requested: str) -> tuple[str, str]:
+    """--precision -> (Keras dtype policy, reason)."""
+    if requested != "auto":
+        return requested, "asked for"
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        if _cpu_has_bfloat16():
+            return "mixed_bfloat16", "the CPU has bfloat16 instructions"
+        return "float32", "the CPU has no half-precision instructions"
+    capability = min(
+        tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+        for gpu in gpus
+    )
+    text = f"GPU compute capability {capability[0]}.{capability[1]}"
+    if capability >= (8, 0):
+        return "mixed_bfloat16", text
+    return ("mixed_float16", text) if capability >= (7, 0) else ("float32", text)
+
+
+def _cpu_has_bfloat16() -> bool:
+    cpuinfo = pathlib.Path("/proc/cpuinfo")  # Linux only; elsewhere: not known
+    return cpuinfo.is_file() and "avx512_bf16" in cpuinfo.read_text()

@@ -1,0 +1,151 @@
+"""Every example of a split, once: evaluate(), and map_examples() beneath it."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.loading.dataset import make_eval_dataset
+from pipeline.loading.order import num_batches
+from pipeline.loading.prepared_data import Records
+from trainer.distribution import collectives
+from trainer.distribution.runtime import Runtime
+from trainer.models.classifier import Classifier, FrozenPrefix, compute_logits
+
+
+def make_eval_step(
+    runtime: Runtime, classifier: Classifier, frozen_prefix: FrozenPrefix | None = None
+) -> Callable:
+    """Builds eval_step(batch) -> per-replica (logits, labels, positions, weights).
+
+    frozen_prefix: what the batches hold has precomputed it.
+    """
+    return _make_eval_step(
+        runtime,
+        lambda images: compute_logits(classifier, images, frozen_prefix=frozen_prefix),
+    )
+
+
+def make_joint_eval_step(
+    runtime: Runtime,
+    classifiers: Sequence[Classifier],
+    frozen_prefixes: Sequence[FrozenPrefix | None],
+) -> Callable:
+    """As make_eval_step for M classifiers; its logits are [B, M, K].
+
+    frozen_prefixes: one in each, behind what is the same in all and is computed once; None
+      where nothing is.
+    """
+
+    def compute(images):
+        if frozen_prefixes[0] is not None:
+            images = classifiers[0].normalise(images)
+            images = frozen_prefixes[0].prefix(images, training=False)
+        logits = [
+            compute_logits(classifier, images, frozen_prefix=frozen_prefix)
+            for classifier, frozen_prefix in zip(
+                classifiers, frozen_prefixes, strict=True
+            )
+        ]
+        return tf.stack(logits, axis=1)
+
+    return _make_eval_step(runtime, compute)
+
+
+def _make_eval_step(runtime: Runtime, compute: Callable) -> Callable:
+    compute = tf.function(compute, jit_compile=runtime.jit)
+
+    def replica_step(batch):
+        batch = drop_padding(runtime, batch)
+        rest = (batch["label"], batch["position"], batch["weight"])
+        return (compute(batch["image"]), *rest)
+
+    @tf.function
+    def eval_step(batch):
+        return runtime.strategy.run(replica_step, args=(batch,))
+
+    return eval_step
+
+
+def drop_padding(runtime: Runtime, batch: dict) -> dict:
+    """A replica's batch without the rows that only fill it up, which come last.
+
+    One row stays in any case, because fused layers do not survive an empty batch; and
+    all do under XLA, which compiles anew for each shape.
+    """
+    if runtime.jit:
+        return batch
+    rows = tf.cast(tf.reduce_sum(batch["weight"]), tf.int32)
+    return {name: part[: tf.maximum(rows, 1)] for name, part in batch.items()}
+
+
+def evaluate(
+    runtime: Runtime,
+    eval_step: Callable,
+    records: Records,
+    *,
+    image_size: int,
+    batch_size: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Classifies every example of a split exactly once.
+
+    Returns:
+      what the step makes of them, such as logits float32 [N, K], and labels int32 [N],
+      in stored order.
+
+    Raises:
+      preemption.Stopped: on every worker, if one of them was asked to.
+    """
+    parts = map_examples(
+        runtime,
+        eval_step,
+        records,
+        image_size=image_size,
+        batch_size=batch_size,
+    )
+    ours = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    logits, labels, positions = (
+        collectives.all_gather(runtime, part, records.count) for part in ours
+    )
+    if not np.array_equal(positions, np.arange(records.count)):
+        raise RuntimeError(
+            f"evaluated {len(labels)} examples of {records.count}: a bug, not a "
+            "mistake of yours"
+        )
+    return logits, labels
+
+
+def map_examples(
+    runtime: Runtime,
+    step: Callable,
+    records: Records,
+    *,
+    image_size: int,
+    batch_size: int,
+) -> Iterator[list[np.ndarray]]:
+    """Runs a step on this worker's share of a split, while the others do theirs.
+
+    step: (batch) -> per-replica (*results, weights).
+
+    Yields:
+      the results of each batch's rows, in stored order, without the padding.
+
+    Raises:
+      preemption.Stopped: on every worker, if one of them was asked to.
+    """
+    strategy = runtime.strategy
+    batches = make_eval_dataset(
+        records,
+        image_size=image_size,
+        batch_size=batch_size,
+        input_context=collectives.make_input_context(runtime),
+    )
+    iterator = iter(batches)
+    for _ in range(num_batches(records.count, batch_size)):
+        if collectives.any_worker(runtime, runtime.stop_signal.is_set):
+            raise runtime.stop_signal.make_exception()
+        *results, weights = [
+            np.concatenate(strategy.experimental_local_results(part))
+            for part in step(collectives.next_batch(strategy, iterator))
+        ]
+        yield [result[weights > 0] for result in results]
