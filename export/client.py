@@ -15,13 +15,13 @@ import warnings
 from collections.abc import Iterable
 
 import grpc
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 from export.protocol import messages
 from export.protocol.status import StatusError
 from export.remote import classify, transports
-from pipeline.system import console
+from pipeline.system import command_line, console
 
 FLAGS = flags.FLAGS
 
@@ -185,5 +185,10 @@ def main(argv: list[str]) -> None:
     sys.exit(0 if all_well else 1)
 
 
+def run_command() -> None:
+    """Runs the command line."""
+    command_line.run(main)
+
+
 if __name__ == "__main__":
-    app.run(main)
+    run_command()

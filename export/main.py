@@ -1,8 +1,8 @@
 """`python -m export.main --model_dir=RUN --export_dir=EXPORT`: exports a run."""
 
-from absl import app, flags
+from absl import flags
 
-from pipeline.system import console
+from pipeline.system import command_line, console
 
 FLAGS = flags.FLAGS
 
@@ -59,5 +59,10 @@ def main(argv: list[str]) -> None:
         console.fail("export.main", error)
 
 
+def run_command() -> None:
+    """Runs the command line."""
+    command_line.run(main)
+
+
 if __name__ == "__main__":
-    app.run(main)
+    run_command()

@@ -8,13 +8,13 @@ import asyncio
 import importlib.util
 import os
 
-from absl import app, flags
+from absl import flags
 
 from export.local_server.log import say
 from export.local_server.servers import (
     serve,
 )
-from pipeline.system import console
+from pipeline.system import command_line, console
 
 FLAGS = flags.FLAGS
 
@@ -50,5 +50,10 @@ def main(argv: list[str]) -> None:
         console.fail("export.serve", error)
 
 
+def run_command() -> None:
+    """Runs the command line."""
+    command_line.run(main)
+
+
 if __name__ == "__main__":
-    app.run(main)
+    run_command()

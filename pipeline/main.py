@@ -2,10 +2,10 @@
 
 import shlex
 
-from absl import app, flags
+from absl import flags
 
 from pipeline.prepare import Rules
-from pipeline.system import console
+from pipeline.system import command_line, console
 from pipeline.system.beam import BeamRunner
 
 FLAGS = flags.FLAGS
@@ -126,5 +126,10 @@ def main(argv: list[str]) -> None:
         console.fail("pipeline.main", error)
 
 
+def run_command() -> None:
+    """Runs the command line."""
+    command_line.run(main)
+
+
 if __name__ == "__main__":
-    app.run(main)
+    run_command()

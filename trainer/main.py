@@ -5,9 +5,9 @@ import datetime
 import os
 import sys
 
-from absl import app, flags
+from absl import flags
 
-from pipeline.system import console
+from pipeline.system import command_line, console
 from trainer.config import flags as config_flags
 from trainer.distribution import preemption
 from trainer.distribution.preemption import Stopped, StopSignal
@@ -54,6 +54,11 @@ def main(argv: list[str]) -> None:
     )
 
 
-if __name__ == "__main__":
+def run_command() -> None:
+    """Runs the command line."""
     flags.adopt_module_key_flags(config_flags)
-    app.run(main)
+    command_line.run(main)
+
+
+if __name__ == "__main__":
+    run_command()
