@@ -1,38 +1,42 @@
-"""conclude(): what the best weights of a run are worth, for people and programs."""
+"""Evaluates the best weights of a run and writes summary.json and the report."""
 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from pipeline.loading import prepared_data
 from pipeline.system import files
-from trainer.config.regimes import make_regimes
+from trainer.config.regimes import make_regimes, rank
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import evaluate, metrics, report
+from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.evaluation.summary import RegimeSummary, Summary, make_summary
 from trainer.models import freezing
 from trainer.models.classifier import Classifier, FrozenPrefix
 from trainer.models.frozen_prefix import find_frozen_prefix
-from trainer.training import progress, run_dir
+from trainer.training import progress, run_config, run_dir
 
 
 def evaluate_run(
     runtime: Runtime,
     config: TrainConfig,
     model_dir: pathlib.Path,
-    classes: tuple[str, ...],
-    history: Sequence[dict],
-) -> dict:
-    """Evaluates each regime's best weights, in float32; the first look at the test.
+    classes: Sequence[str],
+    history: Sequence[EpochMetrics],
+) -> Summary | None:
+    """Evaluates the best weights of each regime in float32, and writes the results.
+
+    This is the first time that a run reads the test split.
 
     Args:
       history: the lines of metrics.jsonl.
 
     Returns:
-      What stands in summary.json, which it writes with the report; nothing for a worker
-      that is not the chief.
+      The content of summary.json; None on a worker that is not the chief.
     """
-    sizes = {"image_size": config.image_size, "batch_size": config.batch_size}
     records = {
         split: prepared_data.read_records(config.data_dir, split)
         for split in ("validation", "test")
@@ -44,39 +48,44 @@ def evaluate_run(
             for name in names
         ]
         eval_step = evaluate.make_joint_eval_step(
-            runtime, classifiers, _find_frontiers(config, classifiers)
+            runtime, classifiers, _find_common_prefixes(config, classifiers)
         )
-    outputs = {
-        split: evaluate.evaluate(runtime, eval_step, records[split], **sizes)
-        for split in records
-    }
-    summary = {"classes": list(classes), "regimes": names}
-    for index, name in enumerate(names):
-        figures = {}
-        for split, key in (("validation", "val"), ("test", "test")):
-            logits, labels = outputs[split]
-            described = metrics.compute_metrics(logits[:, index], labels, classes)
-            for figure in ("accuracy", "loss", "count", "ci95"):
-                figures[f"{key}_{figure}"] = described[figure]
-        epochs = [line for line in history if line["regime"] == name]
-        figures["epochs"] = len(epochs)
-        figures["best_epoch"] = max(
-            (line["epoch"] for line in epochs if line["best"]), default=0
+    # Logits [N, regimes, K], and labels [N].
+    (val_logits, val_labels), (test_logits, test_labels) = (
+        evaluate.evaluate(
+            runtime,
+            eval_step,
+            records[split],
+            image_size=config.image_size,
+            batch_size=config.batch_size,
         )
-        figures["seconds"] = sum(e["seconds"] + e["val_seconds"] for e in epochs)
-        summary[name] = figures
-    best = max(names, key=lambda name: _rank(summary[name]))
-    logits, labels = outputs["test"]
-    logits = logits[:, names.index(best)]
-    summary |= {
-        "best_regime": best,
-        "test": metrics.compute_metrics(logits, labels, classes),
-        "search": run_dir.read_search(model_dir) if runtime.is_chief else None,
-        "export": None,
-        "config": dataclasses.asdict(config),
-    }
+        for split in ("validation", "test")
+    )
     if not runtime.is_chief:
-        return {}
+        return None
+    regimes = {
+        name: _summarise_regime(
+            [line for line in history if line["regime"] == name],
+            validation=metrics.compute_metrics(
+                val_logits[:, index], val_labels, classes
+            ),
+            test=metrics.compute_metrics(test_logits[:, index], test_labels, classes),
+        )
+        for index, name in enumerate(names)
+    }
+    best = max(
+        names,
+        key=lambda name: rank(regimes[name]["val_accuracy"], regimes[name]["val_loss"]),
+    )
+    best_logits: np.ndarray = test_logits[:, names.index(best)]
+    summary = make_summary(
+        classes=list(classes),
+        regimes=regimes,
+        best_regime=best,
+        test=metrics.compute_metrics(best_logits, test_labels, classes),
+        search=run_config.read_search(model_dir),
+        config=dataclasses.asdict(config),
+    )
     progress.print_outcome(summary, precision=runtime.precision)
     report.write_report(
         model_dir,
@@ -85,27 +94,44 @@ def evaluate_run(
         classifier=classifiers[names.index(best)],
         records=records["test"],
         image_size=config.image_size,
-        logits=logits,
-        labels=labels,
+        logits=best_logits,
+        labels=test_labels,
     )
     files.write_json(model_dir / run_dir.SUMMARY_FILE, summary)
     return summary
 
 
-def _find_frontiers(
+def _summarise_regime(
+    lines: Sequence[EpochMetrics], *, validation: metrics.Metrics, test: metrics.Metrics
+) -> RegimeSummary:
+    """lines: those of the regime in metrics.jsonl."""
+    return RegimeSummary(
+        val_accuracy=validation["accuracy"],
+        val_loss=validation["loss"],
+        val_count=validation["count"],
+        val_ci95=validation["ci95"],
+        test_accuracy=test["accuracy"],
+        test_loss=test["loss"],
+        test_count=test["count"],
+        test_ci95=test["ci95"],
+        epochs=len(lines),
+        best_epoch=max((line["epoch"] for line in lines if line["best"]), default=0),
+        seconds=sum(line["seconds"] + line["val_seconds"] for line in lines),
+    )
+
+
+def _find_common_prefixes(
     config: TrainConfig, classifiers: Sequence[Classifier]
 ) -> list[FrozenPrefix | None]:
-    """Where the regimes begin to differ: what no regime trained is the same in all."""
+    """Finds the part of each classifier that no regime trained.
+
+    It is the same in all classifiers, so one of them can compute it for all.
+    """
     backbone = classifiers[0].backbone
-    frozen = min(
+    fewest_frozen = min(
         freezing.resolve_freeze(backbone, regime.frozen)
         for regime in make_regimes(config)
     )
     for classifier in classifiers:
-        freezing.freeze(classifier.backbone, frozen)
+        freezing.freeze(classifier.backbone, fewest_frozen)
     return [find_frozen_prefix(classifier) for classifier in classifiers]
-
-
-def _rank(figures: dict) -> tuple[float, float]:
-    """As the regimes rank their epochs."""
-    return figures["val_accuracy"], -figures["val_loss"]

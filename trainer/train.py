@@ -1,13 +1,12 @@
-"""train(): the whole job, from a source or prepared data to the run directory."""
+"""Runs the whole job: prepares the data if needed, trains the regimes, evaluates."""
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import shutil
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,18 +22,17 @@ from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
 from trainer.distribution.preemption import StopSignal
 from trainer.distribution.runtime import Runtime, set_up_runtime
+from trainer.evaluation.summary import Summary
 from trainer.features.plan import FEATURES_DIR
 from trainer.final_evaluation import evaluate_run
 from trainer.head_search.search import search_head
 from trainer.models import backbones, freezing
 from trainer.models.classifier import Classifier, build_classifier
-from trainer.training import checkpoints, progress, run_dir
+from trainer.training import checkpoints, progress, run_config, run_dir
 from trainer.training.checkpoints import Checkpoint
 from trainer.training.regimes import train_regimes
 
-_PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy")
-
-# How TensorFlow says that it no longer hears another worker.
+# The errors with which TensorFlow reports that another worker does not answer.
 _WORKER_LOST_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -44,23 +42,26 @@ _WORKER_LOST_ERRORS = (
 )
 
 
-def train(config: TrainConfig, stop_signal: StopSignal | None = None) -> dict:
-    """Prepares the data if need be, runs the regimes and evaluates the best weights.
+def train(config: TrainConfig, stop_signal: StopSignal | None = None) -> Summary | None:
+    """Prepares the data if needed, trains the regimes and evaluates the best weights.
 
-    Writes the run directory config.model_dir; of several workers the chief alone
-    does, and all read it. A run that lies there unfinished is continued, a finished one
-    left alone. After a mistake in the config, the data or the weights, the directory
-    is left as it was found, but for the data if they are prepared by then.
+    Writes the run directory config.model_dir. With several workers only the chief
+    writes it, and all workers read it. An unfinished run in that directory is
+    continued; a finished run is left as it is. After a mistake in the flags, the data
+    or the weights, the directory is as it was before, except for prepared data.
+
+    Args:
+      stop_signal: set by the signal handlers of the process; see preemption.py.
 
     Returns:
-      What stands in summary.json; nothing for a worker that is not the chief.
+      The content of summary.json; None on a worker that is not the chief.
 
     Raises:
-      ValueError: a setting, the data or the weights cannot be used, or do not belong to
-        the run that lies there.
+      ValueError: a flag, the data or the weights cannot be used, or do not belong to
+        the run in the directory.
       ConnectionError: another worker is gone.
       FloatingPointError: the loss is no longer finite.
-      preemption.Stopped: asked to, through the runtime's stop signal; the run can be continued.
+      preemption.Stopped: the process was asked to stop; the run can be continued.
     """
     runtime = set_up_runtime(
         strategy=config.strategy,
@@ -72,134 +73,158 @@ def train(config: TrainConfig, stop_signal: StopSignal | None = None) -> dict:
         deterministic=config.deterministic,
         stop_signal=stop_signal,
     )
-    model_dir = pathlib.Path(config.model_dir)
-    if config.data_dir is None:
-        config = dataclasses.replace(config, data_dir=str(model_dir / "data"))
     if stop_signal is not None and collectives.has_several_workers(runtime):
-        preemption.install_handlers(runtime.stop_signal)
-    continues = (model_dir / run_dir.CONFIG_FILE).is_file()
+        preemption.install_handlers(stop_signal)
+    model_dir = pathlib.Path(config.model_dir)
     existed = model_dir.is_dir()
+    is_resumed = (model_dir / run_config.CONFIG_FILE).is_file()
     if runtime.is_chief:
-        if continues:
-            run_dir.check_same_run(model_dir, config, runtime)
-            if os.path.exists(config.data_dir):
-                run_dir.check_same_data(model_dir, run_dir.data_fingerprint(config))
-        else:
-            run_dir.check_empty(model_dir, config)
-    for flag in ("model_dir", "export_dir", "cache_dir"):
-        directory = getattr(config, flag)
-        if directory is not None and (runtime.is_chief or flag == "cache_dir"):
-            files.check_writable(pathlib.Path(directory), flag)
-    owner = (
-        run_dir.lock_run_dir(model_dir)
-        if runtime.is_chief
-        else contextlib.nullcontext()
-    )
-    with owner:
-        return _train_or_tidy(runtime, config, model_dir, continues, existed)
-
-
-def _train_or_tidy(
-    runtime: Runtime,
-    config: TrainConfig,
-    model_dir: pathlib.Path,
-    continues: bool,
-    existed: bool,
-) -> dict:
-    try:
-        if not collectives.has_several_workers(runtime):
+        _check_run_dir(runtime, config, model_dir, is_resumed=is_resumed)
+    if config.cache_dir is not None:
+        files.check_writable(pathlib.Path(config.cache_dir), "cache_dir")
+    with contextlib.ExitStack() as stack:
+        if runtime.is_chief:
+            stack.enter_context(run_dir.lock_run_dir(model_dir))
+        if collectives.has_several_workers(runtime):
+            # The workers have to stop together: one that ends alone would leave the
+            # others waiting for it.
+            stack.enter_context(preemption.defer(runtime.stop_signal))
+        try:
             return _train(runtime, config, model_dir)
-        # One that just ended would leave the others waiting: they end together.
-        with preemption.defer(runtime.stop_signal):
-            return _train(runtime, config, model_dir)
-    except ValueError:
-        begun = continues or checkpoints.list_checkpoints(model_dir)
-        if runtime.is_chief and not begun:
-            run_dir.remove_partial_run(model_dir, existed)
-        raise
-    except _WORKER_LOST_ERRORS as error:
-        if not collectives.has_several_workers(runtime):
+        except ValueError:
+            has_begun = is_resumed or checkpoints.list_checkpoints(model_dir)
+            if runtime.is_chief and not has_begun:
+                run_dir.remove_failed_run(model_dir, remove_directory=not existed)
             raise
-        newest = checkpoints.list_checkpoints(model_dir)[:1]
-        raise ConnectionError(
-            "Another worker is gone, and without it no step can be taken. Start all "
-            "workers again with the same command: the run continues from "
-            f"{newest[0] if newest else 'the beginning'}. TensorFlow says: "
-            f"{error.message.strip().splitlines()[-1][:200]}"
-        ) from error
+        except _WORKER_LOST_ERRORS as error:
+            if not collectives.has_several_workers(runtime):
+                raise
+            raise _explain_lost_worker(error, model_dir) from error
 
 
-def _train(runtime: Runtime, config: TrainConfig, model_dir: pathlib.Path) -> dict:
+def _check_run_dir(
+    runtime: Runtime, config: TrainConfig, model_dir: pathlib.Path, *, is_resumed: bool
+) -> None:
+    if is_resumed:
+        run_config.check_same_run(model_dir, config, runtime)
+        if os.path.exists(config.data_dir):
+            data = run_config.fingerprint_data(config.data_dir)
+            run_config.check_same_data(model_dir, data)
+    else:
+        run_dir.check_unused(model_dir, config)
+    files.check_writable(model_dir, "model_dir")
+    files.check_writable(pathlib.Path(config.export_dir), "export_dir")
+
+
+def _explain_lost_worker(
+    error: tf.errors.OpError, model_dir: pathlib.Path
+) -> ConnectionError:
+    newest = checkpoints.list_checkpoints(model_dir)[:1]
+    return ConnectionError(
+        "Another worker is gone, and no step can be taken without it. Start all "
+        "workers again with the same command: the run continues from "
+        f"{newest[0] if newest else 'the beginning'}. TensorFlow reports: "
+        f"{error.message.strip().splitlines()[-1][:200]}"
+    )
+
+
+def _train(
+    runtime: Runtime, config: TrainConfig, model_dir: pathlib.Path
+) -> Summary | None:
     summary_path = model_dir / run_dir.SUMMARY_FILE
     if collectives.broadcast_from_chief(runtime, summary_path.is_file()):
         print(f"The run in {model_dir} is finished.")
-        return json.loads(summary_path.read_text()) if runtime.is_chief else {}
-    # Whatever can be wrong is found before the preparation, which can take hours.
-    if config.source is None:
-        prepared_data.read_info(config.data_dir)
-    elif not os.path.exists(config.data_dir):
-        check_source(config.source)
-    if config.data_service is not None:
-        data_service.check_data_service(config.data_service)
-    checkpoint = _choose_checkpoint(runtime, model_dir)
-    with runtime.strategy.scope():
-        backbone = backbones.build_backbone(
-            config.backbone, config.backbone_args, image_size=config.image_size
-        )
-        weights = "the checkpoint"
-        if checkpoint is None:
-            weights = backbones.load_backbone_weights(
-                backbone,
-                config.backbone,
-                config.backbone_args,
-                config.weights,
-                random_if_offline=config.source == "sample",
-            )
-    rows = make_regimes(config)
-    for regime in rows:
+        return json.loads(summary_path.read_text()) if runtime.is_chief else None
+    # Mistakes are found before the preparation, which can take hours.
+    _check_data_flags(config)
+    checkpoint = _load_checkpoint(runtime, model_dir)
+    backbone, weights_from = _make_backbone(runtime, config, checkpoint)
+    for regime in make_regimes(config):
         freezing.resolve_freeze(backbone, regime.frozen)
-    if config.source is not None:
-        _prepare(runtime, config, model_dir)
+    _prepare_data(runtime, config)
     info = prepared_data.read_info(config.data_dir)
-    if runtime.is_chief and not (model_dir / run_dir.CONFIG_FILE).is_file():
-        model_dir.mkdir(parents=True, exist_ok=True)
-        run_dir.write_config(
-            model_dir,
-            config,
-            runtime,
-            data=run_dir.data_fingerprint(config),
-            weights_from=weights,
-            python=platform.python_version(),
-            versions={name: importlib.metadata.version(name) for name in _PACKAGES},
-        )
-    classifier = _build(runtime, config, backbone, info)
-    if weights == "random":
+    if runtime.is_chief and not (model_dir / run_config.CONFIG_FILE).is_file():
+        run_config.write_config(model_dir, config, runtime, weights_from)
+    classifier = _make_classifier(runtime, config, backbone, info)
+    if weights_from == "random":
         _calibrate(classifier, config)
-    progress.print_plan(runtime, config, info, classifier, weights=weights)
-    if config.sweep != "none" or config.folds:
-        found = _search(runtime, config, model_dir, classifier, info)
-        config = dataclasses.replace(config, **found.get("chosen", {}))
-        rows = make_regimes(config)
-        classifier = _build(runtime, config, backbone, info)
+    progress.print_plan(runtime, config, info, classifier, weights_from=weights_from)
+    if config.sweep != "none" or config.head_folds:
+        search = _search_head(runtime, config, model_dir, classifier, info)
+        config = dataclasses.replace(config, **search.get("chosen", {}))
+        classifier = _make_classifier(runtime, config, backbone, info)
+    regimes = make_regimes(config)
     if checkpoint is not None:
-        regime = rows[checkpoint.position.regime]
+        regime = regimes[checkpoint.position.regime]
         progress.print_continuation(checkpoint.position, regime)
     position = train_regimes(
         runtime,
         config,
         model_dir,
         classifier,
-        rows=rows,
+        regimes=regimes,
         checkpoint=checkpoint,
     )
     summary = evaluate_run(runtime, config, model_dir, info.classes, position.history)
-    # Of use to this run alone; what is to be shared lies in --cache_dir.
+    # Only this run can use these features; shared ones are in --cache_dir.
     if runtime.is_chief:
         shutil.rmtree(model_dir / FEATURES_DIR, ignore_errors=True)
     return summary
 
 
-def _build(
+def _check_data_flags(config: TrainConfig) -> None:
+    if config.source is None:
+        prepared_data.read_info(config.data_dir)
+    elif not os.path.exists(config.data_dir):
+        check_source(config.source)
+    if config.data_service is not None:
+        data_service.check_data_service(config.data_service)
+
+
+def _load_checkpoint(runtime: Runtime, model_dir: pathlib.Path) -> Checkpoint | None:
+    """Loads on every worker the checkpoint that the chief finds newest and intact."""
+    checkpoint = checkpoints.load_newest(model_dir) if runtime.is_chief else None
+    steps = checkpoint.position.total_steps if checkpoint is not None else -1
+    chief_steps = collectives.broadcast_from_chief(runtime, steps)
+    if chief_steps == -1 or runtime.is_chief:
+        return checkpoint
+    return checkpoints.load(checkpoints.checkpoint_path(model_dir, chief_steps))
+
+
+def _make_backbone(
+    runtime: Runtime, config: TrainConfig, checkpoint: Checkpoint | None
+) -> tuple[keras.Model, str]:
+    """Returns the backbone and where its weights come from."""
+    with runtime.strategy.scope():
+        backbone = backbones.build_backbone(
+            config.backbone, config.backbone_args, image_size=config.image_size
+        )
+        if checkpoint is not None:
+            return backbone, "the checkpoint"
+        weights_from = backbones.load_backbone_weights(
+            backbone,
+            config.backbone,
+            config.backbone_args,
+            config.weights,
+            random_if_offline=config.source == "sample",
+        )
+    return backbone, weights_from
+
+
+def _prepare_data(runtime: Runtime, config: TrainConfig) -> None:
+    if config.source is None:
+        return
+    if collectives.has_several_workers(runtime):
+        raise ValueError(
+            "Several workers need data that are prepared already: run pipeline.main "
+            f"first and give --data_dir. Received: --source={config.source}"
+        )
+    if not os.path.exists(config.data_dir):
+        prepare.prepare(config.source, config.data_dir, seed=config.seed)
+        print()
+
+
+def _make_classifier(
     runtime: Runtime, config: TrainConfig, backbone: keras.Model, info: DataInfo
 ) -> Classifier:
     with runtime.strategy.scope():
@@ -213,52 +238,31 @@ def _build(
         )
 
 
-def _search(
-    runtime: Runtime,
-    config: TrainConfig,
-    model_dir: pathlib.Path,
-    classifier: Classifier,
-    info: DataInfo,
-) -> dict:
-    """What search_head() finds, or found when the run began."""
-    found = run_dir.read_search(model_dir) if runtime.is_chief else None
-    if not collectives.broadcast_from_chief(runtime, found is not None):
-        with preemption.defer(runtime.stop_signal):
-            found = search_head(
-                runtime, config, model_dir, classifier, len(info.classes)
-            )
-        if runtime.is_chief:
-            run_dir.record_search(model_dir, found)
-        collectives.barrier(runtime)
-    return run_dir.read_search(model_dir)
-
-
-def _choose_checkpoint(runtime: Runtime, model_dir: pathlib.Path) -> Checkpoint | None:
-    """The newest whole checkpoint, as the chief sees it."""
-    checkpoint = checkpoints.load_newest(model_dir) if runtime.is_chief else None
-    steps = checkpoint.position.total_steps if checkpoint is not None else -1
-    chosen = collectives.broadcast_from_chief(runtime, steps)
-    if chosen == -1 or runtime.is_chief:
-        return checkpoint
-    return checkpoints.load(checkpoints.checkpoint_path(model_dir, chosen))
-
-
-def _prepare(runtime: Runtime, config: TrainConfig, model_dir: pathlib.Path) -> None:
-    if collectives.has_several_workers(runtime):
-        raise ValueError(
-            "Several workers need data that is prepared already: run pipeline.main "
-            f"first and give --data_dir. Received: --source={config.source}"
-        )
-    if not os.path.exists(config.data_dir):
-        prepare.prepare(config.source, config.data_dir, seed=config.seed)
-        print()
-
-
 def _calibrate(classifier: Classifier, config: TrainConfig) -> None:
-    # One global batch, read the same way by every worker, so that all agree.
+    # One global batch, which every worker reads as a whole, so that all agree.
     batches = make_eval_dataset(
         prepared_data.read_records(config.data_dir, "train"),
         image_size=config.image_size,
         batch_size=config.batch_size,
     )
     freezing.calibrate_batch_norm(classifier, next(iter(batches))["image"])
+
+
+def _search_head(
+    runtime: Runtime,
+    config: TrainConfig,
+    model_dir: pathlib.Path,
+    classifier: Classifier,
+    info: DataInfo,
+) -> dict[str, Any]:
+    """Searches a head, or returns what the search found when the run began."""
+    search = run_config.read_search(model_dir) if runtime.is_chief else None
+    if not collectives.broadcast_from_chief(runtime, search is not None):
+        with preemption.defer(runtime.stop_signal):
+            search = search_head(
+                runtime, config, model_dir, classifier, len(info.classes)
+            )
+        if runtime.is_chief:
+            run_config.record_search(model_dir, search)
+        collectives.barrier(runtime)
+    return run_config.read_search(model_dir) or {}

@@ -16,11 +16,11 @@ class Stopped(BaseException):
         self.signal_number = signal_number
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class StopSignal:
     """Records that the process was asked to stop.
 
-    received: the numbers of the signals that were received; empty while the run goes on.
+    received: the numbers of the received signals; empty while the run goes on.
     deferring: while this event is set, a signal is recorded but raises nothing.
     """
 
@@ -33,7 +33,7 @@ class StopSignal:
         return bool(self.received)
 
     def make_exception(self) -> Stopped:
-        """Returns the exception to raise; SIGTERM where another worker got the signal."""
+        """Returns the exception to raise: SIGTERM if another worker got the signal."""
         return Stopped((*self.received, signal.SIGTERM)[0])
 
     def check(self) -> None:

@@ -1,7 +1,7 @@
-"""What is the same in every epoch, computed once and kept: cache_features()."""
+"""Finds the outputs of the frozen layers in the cache, or computes and writes them."""
 
+import contextlib
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,21 +18,54 @@ from trainer.distribution import collectives
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import evaluate
 from trainer.features import array_file, cache_dir
-from trainer.features.cache_dir import CacheEntry, FeatureCache
+from trainer.features.cache_dir import FeatureCache, RoomRequest
 from trainer.features.extraction import (
     PrefixExtractor,
+    Step,
     View,
-    augment_and_extract,
-    digest,
-    make_augmenting_step,
+    hash_parts,
     make_step,
 )
+
+# Part of the name of every file. Increase it whenever a change of code changes the
+# features of the same image: decoding, augmentation, folding, rounding, order of rows.
+# A test pins the hash of a known array.
+FEATURES_FORMAT = 1
 
 _DTYPES = {
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class CacheEntry:
+    """The arrays of one split: one for each output and view.
+
+    names: file names without suffix, [outputs][views]. A name is a hash of everything
+      that decides the content.
+    shapes: shape of each output, without the dimension of the examples.
+    label: what the progress line calls them.
+    content, flag, advice: see cache_dir.RoomRequest.
+    """
+
+    names: Sequence[Sequence[str]]
+    shapes: Sequence[Sequence[int]]
+    dtype: np.dtype
+    label: str
+    content: str
+    flag: str
+    advice: str
+
+    @property
+    def num_views(self) -> int:
+        """The number of views, the same for each output."""
+        return len(self.names[0])
+
+    def count_bytes(self, output: int, num_rows: int) -> int:
+        """Returns the size of one array of an output, without its checksum."""
+        return num_rows * int(np.prod(self.shapes[output])) * self.dtype.itemsize
 
 
 def cache_features(
@@ -45,58 +78,58 @@ def cache_features(
     image_size: int,
     batch_size: int,
 ) -> list[Records]:
-    """Computes each frozen_prefix's features of each view, in one pass, or finds them.
+    """Computes the features of each prefix and view in one pass, or finds them.
 
-    Of several workers each computes and keeps its share; see loading.sharding.
+    Each of several workers computes and caches its shard; see loading/sharding.py.
 
     Args:
       records: encoded images.
-      views: what the epochs take in turn.
+      views: the augmented views; the epochs use them in turn.
 
     Returns:
-      For each frozen_prefix the records with features.
+      For each prefix of the extractor, records whose batches hold its features.
 
     Raises:
-      ValueError: they would take more than cache.max_bytes, or more than the disk has.
-      preemption.Stopped: asked to, through the runtime's stop signal.
+      ValueError: the features need more room than cache.max_bytes or than the disk has.
+      preemption.Stopped: the process was asked to stop.
     """
-    runtime = extractor.runtime
-    precision = runtime.precision.removeprefix("mixed_")
-    names = [
-        [
-            digest(
-                *(cache.fingerprint, digest, split, dataclasses.asdict(view)),
-                *(precision, extractor.folded),
-            )
-            for view in views
-        ]
-        for digest in extractor.digests
-    ]
-
-    def make_steps():
-        make = functools.cache(make_augmenting_step)
-        for view in views:
-            yield functools.partial(
-                augment_and_extract,
-                make(runtime, view.augment, view.xla),
-                tf.constant([view.seed, 0]),
-                extractor.step,
-            )
-
-    kept = CacheEntry(
-        what=f"The features of {len(views)} view(s)",
-        received=f"--cached_views={len(views)}",
-        advice="fewer views, --cached_views=0",
-        label=f"{split} features",
-        names=names,
+    precision = extractor.runtime.precision.removeprefix("mixed_")
+    entry = CacheEntry(
+        names=[
+            [
+                hash_parts(
+                    FEATURES_FORMAT,
+                    cache.fingerprint,
+                    prefix_digest,
+                    split,
+                    dataclasses.asdict(view),
+                    precision,
+                    extractor.folded,
+                )
+                for view in views
+            ]
+            for prefix_digest in extractor.digests
+        ],
         shapes=[
             frozen_prefix.prefix.output.shape[1:]
             for frozen_prefix in extractor.frozen_prefixes
         ],
         dtype=_DTYPES[precision],
+        label=f"{split} features",
+        content=f"The features of {len(views)} view(s)",
+        flag=f"--cached_views={len(views)}",
+        advice="fewer views, --cached_views=0",
     )
-    sizes = {"image_size": image_size, "batch_size": batch_size}
-    return _find_or_compute(runtime, cache, kept, records, split, make_steps, **sizes)
+    return _find_or_compute(
+        extractor.runtime,
+        cache,
+        entry,
+        records,
+        lambda view: extractor.make_view_step(views[view]),
+        split=split,
+        image_size=image_size,
+        batch_size=batch_size,
+    )
 
 
 def cache_images(
@@ -108,170 +141,221 @@ def cache_images(
     image_size: int,
     batch_size: int,
 ) -> Records:
-    """Decodes and resizes every image once, rounded to uint8, or finds them.
+    """Decodes and resizes every image once, rounded to uint8, or finds the result.
 
     Returns:
-      Records whose batches hold the images, and that read no bytes.
+      Records whose batches hold the images and that read no encoded bytes.
 
     Raises:
-      ValueError: they would take more than cache.max_bytes, or more than the disk has.
-      preemption.Stopped: asked to, through the runtime's stop signal.
+      ValueError: the images need more room than cache.max_bytes or than the disk has.
+      preemption.Stopped: the process was asked to stop.
     """
 
-    def make_steps():
-        def round_images(batch):
-            return [tf.cast(tf.round(batch["image"]), tf.uint8)]
+    def round_images(batch):
+        return [tf.cast(tf.round(batch["image"]), tf.uint8)]
 
-        yield make_step(runtime, round_images)
-
-    depends_on = dict(cache.fingerprint)
-    for name in ("backbone", "rounded"):
-        depends_on.pop(name, None)
-    cache = dataclasses.replace(cache, fingerprint=depends_on)
-    kept = CacheEntry(
-        what="The decoded images",
-        received="--cache=disk",
-        advice="--cache=memory",
-        label=f"{split} images",
-        names=[[digest(cache.fingerprint, split, "images")]],
+    # Decoded images depend neither on the backbone nor on --cache.
+    fingerprint = {
+        name: value
+        for name, value in cache.fingerprint.items()
+        if name not in ("backbone", "rounded")
+    }
+    cache = dataclasses.replace(cache, fingerprint=fingerprint)
+    entry = CacheEntry(
+        names=[[hash_parts(FEATURES_FORMAT, fingerprint, split, "images")]],
         shapes=[(image_size, image_size, 3)],
         dtype=np.dtype(np.uint8),
+        label=f"{split} images",
+        content="The decoded images",
+        flag="--cache=disk",
+        advice="--cache=memory",
     )
-    sizes = {"image_size": image_size, "batch_size": batch_size}
-    (found,) = _find_or_compute(
-        runtime, cache, kept, records, split, make_steps, **sizes
+    (images,) = _find_or_compute(
+        runtime,
+        cache,
+        entry,
+        records,
+        lambda view: make_step(runtime, round_images),
+        split=split,
+        image_size=image_size,
+        batch_size=batch_size,
     )
-    return found
+    return images
 
 
 def _find_or_compute(
     runtime: Runtime,
     cache: FeatureCache,
-    kept: CacheEntry,
+    entry: CacheEntry,
     records: Records,
+    make_view_step: Callable[[int], Step],
+    *,
     split: str,
-    make_steps: Callable[[], Iterator[Callable]],
-    **options: object,
+    image_size: int,
+    batch_size: int,
 ) -> list[Records]:
-    """The records of each output; make_steps gives a step a view."""
+    """Returns records for each output; make_view_step(view) is called where needed."""
     input_context = collectives.make_input_context(runtime)
-    count = _count_rows(input_context, records)
-    sizes = [kept.num_bytes(output, count) for output in range(len(kept.names))]
-    labels_name = f"labels-{digest(cache.fingerprint, split)}"
-    labels_path = cache_dir.shard_path(
-        cache.directory / f"{labels_name}.int32", input_context
-    )
+    num_rows = _count_rows(input_context, records)
+    file_bytes = [entry.count_bytes(i, num_rows) for i in range(len(entry.names))]
+
+    def path_of(name: str, suffix: str) -> pathlib.Path:
+        return cache_dir.shard_path(cache.directory / f"{name}{suffix}", input_context)
+
+    paths = [[path_of(name, ".features") for name in views] for views in entry.names]
+    labels_name = f"labels-{hash_parts(FEATURES_FORMAT, cache.fingerprint, split)}"
+    labels_path = path_of(labels_name, ".int32")
     with cache_dir.lock_cache(cache.directory, runtime):
-        whole = [[cache.directory / f"{n}.features" for n in row] for row in kept.names]
-        paths = [
-            [cache_dir.shard_path(path, input_context) for path in row] for row in whole
+        # [outputs][views]: the path of a file to write, or None for one that is there.
+        missing_paths = [
+            [None if array_file.is_intact(path, size) else path for path in views]
+            for views, size in zip(paths, file_bytes, strict=True)
         ]
-        # None where the file is there.
-        lacking = [
-            [None if array_file.is_whole(path, size) else path for path in row]
-            for row, size in zip(paths, sizes, strict=True)
-        ]
-        lacks_labels = not array_file.is_whole(labels_path, 4 * count)
-        # What one worker lacks, all compute, in step with one another.
-        if collectives.any_worker(runtime, lacks_labels or any(map(any, lacking))):
-            problem = cache_dir.make_room(cache, kept, runtime, whole, lacking, sizes)
-            if collectives.any_worker(runtime, problem is not None):
-                raise ValueError(problem or "Another worker has no room for features.")
-            for view, step in enumerate(make_steps()):
-                files = [row[view] for row in lacking]
-                if collectives.any_worker(runtime, lacks_labels or any(files)):
-                    labels = _compute(
-                        runtime,
-                        kept,
-                        records,
-                        step,
-                        files,
-                        view=view,
-                        **options,
-                    )
-                    if lacks_labels:
-                        _save_labels(labels_path, labels)
-                    lacks_labels = False
-        labels = np.fromfile(labels_path, np.int32, count)
-        fits = (
-            len(paths[0]) * sum(sizes)
-            < cache_dir.MEMORY_FRACTION * cache_dir.free_memory()
-        )
+        labels_missing = not array_file.is_intact(labels_path, 4 * num_rows)
+        # If one worker misses a file, all workers compute, in step with one another.
+        if collectives.any_worker(
+            runtime, labels_missing or any(map(any, missing_paths))
+        ):
+            _check_room(runtime, cache, entry, file_bytes, missing_paths)
+            for view in range(entry.num_views):
+                view_paths = [views[view] for views in missing_paths]
+                if not collectives.any_worker(
+                    runtime, labels_missing or any(view_paths)
+                ):
+                    continue
+                labels = _compute_view(
+                    runtime,
+                    entry,
+                    records,
+                    make_view_step(view),
+                    view_paths,
+                    view=view,
+                    image_size=image_size,
+                    batch_size=batch_size,
+                )
+                if labels_missing:
+                    _save_labels(labels_path, labels)
+                labels_missing = False
+        labels = np.fromfile(labels_path, np.int32, num_rows)
+        in_memory = cache_dir.fits_in_memory(entry.num_views * sum(file_bytes))
         return [
             prepared_data.with_features(
                 records,
                 tuple(
-                    array_file.open_array(path, (count, *shape), kept.dtype, fits)
+                    array_file.open_array(
+                        path, (num_rows, *shape), entry.dtype, in_memory=in_memory
+                    )
                     for path in views
                 ),
                 labels,
                 input_context,
             )
-            for views, shape in zip(paths, kept.shapes, strict=True)
+            for views, shape in zip(paths, entry.shapes, strict=True)
         ]
 
 
 def _count_rows(input_context: tf.distribute.InputContext, records: Records) -> int:
-    """Of a share's files; see dataset.with_features."""
+    """Returns the rows of one worker's files; see prepared_data.with_features."""
     return max(1, len(shard_positions(input_context, records.count)))
 
 
+def _check_room(
+    runtime: Runtime,
+    cache: FeatureCache,
+    entry: CacheEntry,
+    file_bytes: Sequence[int],
+    missing_paths: Sequence[Sequence[pathlib.Path | None]],
+) -> None:
+    """Makes room for the missing files, or raises a ValueError on every worker."""
+    request = RoomRequest(
+        file_names=[name for views in entry.names for name in views],
+        needed_bytes=entry.num_views * sum(file_bytes),
+        missing_bytes=sum(
+            size * sum(path is not None for path in views)
+            for size, views in zip(file_bytes, missing_paths, strict=True)
+        ),
+        content=entry.content,
+        flag=entry.flag,
+        advice=entry.advice,
+    )
+    problem = cache_dir.make_room(cache, runtime, request)
+    if collectives.any_worker(runtime, problem is not None):
+        raise ValueError(
+            problem or "Another worker has no room for its features; see its own error."
+        )
+
+
 def _save_labels(path: pathlib.Path, labels: np.ndarray) -> None:
-    partial = path.with_name(f".{path.name}.tmp-{cache_dir.PROCESS_ID}")
+    partial = cache_dir.partial_path(path)
     labels.tofile(partial)
     array_file.append_checksum(partial, labels.nbytes)
     partial.replace(path)
 
 
-def _compute(
+def _compute_view(
     runtime: Runtime,
-    kept: CacheEntry,
+    entry: CacheEntry,
     records: Records,
-    step: Callable,
+    step: Step,
     paths: Sequence[pathlib.Path | None],
     *,
     view: int,
+    image_size: int,
     batch_size: int,
-    **options: object,
 ) -> np.ndarray:
-    """Writes files of one view, each whole or not at all; returns the labels.
+    """Writes the files of one view, each whole or not at all.
 
-    paths: of each output; None leaves it out.
+    paths: the file of each output; None does not write that output.
+
+    Returns:
+      The labels int32 [rows] of this worker's examples.
     """
     input_context = collectives.make_input_context(runtime)
-    count = _count_rows(input_context, records)
-    labels = np.zeros(count, np.int32)
-    partials = {
-        output: path.with_name(f".{path.name}.tmp-{cache_dir.PROCESS_ID}")
-        for output, path in enumerate(paths)
-        if path
-    }
-    parts = evaluate.map_examples(
-        runtime, step, records, batch_size=batch_size, **options
+    num_rows = _count_rows(input_context, records)
+    labels = np.zeros(num_rows, np.int32)
+    batches = evaluate.map_examples(
+        runtime, step, records, image_size=image_size, batch_size=batch_size
     )
-    views = len(kept.names[0])
-    which = f" view {view + 1}/{views}" if views > 1 else ""
-    steps = num_batches(records.count, batch_size)
+    view_label = f" view {view + 1}/{entry.num_views}" if entry.num_views > 1 else ""
+    with _write_arrays(entry, paths, num_rows) as arrays:
+        for *outputs, positions, batch_labels in console.track(
+            batches,
+            total=num_batches(records.count, batch_size),
+            label=f"{entry.label}{view_label}",
+            unit="batches",
+        ):
+            rows = positions // input_context.num_input_pipelines
+            labels[rows] = batch_labels
+            for output, array in arrays.items():
+                array[rows] = outputs[output]
+    return labels
+
+
+@contextlib.contextmanager
+def _write_arrays(
+    entry: CacheEntry, paths: Sequence[pathlib.Path | None], num_rows: int
+) -> Iterator[dict[int, np.memmap]]:
+    """Yields an array to fill for each output that has a path, then publishes them.
+
+    After an error the partial files are removed.
+    """
+    targets = {output: path for output, path in enumerate(paths) if path is not None}
+    partials = {
+        output: cache_dir.partial_path(path) for output, path in targets.items()
+    }
     try:
         arrays = {
             output: array_file.allocate(
-                partial, (count, *kept.shapes[output]), kept.dtype
+                partial, (num_rows, *entry.shapes[output]), entry.dtype
             )
             for output, partial in partials.items()
         }
-        for *outputs, positions, found in console.track(
-            parts, total=steps, label=f"{kept.label}{which}", unit="batches"
-        ):
-            rows = positions // input_context.num_input_pipelines
-            labels[rows] = found
-            for output, array in arrays.items():
-                array[rows] = outputs[output]
+        yield arrays
+        for output, partial in partials.items():
+            arrays[output].flush()
+            array_file.append_checksum(partial, arrays[output].nbytes)
+            partial.replace(targets[output])
     except BaseException:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
         raise
-    for output, partial in partials.items():
-        arrays[output].flush()
-        array_file.append_checksum(partial, arrays[output].nbytes)
-        partial.replace(paths[output])
-    return labels

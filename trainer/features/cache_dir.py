@@ -1,32 +1,26 @@
-"""Arrays in files that runs input_context, within bounds of disk and memory."""
+"""Manages the directory of cached arrays: its lock, its size, what crashes left."""
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import pathlib
 import platform
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import IO
+from collections.abc import Iterable, Iterator, Mapping
 
-import numpy as np
 import tensorflow as tf
 
+from pipeline.system import files
 from trainer.distribution import collectives
 from trainer.distribution.runtime import Runtime
 
-# Hosts that share a directory may have processes of one number.
-PROCESS_ID = f"{platform.node()}-{os.getpid()}"
-
-_SECONDS_TO_BE_LEFT_BEHIND = 24 * 3600.0
-
-# Up to this share of the free memory is read into it; what is more is mapped.
+# A cached array is read into memory if it takes at most this fraction of the free
+# memory; a larger one is mapped.
 MEMORY_FRACTION = 0.25
 
-# Of a container: its limit, and what of it is in use (cgroup versions 2 and 1).
+# The limit and the use of a container's memory (cgroup versions 2 and 1).
 _MEMORY_LIMITS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     (
@@ -35,19 +29,24 @@ _MEMORY_LIMITS = (
     ),
 )
 
+# With the host's name: hosts that share a directory may use the same process number.
+_PROCESS_ID = f"{platform.node()}-{os.getpid()}"
+
+_SECONDS_UNTIL_STALE = 24 * 3600.0
 _SECONDS_BETWEEN_TRIES = 0.2
 
-# Never fill a disk to the last byte: others write there too.
+# The cache never fills a disk to the last byte: other programs write there too.
 _FREE_AFTERWARDS_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureCache:
-    """Where features are kept, and how much of them.
+    """A directory of cached arrays.
 
-    directory: may be shared by runs, and by processes at the same time.
-    max_bytes: of all that lies there, of however many workers.
-    fingerprint: of the data and of what else features depend on besides the weights.
+    directory: runs and processes can share it at the same time.
+    max_bytes: limit on the total size of the files in the directory, those of all
+      workers together.
+    fingerprint: everything besides the weights that the features depend on.
     """
 
     directory: pathlib.Path
@@ -56,81 +55,85 @@ class FeatureCache:
 
 
 @dataclasses.dataclass(frozen=True)
-class CacheEntry:
-    """What is to lie in the cache: for each output a file a view.
+class RoomRequest:
+    """The files that one worker needs in the cache, and the words for an error.
 
-    what, received, advice: for the message that there is no room.
-    names: of the files, [outputs][views]; all that decides the content is in them.
-    shapes: of each output, without the examples.
+    file_names: names of all needed files, without suffix and shard number.
+    needed_bytes: size of all needed files of this worker.
+    missing_bytes: size of those that this worker still has to write.
+    content, flag, advice: the words of the message that there is no room, such as
+      "The features of 2 view(s)", "--cached_views=2", "fewer views".
     """
 
-    what: str
-    received: str
+    file_names: Iterable[str]
+    needed_bytes: int
+    missing_bytes: int
+    content: str
+    flag: str
     advice: str
-    label: str
-    names: Sequence[Sequence[str]]
-    shapes: Sequence[Sequence[int]]
-    dtype: np.dtype
-
-    def num_bytes(self, output: int, count: int) -> int:
-        """Of a file of that output for so many examples."""
-        return count * int(np.prod(self.shapes[output])) * self.dtype.itemsize
 
 
 @contextlib.contextmanager
 def lock_cache(directory: pathlib.Path, runtime: Runtime) -> Iterator[None]:
-    """One run at a time: a second one finds what the first has computed.
+    """Locks the cache directory.
 
-    Of several workers the chief alone waits for another run, and all for the chief;
-    none lets go before all are done.
+    A second run waits and then finds the files of the first one. With several workers
+    only the chief takes the lock. The others wait at a barrier until it has the lock,
+    and all meet at a barrier before it is released.
 
     Raises:
-      preemption.Stopped: asked to, through the runtime's stop signal, while it waits.
+      preemption.Stopped: the process was asked to stop while it waited.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not runtime.is_chief:
         collectives.barrier(runtime)
-        _tidy(directory)  # its own disk, it may be
+        _remove_stale_files(directory)  # This worker may have a disk of its own.
         yield
         collectives.barrier(runtime)
         return
-    with open(directory / ".lock", "w") as file:
-        with contextlib.suppress(OSError):  # a file system without locks: both compute
-            said = False
-            while not _try_to_lock(file):
-                if not said:
-                    print(f"another run uses {directory}; waiting for it", flush=True)
-                said = True
-                time.sleep(_SECONDS_BETWEEN_TRIES)
-                if not collectives.has_several_workers(runtime):
-                    runtime.stop_signal.check()
-        _tidy(directory)
+    lock_file = directory / ".lock"
+    lock_file.touch()
+    with files.lock(lock_file, wait=_make_wait(directory, runtime)):
+        _remove_stale_files(directory)
         collectives.barrier(runtime)
         yield
         collectives.barrier(runtime)
 
 
-def _try_to_lock(file: IO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _make_wait(directory: pathlib.Path, runtime: Runtime):
+    has_printed = False
+
+    def wait() -> None:
+        nonlocal has_printed
+        if not has_printed:
+            print(f"another run uses {directory}; waiting for it", flush=True)
+        has_printed = True
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+        # A worker of a cluster stops only where all workers stop.
+        if not collectives.has_several_workers(runtime):
+            runtime.stop_signal.check()
+
+    return wait
 
 
-def _tidy(directory: pathlib.Path) -> None:
+def partial_path(path: pathlib.Path) -> pathlib.Path:
+    """Returns the hidden name under which this process writes a file at first."""
+    return path.with_name(f".{path.name}.tmp-{_PROCESS_ID}")
+
+
+def _remove_stale_files(directory: pathlib.Path) -> None:
     for partial in directory.glob(".*.tmp-*"):
-        if _is_left_behind(partial):
+        if _is_stale(partial):
             partial.unlink(missing_ok=True)
 
 
-def _is_left_behind(partial: pathlib.Path) -> bool:
-    """Whether nobody writes it any more: a worker of this run, or another run, may."""
+def _is_stale(partial: pathlib.Path) -> bool:
+    """Returns True if no process still writes this partial file."""
     host, _, process = partial.name.rpartition(".tmp-")[2].rpartition("-")
     if host == platform.node() and process.isdecimal():
         return not os.path.exists(f"/proc/{process}")
     try:
-        return time.time() - partial.stat().st_mtime > _SECONDS_TO_BE_LEFT_BEHIND
+        return time.time() - partial.stat().st_mtime > _SECONDS_UNTIL_STALE
     except FileNotFoundError:
         return False
 
@@ -138,96 +141,96 @@ def _is_left_behind(partial: pathlib.Path) -> bool:
 def shard_path(
     path: pathlib.Path, input_context: tf.distribute.InputContext
 ) -> pathlib.Path:
-    """Where one worker keeps what is its own of a file, as shards are named."""
-    part = f"-{input_context.input_pipeline_id:05d}-of-{input_context.num_input_pipelines:05d}"
-    return path.with_name(f"{path.stem}{part}{path.suffix}")
+    """Returns the path of one worker's shard: NAME-00001-of-00004.SUFFIX."""
+    shard = f"-{input_context.input_pipeline_id:05d}{_shard_ending(input_context)}"
+    return path.with_name(f"{path.stem}{shard}{path.suffix}")
 
 
-def _count_workers_on(directory: pathlib.Path, runtime: Runtime) -> int:
-    """How many workers' directory is this very one; for all of them to call."""
+def _shard_ending(input_context: tf.distribute.InputContext) -> str:
+    return f"-of-{input_context.num_input_pipelines:05d}"
+
+
+def _count_sharing_workers(directory: pathlib.Path, runtime: Runtime) -> int:
+    """Counts the workers that see this same directory. Every worker has to call it."""
     mark = collectives.broadcast_from_chief(runtime, secrets.randbelow(1 << 30))
-    own = (
-        directory
-        / f".{mark}-{collectives.make_input_context(runtime).input_pipeline_id}.tmp-{PROCESS_ID}"
-    )
-    own.touch()
+    worker = collectives.make_input_context(runtime).input_pipeline_id
+    own_file = directory / f".{mark}-{worker}.tmp-{_PROCESS_ID}"
+    own_file.touch()
     collectives.barrier(runtime)
-    found = len(list(directory.glob(f".{mark}-*.tmp-*")))
+    num_workers = len(list(directory.glob(f".{mark}-*.tmp-*")))
     collectives.barrier(runtime)
-    own.unlink(missing_ok=True)
-    return found
+    own_file.unlink(missing_ok=True)
+    return num_workers
 
 
 def make_room(
-    cache: FeatureCache,
-    kept: CacheEntry,
-    runtime: Runtime,
-    paths: Sequence[Sequence[pathlib.Path]],
-    lacking: Sequence[Sequence[pathlib.Path | None]],
-    sizes: Sequence[int],
+    cache: FeatureCache, runtime: Runtime, request: RoomRequest
 ) -> str | None:
-    """Removes what was used longest ago; says what would not fit all the same.
+    """Removes the files that were used longest ago until new ones have room.
 
-    For every worker to call: where they share the directory, it is for all of them.
+    Every worker has to call it, because workers can share the directory.
 
-    paths: of each output and view, without the workers' shares.
-    lacking: of this worker's files those to write.
-    sizes: of this worker's file of each output.
+    Returns:
+      None, or the message that there is no room.
     """
-    workers = _count_workers_on(cache.directory, runtime)
-    needed = workers * len(paths[0]) * sum(sizes)
-    if needed > cache.max_bytes:
+    num_workers = _count_sharing_workers(cache.directory, runtime)
+    needed_bytes = num_workers * request.needed_bytes
+    if needed_bytes > cache.max_bytes:
         return (
-            f"{kept.what} take {_gigabytes(needed)} and may take "
-            f"{_gigabytes(cache.max_bytes)}. Received: {kept.received} "
-            f"--cache_gb={cache.max_bytes / 1e9:g}; {kept.advice} or a larger "
+            f"{request.content} take {_gigabytes(needed_bytes)}, and the cache may "
+            f"take {_gigabytes(cache.max_bytes)}. Received: {request.flag} "
+            f"--cache_gb={cache.max_bytes / 1e9:g}; use {request.advice} or a larger "
             "--cache_gb."
         )
-    wanted = {path.stem for views in paths for path in views}
-    # Shares of another number of workers are of no use to this run.
-    of_as_many = (
-        f"-of-{collectives.make_input_context(runtime).num_input_pipelines:05d}"
-    )
-    others = []
-    for path in cache.directory.glob("*.features"):
-        with contextlib.suppress(FileNotFoundError):  # another worker makes room too
-            status = path.stat()
-            name = path.stem.partition("-")[0]
-            if name not in wanted or not path.stem.endswith(of_as_many):
-                others.append((status.st_mtime, status.st_size, path))
-    used = sum(size for _, size, _ in others)
-    for _, size, oldest in sorted(others):
-        if used + needed <= cache.max_bytes:
-            break
-        used -= size
-        oldest.unlink(missing_ok=True)
-    to_write = workers * sum(
-        size
-        for size, views in zip(sizes, lacking, strict=True)
-        for path in views
-        if path
-    )
-    free = shutil.disk_usage(cache.directory).free
-    if to_write and to_write + _FREE_AFTERWARDS_BYTES > free:
+    _evict(cache, runtime, set(request.file_names), needed_bytes)
+    missing_bytes = num_workers * request.missing_bytes
+    free_bytes = shutil.disk_usage(cache.directory).free
+    if missing_bytes and missing_bytes + _FREE_AFTERWARDS_BYTES > free_bytes:
         return (
-            f"{kept.what} take {_gigabytes(to_write)}, and the disk has "
-            f"{_gigabytes(free)}. Received: {kept.received} "
-            f"--cache_dir={cache.directory}; {kept.advice} or a disk with more room."
+            f"{request.content} take {_gigabytes(missing_bytes)}, and the disk has "
+            f"{_gigabytes(free_bytes)} left. Received: {request.flag} "
+            f"--cache_dir={cache.directory}; use {request.advice} or a disk with more "
+            "room."
         )
     return None
 
 
-def _gigabytes(number: int) -> str:
-    return f"{number / 1e9:.3g} GB"
+def _evict(
+    cache: FeatureCache, runtime: Runtime, keep_names: set[str], needed_bytes: int
+) -> None:
+    # A run cannot use the shards of another number of workers.
+    ending = _shard_ending(collectives.make_input_context(runtime))
+    evictable = []
+    for path in cache.directory.glob("*.features"):
+        with contextlib.suppress(FileNotFoundError):  # Another worker removed it.
+            status = path.stat()
+            name = path.stem.partition("-")[0]
+            if name not in keep_names or not path.stem.endswith(ending):
+                evictable.append((status.st_mtime, status.st_size, path))
+    used_bytes = sum(size for _, size, _ in evictable)
+    for _, size, oldest in sorted(evictable):
+        if used_bytes + needed_bytes <= cache.max_bytes:
+            break
+        used_bytes -= size
+        oldest.unlink(missing_ok=True)
 
 
-def free_memory() -> int:
-    """Bytes that this machine, or the container, can still give."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for limit, used in _MEMORY_LIMITS:
-        # There may be none, and "max" is no number.
+def _gigabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.3g} GB"
+
+
+def fits_in_memory(num_bytes: int) -> bool:
+    """Returns True if an array of this size should be read into memory."""
+    return num_bytes < MEMORY_FRACTION * count_free_memory_bytes()
+
+
+def count_free_memory_bytes() -> int:
+    """Returns the free memory of the machine, or of the container if that is less."""
+    free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit_file, used_file in _MEMORY_LIMITS:
+        # The files may be absent, and "max" is not a number.
         with contextlib.suppress(OSError, ValueError):
-            left = int(pathlib.Path(limit).read_text())
-            left -= int(pathlib.Path(used).read_text())
-            free = min(free, left)
-    return free
+            limit_bytes = int(pathlib.Path(limit_file).read_text())
+            used_bytes = int(pathlib.Path(used_file).read_text())
+            free_bytes = min(free_bytes, limit_bytes - used_bytes)
+    return free_bytes

@@ -1,10 +1,11 @@
-"""What is the same in every epoch, computed once and kept: cache_features()."""
+"""Runs images, as they are or augmented, through the frozen layers of a classifier."""
 
 import dataclasses
 import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,15 +17,18 @@ from trainer.evaluation import evaluate
 from trainer.models.batch_norm_folding import build_prefix
 from trainer.models.classifier import Classifier, FrozenPrefix
 
+# A function of one global batch; see evaluate.map_examples.
+Step = Callable[[dict[str, Any]], tuple]
+
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """One look at every image of a split.
+    """One augmentation of every image of a split.
 
-    augment: preset; "none" for the image as it is.
-    seed: of the augmentation; with an image's position it decides its randomness, so
-      that it is the one which the epoch of that seed would have drawn.
-    xla: compile the augmentation.
+    augment: the preset; "none" leaves the images as they are.
+    seed: seed of the augmentation. Together with the position of an image it decides
+      the random numbers, so a view equals what the epoch with this seed would draw.
+    xla: compile the augmentation with XLA.
     """
 
     augment: str = "none"
@@ -34,9 +38,11 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class PrefixExtractor:
-    """What takes images across frozen_prefixes of one classifier, whose weights stay.
+    """Runs images through the frozen prefixes of one classifier.
 
-    folded: with batch norm in the convolutions, which is quicker and rounds otherwise.
+    The weights of the prefixes must not change while this object is in use.
+
+    folded: fold batch norm into the convolutions, which is faster and rounds otherwise.
     """
 
     runtime: Runtime
@@ -46,12 +52,12 @@ class PrefixExtractor:
 
     @functools.cached_property
     def digests(self) -> list[str]:
-        """Of all that each frozen_prefix's prefix is."""
-        return [_digest_prefix(frozen_prefix) for frozen_prefix in self.frozen_prefixes]
+        """One hash per prefix: of its layer names, weight shapes and weight values."""
+        return [_hash_prefix(frozen_prefix) for frozen_prefix in self.frozen_prefixes]
 
     @functools.cached_property
-    def step(self) -> Callable:
-        """For evaluation.map_examples; traced once for all splits and views."""
+    def step(self) -> Step:
+        """The step that extracts features, traced once for all splits and views."""
         with self.runtime.strategy.scope():
             prefix = build_prefix(
                 self.frozen_prefixes,
@@ -59,18 +65,25 @@ class PrefixExtractor:
                 precision=self.runtime.precision,
             )
 
-        def cross(batch):
+        def extract(batch):
             return prefix(self.classifier.normalise(batch["image"]))
 
-        return make_step(self.runtime, cross)
+        return make_step(self.runtime, extract)
+
+    def make_view_step(self, view: View) -> Step:
+        """Builds the step that augments a batch as in `view` and extracts features."""
+        augmenting_step = _make_augmenting_step(self.runtime, view.augment, view.xla)
+        seed = tf.constant([view.seed, 0])
+        return lambda batch: self.step(augmenting_step(batch, seed))
 
 
-def digest(*parts: object) -> str:
+def hash_parts(*parts: object) -> str:
+    """Hashes values that JSON can hold; equal values give equal hashes everywhere."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _digest_prefix(frozen_prefix: FrozenPrefix) -> str:
+def _hash_prefix(frozen_prefix: FrozenPrefix) -> str:
     weights = hashlib.sha256()
     for weight in frozen_prefix.prefix.weights:
         weights.update(np.ascontiguousarray(weight.numpy()).tobytes())
@@ -78,37 +91,37 @@ def _digest_prefix(frozen_prefix: FrozenPrefix) -> str:
         [type(layer).__name__, layer.name] for layer in frozen_prefix.prefix.layers[1:]
     ]
     shapes = [list(weight.shape) for weight in frozen_prefix.prefix.weights]
-    return digest(frozen_prefix.name, layers, shapes, weights.hexdigest())
+    return hash_parts(frozen_prefix.name, layers, shapes, weights.hexdigest())
 
 
-def augment_and_extract(
-    change: Callable, seed: tf.Tensor, cross: Callable, batch: dict
-) -> tuple:
-    return cross(change(batch, seed))
-
-
-def make_augmenting_step(runtime: Runtime, preset: str, xla: bool) -> Callable:
-    """(batch, seed) -> the batch as views of this preset show it."""
+@functools.cache
+def _make_augmenting_step(runtime: Runtime, preset: str, xla: bool) -> Callable:
+    """Builds augment(batch, seed) -> batch; traced once for all views of a preset."""
     augmenter = build_augmenter(preset, xla=xla)
 
-    def change(batch, seed):
+    def augment_replica(batch, seed):
         seeds = counter_rng.row_seeds(seed, batch["position"])
         return {**batch, "image": augmenter(batch["image"], seeds)}
 
     @tf.function
-    def changing_step(batch, seed):
-        return runtime.strategy.run(change, args=(batch, seed))
+    def augment(batch, seed):
+        return runtime.strategy.run(augment_replica, args=(batch, seed))
 
-    return changing_step
+    return augment
 
 
-def make_step(runtime: Runtime, compute: Callable) -> Callable:
-    """A step for evaluation.map_examples: outputs, positions and labels of a batch."""
+def make_step(
+    runtime: Runtime, compute: Callable[[dict[str, Any]], Sequence[tf.Tensor]]
+) -> Step:
+    """Builds step(batch) -> (*outputs, positions, labels, weights), each per replica.
+
+    compute: one replica's batch -> its outputs.
+    """
 
     def replica_step(batch):
         batch = evaluate.drop_padding(runtime, batch)
-        rest = (batch["position"], batch["label"], batch["weight"])
-        return (*compute(batch), *rest)
+        outputs = compute(batch)
+        return (*outputs, batch["position"], batch["label"], batch["weight"])
 
     @tf.function
     def step(batch):

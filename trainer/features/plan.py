@@ -1,14 +1,16 @@
-"""What each regime reads: images, or what its frozen layers made of them."""
+"""Decides what each regime trains on: decoded images, or cached outputs of its frozen
+layers."""
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from pipeline.loading import prepared_data
 from pipeline.loading.order import mix_seed
 from pipeline.loading.prepared_data import Records
+from pipeline.system import versions
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
@@ -21,44 +23,52 @@ from trainer.models.frozen_prefix import find_frozen_prefix
 
 FEATURES_DIR = "features"
 
+# The packages that decide the value of a feature.
 _PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class RegimeInput:
-    """What is frozen in a regime, and what that made of the images once it is there.
+    """What one regime trains and validates on.
 
-    trains: ids of the variables that train.
+    frozen_prefix: the part of the model that the regime does not train; None where the
+      first layer trains.
+    trained_variables: ids of the variables that the regime trains.
+    train_features, val_features: records whose batches hold the outputs of the frozen
+      prefix; None where the regime reads images instead.
     """
 
     frozen_prefix: FrozenPrefix | None
-    trains: frozenset[int]
-    train_records: Records | None = None
-    val_records: Records | None = None
+    trained_variables: frozenset[int]
+    train_features: Records | None = None
+    val_features: Records | None = None
 
 
-def plan_inputs(classifier: Classifier, rows: Sequence[Regime]) -> list[RegimeInput]:
-    """One stage a regime, without records yet; leaves the last regime's freeze."""
-    stages = []
-    for regime in rows:
-        backbone = classifier.backbone
+def plan_inputs(classifier: Classifier, regimes: Sequence[Regime]) -> list[RegimeInput]:
+    """Finds the frozen prefix of each regime, without features yet.
+
+    The layers are frozen for each regime in turn and stay frozen as the last regime
+    freezes them.
+    """
+    inputs = []
+    backbone = classifier.backbone
+    for regime in regimes:
         freezing.freeze(backbone, freezing.resolve_freeze(backbone, regime.frozen))
-        trains = frozenset(id(v) for v in classifier.model.trainable_variables)
-        stages.append(RegimeInput(find_frozen_prefix(classifier), trains))
-    return stages
+        trained = frozenset(id(v) for v in classifier.model.trainable_variables)
+        inputs.append(RegimeInput(find_frozen_prefix(classifier), trained))
+    return inputs
 
 
 def cache_from_config(config: TrainConfig, model_dir: pathlib.Path) -> FeatureCache:
-    """Where a run keeps features, and what they depend on besides the weights."""
-    data = [
-        pathlib.Path(config.data_dir, name)
-        for name in ("splits.csv", "dataset_info.json")
-    ]
+    """Returns the cache of a run, with the fingerprint of its data and versions."""
     fingerprint = {
-        "files": [hashlib.sha256(path.read_bytes()).hexdigest() for path in data],
-        "versions": [importlib.metadata.version(name) for name in _PACKAGES],
+        "files": [
+            hashlib.sha256(pathlib.Path(config.data_dir, name).read_bytes()).hexdigest()
+            for name in ("splits.csv", "dataset_info.json")
+        ],
+        "versions": versions.package_versions(_PACKAGES),
         "image_size": config.image_size,
-        # Decoded images do not depend on these; see features.cache_images.
+        # Decoded images do not depend on these two; see cache.cache_images.
         "backbone": [config.backbone, dict(config.backbone_args)],
         "rounded": config.cache == "disk",
     }
@@ -66,17 +76,14 @@ def cache_from_config(config: TrainConfig, model_dir: pathlib.Path) -> FeatureCa
     return FeatureCache(directory, int(config.cache_gb * 1e9), fingerprint)
 
 
-def read_records(
-    runtime: Runtime,
-    config: TrainConfig,
-    cache: FeatureCache,
-    split: str,
+def read_images(
+    runtime: Runtime, config: TrainConfig, cache: FeatureCache, split: str
 ) -> Records:
-    """One split, kept between epochs as --cache says.
+    """Opens one split, cached between epochs as --cache says.
 
     Raises:
-      ValueError: no room for the decoded images.
-      preemption.Stopped: asked to, through the runtime's stop signal.
+      ValueError: there is no room for the decoded images.
+      preemption.Stopped: the process was asked to stop.
     """
     is_served = split == "train" and config.data_service is not None
     records = prepared_data.read_records(
@@ -94,74 +101,60 @@ def read_records(
     )
 
 
-def make_views(config: TrainConfig, count: int) -> list[View]:
-    """The first augmented views: view k is what epoch k + 1 would have drawn."""
+def make_views(config: TrainConfig, num_views: int) -> list[View]:
+    """Returns the augmented views; view k is what epoch k + 1 would draw."""
     return [
-        View(
-            config.augment,
-            mix_seed(config.seed, view + 1),
-            xla=config.xla != "off",
-        )
-        for view in range(count)
+        View(config.augment, mix_seed(config.seed, view + 1), xla=config.xla != "off")
+        for view in range(num_views)
     ]
 
 
-def load_prefix_features(
+def load_features(
     runtime: Runtime,
     config: TrainConfig,
     cache: FeatureCache,
     classifier: Classifier,
-    stages: Sequence[RegimeInput],
+    inputs: Sequence[RegimeInput],
     *,
-    train_records: Records,
-    val_records: Records,
-) -> None:
-    """Gives the first stage its records, and the later ones that the pass can serve.
+    train_images: Records,
+    val_images: Records,
+) -> list[RegimeInput]:
+    """Returns the inputs with features: those of the first regime, and of later ones
+    that the same passes over the images can serve.
 
-    Validation images always cross, training images with --cached_views; a stage keeps
-    None for those that do not. See features.cache_features.
+    Validation images always become features. Training images become features with
+    --cached_views.
+
+    Args:
+      inputs: of the regime that starts now and of those after it.
 
     Raises:
-      ValueError: no room for the training images' features, or nothing to cut in them.
-      preemption.Stopped: asked to, through the runtime's stop signal.
+      ValueError: there is no room for the features of the training images, or
+        --mix=cutmix has no area to cut in them.
+      preemption.Stopped: the process was asked to stop.
     """
-    stage = stages[0]
-    if stage.frozen_prefix is None:
-        return
-    pooled = [
-        later.frozen_prefix.name
-        for later in stages
-        if later.frozen_prefix is not None
-        and len(later.frozen_prefix.prefix.output.shape) < 4
-    ]
-    if config.mix == "cutmix" and config.cached_views and pooled:
-        raise ValueError(
-            f"What {pooled[0]} gives has no area to cut. Received: --mix=cutmix "
-            f"--cached_views={config.cached_views}; take --mix=mixup, "
-            "--cached_views=0 or a smaller --freeze_layers."
-        )
-    # One pass serves the regimes that come after too, unless one before them trains
-    # what they take for frozen.
-    served, trained = [], set()
-    for later in stages:
-        if later.frozen_prefix is not None and not trained & {
-            id(variable) for variable in later.frozen_prefix.prefix.variables
-        }:
-            served.append(later)
-        trained |= later.trains
-
-    frozen_prefixes = {
-        later.frozen_prefix.name: later.frozen_prefix for later in served
+    inputs = list(inputs)
+    first_prefix = inputs[0].frozen_prefix
+    if first_prefix is None:
+        return inputs
+    _check_cutmix(config, inputs)
+    servable = _find_servable(inputs)
+    prefixes = {
+        regime_input.frozen_prefix.name: regime_input.frozen_prefix
+        for regime_input, is_servable in zip(inputs, servable, strict=True)
+        if is_servable and regime_input.frozen_prefix is not None
     }
 
-    def make_crossing(names):
-        chosen = [frozen_prefixes[name] for name in names]
-        return PrefixExtractor(runtime, classifier, chosen, config.fold_frozen)
-
-    extractor = make_crossing(frozen_prefixes)
-
-    def cross(extractor, records, split, views):
-        found = cache_features(
+    def extract(
+        prefixes: Mapping[str, FrozenPrefix],
+        records: Records,
+        split: str,
+        views: Sequence[View],
+    ) -> dict[str, Records]:
+        extractor = PrefixExtractor(
+            runtime, classifier, list(prefixes.values()), config.fuse_batch_norm
+        )
+        features = cache_features(
             extractor,
             cache,
             records,
@@ -170,34 +163,80 @@ def load_prefix_features(
             image_size=config.image_size,
             batch_size=config.batch_size,
         )
-        names = (frozen_prefix.name for frozen_prefix in extractor.frozen_prefixes)
-        return dict(zip(names, found, strict=True))
+        return dict(zip(prefixes, features, strict=True))
 
-    if stage.val_records is None:
-        # Where there is no room for all, there may be for the first.
-        for each in (extractor, make_crossing([stage.frozen_prefix.name])):
+    if inputs[0].val_features is None:
+        # If there is no room for the features of all prefixes, there may be room for
+        # those of the first one.
+        for some_prefixes in (prefixes, {first_prefix.name: first_prefix}):
             try:
-                found = cross(each, val_records, "validation", [View()])
+                features = extract(some_prefixes, val_images, "validation", [View()])
             except ValueError as error:
                 problem = error
-                continue
-            for later in served:
-                later.val_records = found.get(later.frozen_prefix.name)
-            break
-        else:  # that is no reason not to train
+            else:
+                inputs = _add_features(inputs, servable, "validation", features)
+                break
+        else:  # No reason to end the training: each epoch computes them.
             print(
                 f"validation images are computed in every epoch: {problem}", flush=True
             )
-    if stage.train_records is None and config.cached_views:
+    if inputs[0].train_features is None and config.cached_views:
         views = make_views(config, config.cached_views)
-        found = cross(extractor, train_records, "train", views)
-        for later in served:
-            later.train_records = found[later.frozen_prefix.name]
-    if stage.train_records is not None:
-        views = len(stage.train_records.features)
-        print(
-            f"what {stage.frozen_prefix.name} gives is cached: {views} view(s) of each "
-            "training image, which the epochs take in turn"
-            + ("" if config.mix == "none" else f"; {config.mix} mixes these"),
-            flush=True,
+        features = extract(prefixes, train_images, "train", views)
+        inputs = _add_features(inputs, servable, "train", features)
+    return inputs
+
+
+def _check_cutmix(config: TrainConfig, inputs: Sequence[RegimeInput]) -> None:
+    if config.mix != "cutmix" or not config.cached_views:
+        return
+    for regime_input in inputs:
+        prefix = regime_input.frozen_prefix
+        if prefix is not None and len(prefix.prefix.output.shape) < 4:
+            raise ValueError(
+                f"The output of {prefix.name} has no area to cut. Received: "
+                f"--mix=cutmix --cached_views={config.cached_views}; use --mix=mixup, "
+                "--cached_views=0 or a smaller --freeze_layers."
+            )
+
+
+def _find_servable(inputs: Sequence[RegimeInput]) -> list[bool]:
+    """Tells for each regime whether a pass over the images now can serve it.
+
+    It cannot if a regime before it trains a part of its frozen prefix.
+    """
+    servable = []
+    trained_before: set[int] = set()
+    for regime_input in inputs:
+        prefix = regime_input.frozen_prefix
+        servable.append(
+            prefix is not None
+            and not trained_before
+            & {id(variable) for variable in prefix.prefix.variables}
         )
+        trained_before |= regime_input.trained_variables
+    return servable
+
+
+def _add_features(
+    inputs: Sequence[RegimeInput],
+    servable: Sequence[bool],
+    split: Literal["train", "validation"],
+    features: Mapping[str, Records],
+) -> list[RegimeInput]:
+    """Sets the features of one split in the servable inputs.
+
+    features: maps the name of a prefix to the records with its features.
+    """
+    updated = []
+    for regime_input, is_servable in zip(inputs, servable, strict=True):
+        prefix = regime_input.frozen_prefix
+        if is_servable and prefix is not None and prefix.name in features:
+            records = features[prefix.name]
+            regime_input = (
+                dataclasses.replace(regime_input, train_features=records)
+                if split == "train"
+                else dataclasses.replace(regime_input, val_features=records)
+            )
+        updated.append(regime_input)
+    return updated

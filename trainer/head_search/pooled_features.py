@@ -1,4 +1,4 @@
-"""search_head(): heads compared on cached features, where each takes but a moment."""
+"""Computes the pooled features that the head search trains on."""
 
 import dataclasses
 import pathlib
@@ -17,25 +17,27 @@ from trainer.features.plan import (
     cache_from_config,
     make_views,
     plan_inputs,
-    read_records,
+    read_images,
 )
-from trainer.head_search.stacked_heads import ROWS_PER_CALL
 from trainer.models import freezing
-from trainer.models.classifier import Classifier, build_classifier
+from trainer.models.classifier import Classifier, FrozenPrefix, build_classifier
 from trainer.models.frozen_prefix import find_frozen_prefix
+
+_ROWS_PER_READ = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class PooledSplit:
-    """What one pooling makes of a split.
+    """The pooled features of one split, in stored order.
 
-    views: float arrays [N, D], augmented, which the epochs take in turn; of validation
-      for folds alone.
-    plain: [N, D], of the images as they are; of train for folds alone.
+    plain: float [N, D], features of the images as they are; None if not needed.
+    views: float [N, D] each, features of the augmented views; empty if they are not
+      needed.
+    labels: int [N].
     """
 
-    views: Sequence[np.ndarray] | None
     plain: np.ndarray | None
+    views: Sequence[np.ndarray]
     labels: np.ndarray
 
 
@@ -44,83 +46,125 @@ def extract_pooled(
     config: TrainConfig,
     model_dir: pathlib.Path,
     classifier: Classifier,
+    *,
     num_classes: int,
     poolings: Sequence[str],
 ) -> tuple[dict[str, PooledSplit], dict[str, PooledSplit]]:
-    """Pooling -> what it makes of train, and of validation, in one pass each."""
-    plan = plan_inputs(classifier, make_regimes(config))
-    backbone = classifier.backbone
-    freezing.freeze(backbone, len(backbone.layers))
-    with runtime.strategy.scope():
-        frozen_prefixes = [
-            find_frozen_prefix(
-                build_classifier(
-                    backbone,
-                    config.backbone,
-                    num_classes=num_classes,
-                    pooling=pooling,
-                    head_units=config.head_units,
-                    dropout=config.dropout,
-                )
-            )
-            for pooling in poolings
-        ]
-    views = make_views(config, max(1, config.cached_views))
-    cache = cache_from_config(config, model_dir)
+    """Computes the features of the training and of the validation split.
 
-    # What the other regimes will ask for comes out of the same passes, if they ask for
-    # training images: where they do not, a lack of room for the rest is no mistake.
-    others = [
-        stage.frozen_prefix
-        for stage in plan
-        if config.cached_views and stage.frozen_prefix and stage.frozen_prefix.suffix
+    The plain training features and the validation views are computed only for
+    --head_folds.
+
+    Returns:
+      Two dictionaries, for training and validation, from pooling to features.
+    """
+    later_prefixes = _list_later_prefixes(config, classifier)
+    freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
+    pooled_prefixes = [
+        _make_pooled_prefix(runtime, config, classifier, pooling, num_classes)
+        for pooling in poolings
     ]
-    alone, with_others = (
-        PrefixExtractor(
-            runtime, classifier, [*frozen_prefixes, *more], config.fold_frozen
-        )
-        for more in ([], others)
+    cache = cache_from_config(config, model_dir)
+    only_pooled, all_prefixes = (
+        PrefixExtractor(runtime, classifier, prefixes, config.fuse_batch_norm)
+        for prefixes in (pooled_prefixes, [*pooled_prefixes, *later_prefixes])
     )
 
-    def cross(
-        extractor: PrefixExtractor, split: str, looks: Sequence[View]
+    def extract(
+        extractor: PrefixExtractor, split: str, views: Sequence[View]
     ) -> list[Records]:
         return cache_features(
             extractor,
             cache,
-            read_records(runtime, config, cache, split),
+            read_images(runtime, config, cache, split),
             split=split,
-            views=looks,
+            views=views,
             image_size=config.image_size,
             batch_size=config.batch_size,
         )
 
-    plain = cross(with_others, "validation", [View()])
-    augmented = cross(with_others, "train", views)
-    # The plain training images and the changed validation images are of use to the
-    # folds alone.
-    rest = None
-    if config.folds:
-        rest = (cross(alone, "validation", views), cross(alone, "train", [View()]))
+    views = make_views(config, max(1, config.cached_views))
+    val_plain = extract(all_prefixes, "validation", [View()])
+    train_views = extract(all_prefixes, "train", views)
+    val_views: list[Records] = []
+    train_plain: list[Records] = []
+    if config.head_folds:
+        val_views = extract(only_pooled, "validation", views)
+        train_plain = extract(only_pooled, "train", [View()])
     train, validation = {}, {}
     for index, pooling in enumerate(poolings):
-        views, labels = _gather(runtime, augmented[index])
-        (as_it_is,), val_labels = _gather(runtime, plain[index])
-        val_views, train_as_it_is = None, None
-        if rest is not None:
-            val_views, _ = _gather(runtime, rest[0][index])
-            (train_as_it_is,), _ = _gather(runtime, rest[1][index])
-        train[pooling] = PooledSplit(views, train_as_it_is, labels)
-        validation[pooling] = PooledSplit(val_views, as_it_is, val_labels)
+        train[pooling] = _gather_split(
+            runtime, plain=train_plain[index : index + 1], views=[train_views[index]]
+        )
+        validation[pooling] = _gather_split(
+            runtime, plain=[val_plain[index]], views=val_views[index : index + 1]
+        )
     return train, validation
 
 
+def _list_later_prefixes(
+    config: TrainConfig, classifier: Classifier
+) -> list[FrozenPrefix]:
+    """Lists the prefixes of the other regimes, which the same passes can serve.
+
+    There are none without --cached_views: the other regimes then use no features of
+    training images, and a lack of room for them must not be an error.
+    """
+    if not config.cached_views:
+        return []
+    inputs = plan_inputs(classifier, make_regimes(config))
+    prefixes = [regime_input.frozen_prefix for regime_input in inputs]
+    return [prefix for prefix in prefixes if prefix is not None and prefix.suffix]
+
+
+def _make_pooled_prefix(
+    runtime: Runtime,
+    config: TrainConfig,
+    classifier: Classifier,
+    pooling: str,
+    num_classes: int,
+) -> FrozenPrefix:
+    """Returns the whole backbone, which must be frozen, and a pooling as one prefix."""
+    with runtime.strategy.scope():
+        with_pooling = build_classifier(
+            classifier.backbone,
+            config.backbone,
+            num_classes=num_classes,
+            pooling=pooling,
+            head_units=config.head_units,
+            dropout=config.dropout,
+        )
+        prefix = find_frozen_prefix(with_pooling)
+    assert prefix is not None, "a frozen backbone always has a prefix"
+    return prefix
+
+
+def _gather_split(
+    runtime: Runtime, *, plain: Sequence[Records], views: Sequence[Records]
+) -> PooledSplit:
+    """Gathers the features of all workers.
+
+    plain, views: one or no records each.
+    """
+    plain_features: list[np.ndarray] = []
+    view_features: list[np.ndarray] = []
+    for records in views:
+        view_features, labels = _gather(runtime, records)
+    for records in plain:
+        plain_features, labels = _gather(runtime, records)
+    return PooledSplit(
+        plain=plain_features[0] if plain_features else None,
+        views=view_features,
+        labels=labels,
+    )
+
+
 def _gather(runtime: Runtime, records: Records) -> tuple[list[np.ndarray], np.ndarray]:
-    """All workers' features, of each view, and labels."""
-    rows = records.dataset.batch(ROWS_PER_CALL).as_numpy_iterator()
-    labels = np.concatenate([row["label"] for row in rows])
+    """Returns the features of each view, and the labels, of all workers."""
+    rows = records.dataset.batch(_ROWS_PER_READ).as_numpy_iterator()
+    own_labels = np.concatenate([row["label"] for row in rows])
     *views, labels = (
         collectives.all_gather(runtime, part, records.count)
-        for part in (*records.features, labels)
+        for part in (*records.features, own_labels)
     )
     return views, labels

@@ -1,30 +1,37 @@
-"""search_head(): heads compared on cached features, where each takes but a moment."""
+"""Searches the best head (--sweep) and estimates its accuracy (--head_folds)."""
 
-import csv
 import dataclasses
 import itertools
 import pathlib
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 
 from pipeline import splits
 from pipeline.loading import prepared_data
+from trainer.config.regimes import make_regimes, rank
 from trainer.config.train_config import POOLINGS, TrainConfig
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import metrics
+from trainer.head_search import tables
 from trainer.head_search.pooled_features import PooledSplit, extract_pooled
-from trainer.head_search.stacked_heads import (
-    Head,
-    train_heads,
-)
-from trainer.head_search.tables import print_folds, print_sweep
+from trainer.head_search.stacked_heads import Head, HeadRecipe, train_heads
 from trainer.models.classifier import Classifier
 
-# The grid; what the flags say is added to it.
+# The grid. The values of the flags are added to it.
 _RATES = (0.003, 0.01, 0.03, 0.1)
 _UNITS = (128, 512)
 _DROPOUTS = (0.0, 0.3, 0.5)
+
+
+class BestEpoch(TypedDict):
+    """The best epoch of a head on validation."""
+
+    epoch: int
+    val_accuracy: float
+    val_loss: float
 
 
 def search_head(
@@ -33,110 +40,148 @@ def search_head(
     model_dir: pathlib.Path,
     classifier: Classifier,
     num_classes: int,
-) -> dict:
-    """Does what --sweep and --folds ask for; the test split is not looked at.
+) -> dict[str, Any]:
+    """Runs --sweep and --head_folds, without reading the test split.
 
-    The sweep trains every head of the grid with the head regime's epochs, batches and
-    schedule, without --mix, and ranks them as the regime ranks its epochs.
+    The sweep trains every head of the grid with the epochs, batches and schedule of the
+    head regime, without --mix, and ranks the heads as the regime ranks its epochs.
 
     Args:
-      classifier: its backbone is used as it is.
+      classifier: its backbone computes the features, with the weights that it has.
 
     Returns:
-      "chosen": flags -> values of the best head; "sweep": the grid, best first;
-      "folds": the accuracy over folds. Each only where it was asked for. Of several
-      workers the chief alone gets anything.
+      "chosen": the flags of the best head; "sweep": the grid, the best first; "folds":
+      the accuracy over folds. Each key exists only if its flag asks for it. A worker
+      that is not the chief gets an empty dictionary.
 
     Raises:
-      preemption.Stopped: asked to, through the runtime's stop signal.
+      preemption.Stopped: the process was asked to stop.
     """
     start = time.monotonic()
-    given = Head(
-        config.head_lr,
-        config.head_units,
-        config.dropout,
-        config.pooling,
-        max(1, config.cached_views),
+    flags_head = Head(
+        head_lr=config.head_lr,
+        head_units=config.head_units,
+        dropout=config.dropout,
+        pooling=config.pooling,
+        cached_views=max(1, config.cached_views),
     )
-    poolings = POOLINGS if config.sweep == "head" else (config.pooling,)
     train, validation = extract_pooled(
-        runtime, config, model_dir, classifier, num_classes, poolings
+        runtime,
+        config,
+        model_dir,
+        classifier,
+        num_classes=num_classes,
+        poolings=POOLINGS if config.sweep == "head" else (config.pooling,),
     )
     if not runtime.is_chief:
         return {}
-    found, head = {}, given
+    recipe = _make_recipe(config)
+    result: dict[str, Any] = {}
+    head = flags_head
     if config.sweep == "head":
-        ranked = _sweep(config, given, train, validation, num_classes)
-        head = Head(**{name: ranked[0][name] for name in dataclasses.asdict(given)})
-        chosen = dataclasses.asdict(head)
-        if not config.cached_views:
-            del chosen["cached_views"]  # the run computes every epoch's view itself
-        # JSON has no infinity.
-        rows = [
-            row | ({} if np.isfinite(row["val_loss"]) else {"val_loss": None})
-            for row in ranked
-        ]
-        found |= {"sweep": rows, "chosen": chosen}
-        print_sweep(config, given, ranked, len(validation[head.pooling].labels))
-        print(f"the sweep took {time.monotonic() - start:.0f} s\n", flush=True)
-    if config.folds:
-        found["folds"] = _cross_validate(
-            config, head, train[head.pooling], validation[head.pooling], num_classes
+        ranked = _train_grid(flags_head, train, validation, num_classes, recipe)
+        head = Head(**{name: ranked[0][name] for name in dataclasses.asdict(head)})
+        result |= _sweep_to_json(ranked, head, config)
+        tables.print_sweep(
+            config, flags_head, ranked, len(validation[head.pooling].labels)
         )
-        print_folds(found["folds"])
-    return found
+        print(f"the sweep took {time.monotonic() - start:.0f} s\n", flush=True)
+    if config.head_folds:
+        result["folds"] = _cross_validate(
+            config,
+            head,
+            train[head.pooling],
+            validation[head.pooling],
+            num_classes=num_classes,
+            recipe=recipe,
+        )
+        tables.print_folds(result["folds"])
+    return result
 
 
-def _sweep(
-    config: TrainConfig,
-    given: Head,
-    train: dict[str, PooledSplit],
-    validation: dict[str, PooledSplit],
+def _make_recipe(config: TrainConfig) -> HeadRecipe:
+    (regime,) = (row for row in make_regimes(config) if row.name == "head")
+    return HeadRecipe(
+        epochs=regime.epochs,
+        batch_size=config.batch_size,
+        schedule=regime.schedule,
+        momentum=regime.momentum,
+        seed=config.seed,
+    )
+
+
+def _sweep_to_json(
+    ranked: Sequence[Mapping[str, Any]], best: Head, config: TrainConfig
+) -> dict[str, Any]:
+    chosen = dataclasses.asdict(best)
+    if not config.cached_views:
+        del chosen["cached_views"]  # The run augments the images in every epoch.
+    # JSON has no infinity.
+    rows = [
+        dict(row) if np.isfinite(row["val_loss"]) else {**row, "val_loss": None}
+        for row in ranked
+    ]
+    return {"sweep": rows, "chosen": chosen}
+
+
+def _train_grid(
+    flags_head: Head,
+    train: Mapping[str, PooledSplit],
+    validation: Mapping[str, PooledSplit],
     num_classes: int,
-) -> list[dict]:
-    """Trains the grid; gives a row a head, best first."""
-    rates = sorted({*_RATES, given.head_lr})
-    dropouts = sorted({*_DROPOUTS, given.dropout})
-    most = given.cached_views
-    views = sorted({most, *(2**k for k in range(most.bit_length()) if 2**k <= most)})
-    rows = []
-    for pooling, units, count in itertools.product(
-        POOLINGS, sorted({*_UNITS, given.head_units}), views
+    recipe: HeadRecipe,
+) -> list[dict[str, Any]]:
+    """Trains the grid; returns one row for each head, the best first.
+
+    A row holds the fields of Head and of BestEpoch.
+    """
+    rates = sorted({*_RATES, flags_head.head_lr})
+    dropouts = sorted({*_DROPOUTS, flags_head.dropout})
+    max_views = flags_head.cached_views
+    powers = {2**k for k in range(max_views.bit_length()) if 2**k <= max_views}
+    rows: list[dict[str, Any]] = []
+    for pooling, units, num_views in itertools.product(
+        POOLINGS,
+        sorted({*_UNITS, flags_head.head_units}),
+        sorted({max_views, *powers}),
     ):
         pairs = list(itertools.product(rates, dropouts))
-        data = train[pooling]
+        labels = train[pooling].labels
         logits = train_heads(
-            data.views[:count],
-            data.labels,
-            validation[pooling].plain,
-            weights=np.ones((len(pairs), len(data.labels)), np.float32),
+            train[pooling].views[:num_views],
+            labels,
+            _require_plain(validation[pooling]),
+            weights=np.ones((len(pairs), len(labels)), np.float32),
             rates=[rate for rate, _ in pairs],
             dropouts=[dropout for _, dropout in pairs],
             units=units,
             num_classes=num_classes,
-            config=config,
+            recipe=recipe,
         )
         for index, (rate, dropout) in enumerate(pairs):
-            row = dataclasses.asdict(Head(rate, units, dropout, pooling, count))
-            rows.append(row | _best_epoch(logits[:, index], validation[pooling].labels))
-    return sorted(rows, key=_rank, reverse=True)
+            head = Head(rate, units, dropout, pooling, num_views)
+            best_epoch = _find_best_epoch(logits[:, index], validation[pooling].labels)
+            rows.append({**dataclasses.asdict(head), **best_epoch})
+    return sorted(
+        rows, key=lambda row: rank(row["val_accuracy"], row["val_loss"]), reverse=True
+    )
 
 
-def _rank(row: dict) -> tuple[float, float]:
-    """As the regimes rank their epochs."""
-    return row["val_accuracy"], -row["val_loss"]
+def _require_plain(split: PooledSplit) -> np.ndarray:
+    assert split.plain is not None, "extract_pooled computes it for this use"
+    return split.plain
 
 
-def _best_epoch(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """logits [epochs, N, K] -> the best epoch's figures; the first of equals."""
-    figures = []
-    for epoch, each in enumerate(logits, start=1):
-        accuracy, loss = metrics.accuracy_and_loss(each, labels)
-        # A rate that is too large ends in NaN, which ranks nowhere.
-        loss = loss if np.isfinite(loss) else float("inf")
-        accuracy = accuracy if np.isfinite(loss) else 0.0
-        figures.append({"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss})
-    return max(figures, key=_rank)
+def _find_best_epoch(logits: np.ndarray, labels: np.ndarray) -> BestEpoch:
+    """logits [epochs, N, K] -> the best epoch; the first of equal ones."""
+    epochs: list[BestEpoch] = []
+    for epoch, epoch_logits in enumerate(logits, start=1):
+        accuracy, loss = metrics.accuracy_and_loss(epoch_logits, labels)
+        # A rate that is too large ends in NaN, which must rank last.
+        if not np.isfinite(loss):
+            accuracy, loss = 0.0, float("inf")
+        epochs.append(BestEpoch(epoch=epoch, val_accuracy=accuracy, val_loss=loss))
+    return max(epochs, key=lambda line: rank(line["val_accuracy"], line["val_loss"]))
 
 
 def _cross_validate(
@@ -144,11 +189,52 @@ def _cross_validate(
     head: Head,
     train: PooledSplit,
     validation: PooledSplit,
+    *,
     num_classes: int,
-) -> dict:
-    """Accuracy where each photograph of train and validation is held out once."""
-    with open(pathlib.Path(config.data_dir, "splits.csv"), newline="") as file:
-        groups = {row["name"]: row["group"] for row in csv.DictReader(file)}
+    recipe: HeadRecipe,
+) -> dict[str, Any]:
+    """Computes the accuracy where each photograph of both splits is held out once."""
+    folds = _assign_folds(config)
+    held_out = np.arange(config.head_folds)[:, None] == folds
+    labels = np.concatenate([train.labels, validation.labels])
+    view_pairs = zip(
+        train.views[: head.cached_views],
+        validation.views[: head.cached_views],
+        strict=True,
+    )
+    logits = train_heads(
+        [np.concatenate(pair) for pair in view_pairs],
+        labels,
+        np.concatenate([_require_plain(train), _require_plain(validation)]),
+        weights=(~held_out).astype(np.float32),
+        rates=[head.head_lr] * config.head_folds,
+        dropouts=[head.dropout] * config.head_folds,
+        units=head.head_units,
+        num_classes=num_classes,
+        recipe=recipe,
+    )
+    # From the last epoch: to choose an epoch by the held-out photographs would make the
+    # accuracy too high.
+    correct = logits[-1, folds, np.arange(len(labels))].argmax(axis=1) == labels
+    return {
+        "folds": config.head_folds,
+        "count": len(labels),
+        "accuracy": float(correct.mean()),
+        "ci95": list(metrics.confidence_interval(int(correct.sum()), len(labels))),
+        "accuracy_per_fold": [
+            float(correct[in_fold].mean()) if in_fold.any() else None
+            for in_fold in held_out
+        ],
+        "head": dataclasses.asdict(head),
+    }
+
+
+def _assign_folds(config: TrainConfig) -> np.ndarray:
+    """Returns the fold int [N] of each training, then of each validation photograph.
+
+    Photographs of one group of near duplicates are in one fold.
+    """
+    group_of = splits.read_groups(config.data_dir)
     names = [
         name
         for split in ("train", "validation")
@@ -156,39 +242,11 @@ def _cross_validate(
             prepared_data.read_records(config.data_dir, split)
         )
     ]
-    folds = np.array(
+    return np.array(
         [
-            splits.fold_of(groups[name], num_folds=config.folds, seed=config.seed)
+            splits.fold_of(
+                group_of[name], num_folds=config.head_folds, seed=config.seed
+            )
             for name in names
         ]
     )
-    held_out = np.arange(config.folds)[:, None] == folds
-    labels = np.concatenate([train.labels, validation.labels])
-    looks = zip(
-        train.views[: head.cached_views],
-        validation.views[: head.cached_views],
-        strict=True,
-    )
-    logits = train_heads(
-        [np.concatenate(pair) for pair in looks],
-        labels,
-        np.concatenate([train.plain, validation.plain]),
-        weights=(~held_out).astype(np.float32),
-        rates=[head.head_lr] * config.folds,
-        dropouts=[head.dropout] * config.folds,
-        units=head.head_units,
-        num_classes=num_classes,
-        config=config,
-    )
-    # Of the last epoch: to choose one by what is held out would flatter it.
-    correct = logits[-1, folds, np.arange(len(labels))].argmax(axis=1) == labels
-    return {
-        "folds": config.folds,
-        "count": len(labels),
-        "accuracy": float(correct.mean()),
-        "ci95": list(metrics.confidence_interval(int(correct.sum()), len(labels))),
-        "accuracy_per_fold": [
-            float(correct[own].mean()) if own.any() else None for own in held_out
-        ],
-        "head": dataclasses.asdict(head),
-    }

@@ -1,4 +1,4 @@
-"""The distributed train step, and the loop over it."""
+"""Runs the training steps of an epoch, a few in each call, on all workers together."""
 
 import dataclasses
 import time
@@ -12,21 +12,22 @@ from pipeline.loading.prepared_data import Records
 from trainer.distribution import collectives
 from trainer.distribution.runtime import Runtime
 
-# Many steps a call keep Python out of the way; few enough, in time, for progress to be
-# seen and for a request to stop to be heard.
+# Many steps in one call spare the overhead of Python. They are few enough, in time, to
+# show progress and to react to a signal.
 _SECONDS_PER_CALL = 1.0
-_MOST_STEPS_PER_CALL = 64
+_MAX_STEPS_PER_CALL = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-    """What one call of a few steps did.
+    """The result of one call of a few steps.
 
-    done: steps of the epoch that are done now.
-    losses, corrects: of each of its steps the sum over the examples.
-    seconds, waited_seconds: that this call took, and waited for input (NaN if unknown).
-    stop: whether a worker was asked to stop.
-    save: whether a worker finds it time for a checkpoint.
+    done: steps of the epoch that are complete now.
+    losses, corrects: for each step of the call, the sum over its examples.
+    seconds, waited_seconds: time of the call, and the part of it spent waiting for
+      input (NaN if unknown).
+    stop: True if a worker was asked to stop.
+    save: True if a worker asks for a checkpoint.
     """
 
     done: int
@@ -49,7 +50,7 @@ def start_reading(
     first_step: int = 0,
     data_service: str | None = None,
 ) -> tf.data.Iterator:
-    """What train_epoch takes its batches from; see dataset.make_train_dataset."""
+    """Returns the iterator that train_epoch reads; see dataset.make_train_dataset."""
     batches = make_train_dataset(
         records,
         image_size=image_size,
@@ -72,45 +73,48 @@ def train_epoch(
     seed: int,
     first_step: int = 0,
     pause_at: Sequence[int] = (),
-    wants: Callable[[], tuple[bool, bool]] = lambda: (False, False),
+    read_stop_and_save: Callable[[], tuple[bool, bool]] = lambda: (False, False),
 ) -> Iterator[Update]:
-    """Trains one epoch, or what is left of it; yields an Update every second or so.
+    """Trains one epoch, or the rest of it; yields an Update about every second.
 
     Args:
-      batches: from start_reading; stands before the epoch's first_step.
-      steps: of the whole epoch.
-      epoch: counts over all regimes, so that no two epochs of a run share randomness.
-      first_step: how many steps of it were done before.
-      pause_at: steps after which to yield in any case.
-      wants: asked before each call; whether this worker wants to stop, to save.
+      train_steps: from step.make_train_steps.
+      batches: from start_reading; the next batch is that of first_step.
+      steps: number of steps of the whole epoch.
+      epoch: number of the epoch over all regimes, so that no two epochs of a run share
+        randomness.
+      first_step: number of steps that were done before.
+      pause_at: numbers of steps after which a call has to end.
+      read_stop_and_save: called before each call; tells whether this worker was asked
+        to stop, and whether it asks for a checkpoint.
     """
     done, num_steps, step_seconds = first_step, 1, 0.0
     while done < steps:
         start = time.monotonic()
         next_pause = min([pause for pause in pause_at if pause > done], default=steps)
         num_steps = min(num_steps, steps - done, next_pause - done)
-        per_step, agreed = train_steps(
+        per_step, reduced_flags = train_steps(
             batches,
             tf.constant(mix_seed(seed, epoch)),
             tf.constant(done),
             tf.constant(num_steps),
-            tf.constant([*wants(), step_seconds], tf.float32),
+            tf.constant([*read_stop_and_save(), step_seconds], tf.float32),
         )
         losses, corrects, waited = per_step.numpy().T.tolist()
-        stop, save, mean_step_seconds = agreed.numpy().tolist()
+        stop, save, mean_step_seconds = reduced_flags.numpy().tolist()
         seconds = time.monotonic() - start
         done += num_steps
         step_seconds = seconds / num_steps
         yield Update(
-            done,
-            tuple(losses),
-            tuple(corrects),
-            seconds,
-            sum(waited),
-            stop > 0,
-            save > 0,
+            done=done,
+            losses=tuple(losses),
+            corrects=tuple(corrects),
+            seconds=seconds,
+            waited_seconds=sum(waited),
+            stop=stop > 0,
+            save=save > 0,
         )
-        # From what all workers said, so that all take the same number of steps.
+        # The mean over the workers, so that all take the same number of steps.
         if mean_step_seconds:
             num_steps = int(_SECONDS_PER_CALL / mean_step_seconds)
-            num_steps = min(max(num_steps, 1), _MOST_STEPS_PER_CALL)
+            num_steps = min(max(num_steps, 1), _MAX_STEPS_PER_CALL)

@@ -1,4 +1,4 @@
-"""The distributed train step, and the loop over it."""
+"""Builds the optimizer of a regime and its learning rate schedule."""
 
 import keras
 
@@ -15,10 +15,10 @@ def make_optimizer(
     schedule: str,
     total_steps: int,
 ) -> keras.optimizers.Optimizer:
-    """SGD with Nesterov momentum; float16 adds dynamic loss scaling.
+    """Builds SGD with Nesterov momentum; float16 adds dynamic loss scaling.
 
-    schedule: "notebook" divides the rate by 1 + 1e-6 a step, "constant" keeps it and
-    "cosine" takes it to zero over total_steps.
+    schedule: "inverse_time" divides the rate by 1 + 1e-6 * step, "constant" keeps it,
+      "cosine" reduces it to zero over total_steps.
     """
     rate = _make_schedule(schedule, learning_rate, total_steps)
     with runtime.strategy.scope():
@@ -29,19 +29,21 @@ def make_optimizer(
     return optimizer
 
 
-def _make_schedule(name: str, learning_rate: float, total_steps: int):
-    return {
-        "notebook": keras.optimizers.schedules.InverseTimeDecay(
+def _make_schedule(
+    schedule: str, learning_rate: float, total_steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule | float:
+    if schedule == "inverse_time":
+        return keras.optimizers.schedules.InverseTimeDecay(
             learning_rate, decay_steps=1, decay_rate=1e-6
-        ),
-        "constant": learning_rate,
-        "cosine": keras.optimizers.schedules.CosineDecay(learning_rate, total_steps),
-    }[name]
+        )
+    if schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(learning_rate, total_steps)
+    return learning_rate
 
 
-def make_rates(schedule: str, learning_rate: float, total_steps: int) -> list[float]:
-    """The learning rate of each step; see make_optimizer."""
-    made = _make_schedule(schedule, learning_rate, total_steps)
-    if not callable(made):
-        return [made] * total_steps
-    return [float(made(step)) for step in range(total_steps)]
+def compute_rates(schedule: str, learning_rate: float, total_steps: int) -> list[float]:
+    """Returns the learning rate of each step; see make_optimizer."""
+    rate = _make_schedule(schedule, learning_rate, total_steps)
+    if not callable(rate):
+        return [rate] * total_steps
+    return [float(rate(step)) for step in range(total_steps)]

@@ -1,16 +1,18 @@
-"""What a person sees of a run: the plan, each epoch, the outcome."""
+"""Prints the plan of a run, its progress and its outcome."""
 
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from pipeline.loading.prepared_data import DataInfo
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
+from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.evaluation.summary import RegimeSummary, Summary, regime_summary
 from trainer.models.classifier import Classifier, count_parameters
-from trainer.training.checkpoints import Position
+from trainer.training.position import Position
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -21,31 +23,32 @@ def print_plan(
     info: DataInfo,
     classifier: Classifier,
     *,
-    weights: str,
+    weights_from: str,
 ) -> None:
-    """Says what is about to happen, before it takes its time."""
+    """Prints what the run is going to do."""
     strategy = runtime.strategy
     replicas = strategy.num_replicas_in_sync
     devices = ", ".join(strategy.extended.worker_devices)
     counts = ", ".join(f"{count} {split}" for split, count in info.counts.items())
     parameters = count_parameters(classifier.model.weights)
-    jit = "on" if runtime.jit else "off"
+    xla = "on" if runtime.jit else "off"
     lines = {
         "data": f"{config.data_dir}: {counts}; {len(info.classes)} classes: "
         + ", ".join(info.classes),
         "devices": f"{type(strategy).__name__}, {replicas} replica(s): {devices}",
-        "precision": f"{runtime.precision} ({runtime.reason}); XLA {jit}",
-        "batch": f"{config.batch_size} global, {config.batch_size // replicas} a "
+        "precision": f"{runtime.precision} ({runtime.reason}); XLA {xla}",
+        "batch": f"{config.batch_size} global, {config.batch_size // replicas} per "
         f"replica; {config.image_size} x {config.image_size} px; augmentation: "
         + config.augment,
-        "model": f"{config.backbone}, weights: {weights}; {parameters:,} parameters",
+        "model": f"{config.backbone}, weights: {weights_from}; "
+        f"{parameters:,} parameters",
     }
     for name, text in lines.items():
         print(f"{name:<10}{text}", flush=True)
 
 
 def print_continuation(position: Position, regime: Regime) -> None:
-    """Says where a run goes on."""
+    """Prints where a run continues."""
     print(
         f"continuing after step {position.total_steps} of the run: {regime.name}, "
         f"{position.epoch} of {regime.epochs} epochs and {position.step} steps done",
@@ -54,15 +57,15 @@ def print_continuation(position: Position, regime: Regime) -> None:
 
 
 def print_regime(regime: Regime, classifier: Classifier, *, frozen_layers: int) -> None:
-    """Says what trains in a regime and how."""
+    """Prints which layers a regime trains, for how long and at which rate."""
     layers = classifier.backbone.layers
     boundary = layers[frozen_layers - 1].name if frozen_layers else "the input"
-    trainable = count_parameters(classifier.model.trainable_variables)
+    trained = count_parameters(classifier.model.trainable_variables)
     total = count_parameters(classifier.model.weights)
     in_backbone = count_parameters(classifier.backbone.trainable_variables)
     print(
-        f"\n{regime.name}: {trainable:,} parameters train ({in_backbone:,} of them in "
-        f"the backbone), {total - trainable:,} frozen; {regime.epochs} epochs at "
+        f"\n{regime.name}: {trained:,} parameters train ({in_backbone:,} of them in "
+        f"the backbone), {total - trained:,} frozen; {regime.epochs} epochs at "
         f"rate {regime.learning_rate:g}\n{frozen_layers} of the backbone's "
         f"{len(layers)} layers are frozen, up to {boundary}",
         flush=True,
@@ -71,9 +74,9 @@ def print_regime(regime: Regime, classifier: Classifier, *, frozen_layers: int) 
 
 @contextlib.contextmanager
 def follow(label: str, *, images: int) -> Iterator[Callable]:
-    """Gives show(position, images=done), which shows an epoch's progress.
+    """Yields show(position, images=done), which shows the progress of an epoch.
 
-    A bar on a terminal; elsewhere a plain line every half minute.
+    It is a bar on a terminal, and elsewhere a plain line every half minute.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm
@@ -81,12 +84,13 @@ def follow(label: str, *, images: int) -> Iterator[Callable]:
         with tqdm(desc=label, total=images, unit="images", leave=False) as bar:
 
             def show_bar(position: Position, *, images: int) -> None:
-                loss, accuracy = _means(position, images)
+                loss, accuracy = _format_means(position, images)
                 bar.set_postfix(loss=loss, accuracy=accuracy, refresh=False)
                 bar.update(images - bar.n)
 
             yield show_bar
         return
+    total = images
     last = time.monotonic()
 
     def show_line(position: Position, *, images: int) -> None:
@@ -94,7 +98,7 @@ def follow(label: str, *, images: int) -> Iterator[Callable]:
         now = time.monotonic()
         if now - last > _SECONDS_BETWEEN_LINES and images < total:
             rate = images / position.seconds
-            loss, accuracy = _means(position, images)
+            loss, accuracy = _format_means(position, images)
             print(
                 f"{label}: {images}/{total} images, loss {loss}, accuracy {accuracy}, "
                 f"{rate:.1f} images/s, {(total - images) / rate:.0f} s to go",
@@ -102,16 +106,15 @@ def follow(label: str, *, images: int) -> Iterator[Callable]:
             )
             last = now
 
-    total = images
     yield show_line
 
 
-def _means(position: Position, images: int) -> tuple[str, str]:
+def _format_means(position: Position, images: int) -> tuple[str, str]:
     return f"{position.loss_sum / images:.4f}", f"{position.correct_sum / images:.4f}"
 
 
-def print_epoch(line: Mapping[str, object], *, epochs: int) -> None:
-    """Prints one line of metrics.jsonl for people."""
+def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
+    """Prints the figures of one epoch."""
     waiting = ""
     if line["input_wait"] is not None:
         waiting = f"{line['input_wait']:.0%} waiting for input, "
@@ -125,34 +128,40 @@ def print_epoch(line: Mapping[str, object], *, epochs: int) -> None:
     )
 
 
-def print_outcome(summary: Mapping[str, object], *, precision: str) -> None:
+def print_outcome(summary: Summary, *, precision: str) -> None:
     """Prints the final figures, each with its sample count and interval.
 
-    precision: that the epochs computed in.
+    precision: the Keras dtype policy of the training.
     """
     print()
     if precision != "float32":
-        print(f"evaluated in float32, where the epochs computed in {precision}:")
+        print(f"evaluated in float32; the epochs computed in {precision}:")
     for name in summary["regimes"]:
-        figures = summary[name]
+        figures = regime_summary(summary, name)
+        no_gain = (
+            "" if figures["best_epoch"] else "; no epoch beat its starting weights"
+        )
         print(
-            f"{name}: "
-            + ", ".join(_figure(figures, split) for split in _SPLITS)
-            + ("" if figures["best_epoch"] else "; no epoch beat what it started from")
+            f"{name}: {_format_validation(figures)}, {_format_test(figures)}{no_gain}"
         )
     print(
-        f"best on validation: {summary['best_regime']}; it is what will be exported",
+        f"best on validation: {summary['best_regime']}; its weights are exported",
         flush=True,
     )
 
 
-_SPLITS = (("validation", "val"), ("test", "test"))
-
-
-def _figure(figures: Mapping[str, object], split: tuple[str, str]) -> str:
-    name, key = split
-    low, high = figures[f"{key}_ci95"]
-    return (
-        f"{name} accuracy {figures[f'{key}_accuracy']:.4f} "
-        f"[{low:.4f}, {high:.4f}] on {figures[f'{key}_count']}"
+def _format_validation(figures: RegimeSummary) -> str:
+    return "validation " + _format_accuracy(
+        figures["val_accuracy"], figures["val_ci95"], figures["val_count"]
     )
+
+
+def _format_test(figures: RegimeSummary) -> str:
+    return "test " + _format_accuracy(
+        figures["test_accuracy"], figures["test_ci95"], figures["test_count"]
+    )
+
+
+def _format_accuracy(accuracy: float, ci95: list[float], count: int) -> str:
+    low, high = ci95
+    return f"accuracy {accuracy:.4f} [{low:.4f}, {high:.4f}] on {count}"

@@ -1,30 +1,30 @@
-"""run_regimes(): trains one regime after the other, and continues where a run ended."""
+"""Trains one regime after the other, and continues where a run was interrupted."""
 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 
-from trainer.config.regimes import Regime, rank
+from pipeline.loading.order import num_batches
+from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
 from trainer.distribution.runtime import Runtime
 from trainer.features.plan import (
     cache_from_config,
-    load_prefix_features,
+    load_features,
     plan_inputs,
-    read_records,
+    read_images,
 )
 from trainer.models import freezing
 from trainer.models.classifier import Classifier
 from trainer.training import checkpoints, progress, run_dir
-from trainer.training.checkpoints import Checkpoint, Position
-from trainer.training.epoch import (
-    RegimeRun,
-    run_regime,
-)
+from trainer.training.checkpoints import Checkpoint
+from trainer.training.epoch import RegimeRun, run_epochs
 from trainer.training.optimizer import make_optimizer
+from trainer.training.position import Position
 
 
 def train_regimes(
@@ -33,103 +33,116 @@ def train_regimes(
     model_dir: pathlib.Path,
     classifier: Classifier,
     *,
-    rows: Sequence[Regime],
+    regimes: Sequence[Regime],
     checkpoint: Checkpoint | None,
 ) -> Position:
-    """Runs each regime from the best weights of the one before.
+    """Trains each regime, from the best weights of the one before.
 
     Args:
-      rows: the regimes, in order.
-      checkpoint: where to continue; None starts anew.
+      regimes: the regimes, in order.
+      checkpoint: where to continue; None starts a new run.
 
     Returns:
       The last position: its history holds the lines of metrics.jsonl.
 
     Raises:
       FloatingPointError: the loss is no longer finite.
-      preemption.Stopped: asked to; a checkpoint is written.
+      preemption.Stopped: the process was asked to stop; a checkpoint is written.
     """
     cache = cache_from_config(config, model_dir)
     with preemption.defer(runtime.stop_signal):
-        train_records, val_records = (
-            read_records(runtime, config, cache, split)
-            for split in ("train", "validation")
-        )
-    shared = RegimeRun(
-        runtime=runtime,
-        config=config,
-        model_dir=model_dir,
-        classifier=classifier,
-        train_records=train_records,
-        val_records=val_records,
-    )
-    plan = plan_inputs(classifier, rows)
+        train_images = read_images(runtime, config, cache, "train")
+        val_images = read_images(runtime, config, cache, "validation")
+    epoch_steps = num_batches(train_images.count, config.batch_size)
+    inputs = plan_inputs(classifier, regimes)
     position = checkpoint.position if checkpoint is not None else Position()
     if runtime.is_chief:
-        run_dir.write_metrics(model_dir, position)
-    best: Sequence[np.ndarray] = ()
-    for index, regime in enumerate(rows):
-        if index < position.regime:
-            continue
-        frozen_layers = freezing.resolve_freeze(classifier.backbone, regime.frozen)
-        freezing.freeze(classifier.backbone, frozen_layers)
-        progress.print_regime(regime, classifier, frozen_layers=frozen_layers)
+        run_dir.write_metrics(model_dir, position.history)
+    first_regime = position.regime
+    for index, regime in enumerate(regimes[first_regime:], start=first_regime):
+        _freeze_for(runtime, classifier, regime)
         optimizer = make_optimizer(
             runtime,
             classifier,
             learning_rate=regime.learning_rate,
             momentum=regime.momentum,
             schedule=regime.schedule,
-            total_steps=shared.epoch_steps * regime.epochs,
+            total_steps=epoch_steps * regime.epochs,
         )
+        best_weights: Sequence[np.ndarray] = ()
         with runtime.strategy.scope():
-            if checkpoint is not None and checkpoint.position.regime == index:
-                checkpoints.restore_variables(
-                    classifier.model.variables, checkpoint.variables
-                )
-                checkpoints.restore_variables(optimizer.variables, checkpoint.optimizer)
-                best = checkpoint.best
-                # Empty until an epoch is complete.
-                if best and len(best) != len(freezing.list_unfrozen(classifier)):
-                    raise ValueError(
-                        "The checkpoint was written by another version of this "
-                        f"program, which has to finish it. Received: {model_dir}"
-                    )
+            if checkpoint is not None and index == first_regime:
+                best_weights = _restore(classifier, optimizer, checkpoint, model_dir)
             elif index > 0:
-                # The weights it starts from are its first candidate, so that a regime
-                # which gains nothing loses nothing either.
-                best = checkpoints.capture(freezing.list_unfrozen(classifier))
-                position = dataclasses.replace(
-                    position,
-                    regime=index,
-                    epoch=0,
-                    best=max(rank(line) for line in position.history),
-                )
-        # Stopped comes where all workers agree and the variables are the position's.
+                # The weights that a regime starts from are its first candidate, so a
+                # regime that gains nothing loses nothing either.
+                best_weights = checkpoints.capture(freezing.list_unfrozen(classifier))
+                position = dataclasses.replace(position, regime=index, epoch=0)
+        # Inside defer(), Stopped is raised only where all workers agree to stop and the
+        # variables match the position, so that the checkpoint is consistent.
         with preemption.defer(runtime.stop_signal):
             if position.epoch < regime.epochs:
-                load_prefix_features(
+                inputs[index:] = load_features(
                     runtime,
                     config,
                     cache,
                     classifier,
-                    plan[index:],
-                    train_records=shared.train_records,
-                    val_records=shared.val_records,
+                    inputs[index:],
+                    train_images=train_images,
+                    val_images=val_images,
                 )
-            stage = plan[index]
-            ready = dataclasses.replace(
-                shared,
-                train_records=stage.train_records or shared.train_records,
-                val_records=stage.val_records or shared.val_records,
-                frozen_prefix=stage.frozen_prefix,
-                train_precomputed=stage.train_records is not None,
-                val_precomputed=stage.val_records is not None,
+            run = RegimeRun(
+                runtime=runtime,
+                config=config,
+                model_dir=model_dir,
+                classifier=classifier,
+                regime=regime,
+                optimizer=optimizer,
+                inputs=inputs[index],
+                train_images=train_images,
+                val_images=val_images,
             )
-            position, best = run_regime(ready, regime, optimizer, position, best)
+            position, best_weights = run_epochs(run, position, best_weights)
         with runtime.strategy.scope():
-            checkpoints.restore_variables(freezing.list_unfrozen(classifier), best)
+            checkpoints.restore_variables(
+                freezing.list_unfrozen(classifier), best_weights
+            )
         if runtime.is_chief:
             run_dir.save_best_weights(classifier, model_dir, regime.name)
         collectives.barrier(runtime)
     return position
+
+
+def _freeze_for(runtime: Runtime, classifier: Classifier, regime: Regime) -> None:
+    """Freezes the backbone as a regime says and prints what trains."""
+    backbone = classifier.backbone
+    frozen_layers = freezing.resolve_freeze(backbone, regime.frozen)
+    freezing.freeze(backbone, frozen_layers)
+    # Replicas can exchange their statistics only where XLA does not compile the model.
+    has_several_replicas = runtime.strategy.num_replicas_in_sync > 1
+    freezing.synchronise_batch_norm(
+        backbone, regime.train_batch_norm and has_several_replicas and not runtime.jit
+    )
+    progress.print_regime(regime, classifier, frozen_layers=frozen_layers)
+
+
+def _restore(
+    classifier: Classifier,
+    optimizer: keras.optimizers.Optimizer,
+    checkpoint: Checkpoint,
+    model_dir: pathlib.Path,
+) -> list[np.ndarray]:
+    """Restores model and optimizer; returns the best weights of the regime so far."""
+    checkpoints.restore_variables(classifier.model.variables, checkpoint.variables)
+    checkpoints.restore_variables(optimizer.variables, checkpoint.optimizer)
+    num_stored = len(checkpoint.best_weights)
+    num_expected = len(freezing.list_unfrozen(classifier))
+    # There are none until an epoch is complete.
+    if num_stored not in (0, num_expected):
+        raise ValueError(
+            f"The checkpoint holds {num_stored} best weights and the model trains "
+            f"{num_expected}: it has a format before 1, which this version cannot "
+            f"read. Received: --model_dir={model_dir}; name another directory to start a "
+            "new run."
+        )
+    return checkpoint.best_weights

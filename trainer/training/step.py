@@ -1,4 +1,4 @@
-"""The distributed train step, and the loop over it."""
+"""Builds the function that runs training steps on all replicas of this process."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,6 @@ from pipeline.augmentation.augmenter import Augmenter
 from pipeline.augmentation.mixing import Mixer
 from trainer.distribution import collectives
 from trainer.distribution.runtime import Runtime
-from trainer.models import freezing
 from trainer.models.batch_norm_folding import build_prefix
 from trainer.models.classifier import Classifier, FrozenPrefix, compute_logits
 
@@ -24,43 +23,105 @@ def make_train_steps(
     *,
     train_batch_norm: bool,
     frozen_prefix: FrozenPrefix | None = None,
-    folded: bool = False,
+    fuse_batch_norm: bool = False,
     precomputed: bool = False,
     mix: Mixer | None = None,
 ) -> Callable:
-    """Builds the function that runs steps of an epoch in one graph.
+    """Builds train_steps, which runs several steps of an epoch in one graph.
 
-    frozen_prefix: of the regime; what lies before it behaves as in inference, dropout
-      included.
-    folded: with batch norm in the convolutions there, which is quicker and rounds
-      otherwise.
-    precomputed: what the batches hold has precomputed it, and is not augmented again.
-    mix: mixes each image, or what precomputed the frozen_prefix of it, with another of its
-      replica's; see augment.build_mixer.
+    Args:
+      train_batch_norm: batch norm in the layers that train uses the statistics of the
+        batch; see compute_logits.
+      frozen_prefix: the frozen part of the regime's model. It always runs as in
+        inference, without dropout.
+      fuse_batch_norm: fuse batch norm of the frozen prefix into its convolutions, which
+        is faster and rounds otherwise.
+      precomputed: the batches hold the outputs of the frozen prefix instead of images.
+        They are not augmented again.
+      mix: mixes each example (image or precomputed features) with another example on
+        the same replica; see mixing.build_mixer.
 
-    train_steps(batches, seed, first_step, num_steps, says) returns float64
-    [num_steps, 3]: of each step's examples the sum of the losses and the number of
-    correct predictions, and the seconds it waited for input (NaN if deterministic); and
-    the mean of every worker's `says` (float32 [n]), by which workers agree.
+    Returns:
+      train_steps(batches, seed, first_step, num_steps, local_flags) ->
+        float64 [num_steps, 3]: for each step the sum of the losses of its examples, the
+          number of correct predictions, and the seconds it waited for input (NaN if
+          deterministic);
+        float32 [n]: the mean over all workers of their local_flags, float32 [n]. It
+          reaches every worker, so that workers can agree.
     """
     strategy = runtime.strategy
-    replicas = strategy.num_replicas_in_sync
-    variables = classifier.model.trainable_variables
-    loss_scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-
-    # Replicas can exchange their statistics only where XLA does not compile the model.
-    freezing.synchronise_batch_norm(
-        classifier.backbone, train_batch_norm and replicas > 1 and not runtime.jit
+    replica_step = _make_replica_step(
+        runtime,
+        optimizer,
+        _make_gradient_function(
+            runtime,
+            classifier,
+            optimizer,
+            train_batch_norm=train_batch_norm,
+            frozen_prefix=frozen_prefix,
+            fuse_batch_norm=fuse_batch_norm,
+            precomputed=precomputed,
+        ),
+        variables=classifier.model.trainable_variables,
+        augment=None if precomputed else augment,
+        mix=mix,
     )
 
+    @tf.function
+    def train_steps(batches, seed, first_step, num_steps, local_flags):
+        per_replica_flags = strategy.run(lambda: local_flags)
+        reduced_flags = strategy.reduce(
+            tf.distribute.ReduceOp.MEAN, per_replica_flags, axis=None
+        )
+        steps = tf.TensorArray(tf.float64, num_steps)
+        sums = tf.zeros([2])
+        for index in tf.range(num_steps):
+            step = first_step + index
+            # The clock starts when the step before is complete and stops when the batch
+            # has arrived: the time between is spent waiting for input.
+            start = _read_clock(runtime, after=[sums])
+            with tf.control_dependencies([start]):
+                batch = collectives.next_batch(strategy, batches)
+            parts = strategy.experimental_local_results(batch["weight"])
+            waited = _read_clock(runtime, after=parts) - start
+            counted = strategy.run(tf.reduce_sum, args=(batch["weight"],))
+            examples = strategy.reduce(tf.distribute.ReduceOp.SUM, counted, axis=None)
+            per_replica = strategy.run(replica_step, args=(batch, seed, step, examples))
+            sums = strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+            row = tf.concat([tf.cast(sums, tf.float64), [waited]], axis=0)
+            steps = steps.write(index, row)
+        return steps.stack(), reduced_flags
+
+    return train_steps
+
+
+def _make_gradient_function(
+    runtime: Runtime,
+    classifier: Classifier,
+    optimizer: keras.optimizers.Optimizer,
+    *,
+    train_batch_norm: bool,
+    frozen_prefix: FrozenPrefix | None,
+    fuse_batch_norm: bool,
+    precomputed: bool,
+) -> Callable:
+    """Builds compute_gradients for one replica's batch.
+
+    compute_gradients(images, labels, mixed_labels, weights, examples, seed) ->
+      gradients of the trained variables (scaled, if the optimizer scales the loss);
+      float32 [2]: sum of the losses and number of correct predictions.
+    examples: number of examples that count in the global batch.
+    mixed_labels: see _compute_losses.
+    """
+    variables = classifier.model.trainable_variables
     prefix = None
     if frozen_prefix is not None and not precomputed:
-        with strategy.scope():
+        with runtime.strategy.scope():
             prefix = build_prefix(
-                [frozen_prefix], folded=folded, precision=runtime.precision
+                [frozen_prefix], folded=fuse_batch_norm, precision=runtime.precision
             )
 
-    def compute_gradients(images, labels, mixed_in, weights, examples, seed):
+    def compute_gradients(images, labels, mixed_labels, weights, examples, seed):
         if prefix is not None:
             (images,) = prefix(classifier.normalise(images))
         with tf.GradientTape() as tape:
@@ -71,10 +132,10 @@ def make_train_steps(
                 dropout_seed=seed,
                 train_backbone=train_batch_norm,
             )
-            losses = weights * _mixed_loss(labels, mixed_in, logits)
-            # The sum over replicas of these is the mean over the global batch.
+            losses = weights * _compute_losses(labels, mixed_labels, logits)
+            # Summed over the replicas, these are the mean over the global batch.
             loss = tf.reduce_sum(losses) / examples
-            scaled = optimizer.scale_loss(loss) if loss_scaling else loss
+            scaled = optimizer.scale_loss(loss) if _scales_loss(optimizer) else loss
         correct = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
         sums = tf.stack(
             [
@@ -85,81 +146,89 @@ def make_train_steps(
         return tape.gradient(scaled, variables), sums
 
     if runtime.jit:
-        # XLA compiles this core alone: in one program with it the augmentation would be
-        # resampled anew for each colour, and variables of another replica cannot be
-        # assigned inside a jitted function.
-        compute_gradients = tf.function(compute_gradients, jit_compile=True)
+        # XLA compiles this core alone. In one program with it, the augmentation would
+        # be resampled again for each colour, and a jitted function cannot assign
+        # variables of another replica.
+        return tf.function(compute_gradients, jit_compile=True)
+    return compute_gradients
+
+
+def _make_replica_step(
+    runtime: Runtime,
+    optimizer: keras.optimizers.Optimizer,
+    compute_gradients: Callable,
+    *,
+    variables: list,
+    augment: Augmenter | None,
+    mix: Mixer | None,
+) -> Callable:
+    """Builds replica_step(batch, seed, step, examples) -> float32 [2], the sums.
+
+    augment: None does not augment.
+    """
+    replicas = runtime.strategy.num_replicas_in_sync
 
     def replica_step(batch, seed, step, examples):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
         images = batch["image"]
-        if not precomputed:
-            # By the image, not by its place in a batch: the same change however a run
-            # is spread, and the same that a view of the features was made with.
+        if augment is not None:
+            # The randomness depends on the image, not on its place in a batch. So it is
+            # the same on any number of replicas, and the same as in a cached view.
             seeds = counter_rng.row_seeds(tf.stack([seed, 0]), batch["position"])
             images = augment(images, seeds)
-        # No two replicas, steps or epochs share their randomness, and none has a state:
-        # a run that continues repeats nothing and loses nothing.
+        # No two replicas, steps or epochs share their randomness, and there is no
+        # random state: a run that continues repeats nothing and loses nothing.
         seed = tf.stack([seed, step * replicas + replica])
-        mixed_in = None
+        mixed_labels = None
         if mix is not None:
             mixing_seed = tf.random.experimental.stateless_fold_in(seed, 2)
-            images, partner, share = mix(images, mixing_seed, batch["weight"])
-            mixed_in = (tf.gather(batch["label"], partner), share)
+            images, partner, own_fraction = mix(images, mixing_seed, batch["weight"])
+            mixed_labels = (tf.gather(batch["label"], partner), own_fraction)
         gradients, sums = compute_gradients(
             images,
             batch["label"],
-            mixed_in,
+            mixed_labels,
             batch["weight"],
             examples,
             tf.random.experimental.stateless_fold_in(seed, 1),
         )
-        if loss_scaling and replicas > 1:
-            # The scaler must see the same overflow on every replica, so it gets the
-            # reduced gradients; apply() sums again, hence the division.
+        if _scales_loss(optimizer) and replicas > 1:
+            # The loss scaling must see the same overflow on every replica, so it gets
+            # the reduced gradients. apply() sums them again, hence the division.
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             gradients = [gradient / replicas for gradient in gradients]
         optimizer.apply(gradients, variables)
         return sums
 
-    def read_clock(after):
-        if runtime.deterministic:  # where TensorFlow allows no clock
-            return tf.constant(np.nan, tf.float64)
-        with tf.control_dependencies(after):
-            return tf.timestamp()
-
-    @tf.function
-    def train_steps(batches, seed, first_step, num_steps, says):
-        said = strategy.run(lambda: says)
-        agreed = strategy.reduce(tf.distribute.ReduceOp.MEAN, said, axis=None)
-        steps = tf.TensorArray(tf.float64, num_steps)
-        sums = tf.zeros([2])
-        for index in tf.range(num_steps):
-            step = first_step + index
-            # The clock starts when the step before is through and stops when the batch
-            # is there: what lies between is waiting.
-            asked = read_clock([sums])
-            with tf.control_dependencies([asked]):
-                batch = collectives.next_batch(strategy, batches)
-            parts = strategy.experimental_local_results(batch["weight"])
-            waited = read_clock(parts) - asked
-            counted = strategy.run(tf.reduce_sum, args=(batch["weight"],))
-            examples = strategy.reduce(tf.distribute.ReduceOp.SUM, counted, axis=None)
-            per_replica = strategy.run(replica_step, args=(batch, seed, step, examples))
-            sums = strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
-            row = tf.concat([tf.cast(sums, tf.float64), [waited]], axis=0)
-            steps = steps.write(index, row)
-        return steps.stack(), agreed
-
-    return train_steps
+    return replica_step
 
 
-def _mixed_loss(labels, mixed_in, logits):
-    """Cross-entropy float32 [B]; mixed_in: other labels and the share of one's own."""
+def _scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
+    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def _read_clock(runtime: Runtime, after: list[tf.Tensor]) -> tf.Tensor:
+    """Reads the time in seconds once the tensors `after` are computed."""
+    if runtime.deterministic:  # TensorFlow then allows no clock.
+        return tf.constant(np.nan, tf.float64)
+    with tf.control_dependencies(after):
+        return tf.timestamp()
+
+
+def _compute_losses(
+    labels: tf.Tensor,
+    mixed_labels: tuple[tf.Tensor, tf.Tensor] | None,
+    logits: tf.Tensor,
+) -> tf.Tensor:
+    """Computes the cross-entropy float32 [B], in nats.
+
+    mixed_labels: labels int32 [B] of the examples mixed in, and the fraction
+      float32 [B] that is left of the example itself.
+    """
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    if mixed_in is None:
+    if mixed_labels is None:
         return loss
-    other_labels, share = mixed_in
-    other = tf.nn.sparse_softmax_cross_entropy_with_logits(other_labels, logits)
-    return share * loss + (1 - share) * other
+    other_labels, own_fraction = mixed_labels
+    other_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(other_labels, logits)
+    return own_fraction * loss + (1 - own_fraction) * other_loss

@@ -1,0 +1,81 @@
+"""Defines the content of summary.json: the results of a finished run."""
+
+from collections.abc import Mapping
+from typing import Any, TypedDict, cast
+
+from trainer.evaluation.metrics import Metrics
+
+
+class RegimeSummary(TypedDict):
+    """The results of one regime with its best weights, evaluated in float32.
+
+    val_..., test_...: accuracy, loss (nats), number of examples and the 95 % interval
+      of the accuracy, on the validation and the test split.
+    epochs: number of epochs.
+    best_epoch: the epoch of the best weights; 0 if no epoch beat the starting weights.
+    seconds: time of training and validation.
+    """
+
+    val_accuracy: float
+    val_loss: float
+    val_count: int
+    val_ci95: list[float]
+    test_accuracy: float
+    test_loss: float
+    test_count: int
+    test_ci95: list[float]
+    epochs: int
+    best_epoch: int
+    seconds: float
+
+
+class Summary(TypedDict):
+    """The content of summary.json.
+
+    In addition, each name in `regimes` is a key, and its value is a RegimeSummary; see
+    regime_summary().
+
+    classes: names in the order of the labels.
+    regimes: names in the order of the training.
+    best_regime: the regime whose weights are best on validation; they are exported.
+    test: all metrics of the best regime on the test split.
+    search: the result of the head search; None without one.
+    export: directory of the newest export; None before the first.
+    config: the fields of TrainConfig.
+    """
+
+    classes: list[str]
+    regimes: list[str]
+    best_regime: str
+    test: Metrics
+    search: dict[str, Any] | None
+    export: str | None
+    config: dict[str, Any]
+
+
+def make_summary(
+    *,
+    classes: list[str],
+    regimes: Mapping[str, RegimeSummary],
+    best_regime: str,
+    test: Metrics,
+    search: dict[str, Any] | None,
+    config: dict[str, Any],
+) -> Summary:
+    """Builds the summary of a run that is not exported yet."""
+    summary = {
+        "classes": classes,
+        "regimes": list(regimes),
+        **regimes,
+        "best_regime": best_regime,
+        "test": test,
+        "search": search,
+        "export": None,
+        "config": config,
+    }
+    return cast(Summary, summary)
+
+
+def regime_summary(summary: Summary, name: str) -> RegimeSummary:
+    """Returns the results of one regime."""
+    return cast(Mapping[str, RegimeSummary], summary)[name]

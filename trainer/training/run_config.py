@@ -1,0 +1,161 @@
+"""Reads and writes config.json of a run, and checks that the run can continue.
+
+The format is described in docs/reference/files.md.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import platform
+from typing import Any, TypedDict
+
+from pipeline.loading import prepared_data
+from pipeline.system import files, versions
+from trainer.config.train_config import MAY_CHANGE, TrainConfig, config_from_json
+from trainer.distribution.runtime import Runtime
+
+CONFIG_FILE = "config.json"
+
+# Files without a number have format 1.
+CONFIG_FORMAT = 2
+
+
+class DataFingerprint(TypedDict):
+    """Tells one data set from another, in whatever directory it is."""
+
+    classes: list[str]
+    counts: dict[str, int]
+    splits_sha256: str
+
+
+class RunConfig(TypedDict, total=False):
+    """The content of config.json.
+
+    format: CONFIG_FORMAT; absent in the first format.
+    project: version and commit of this project; absent in the first format.
+    flags: the fields of TrainConfig.
+    precision: the Keras dtype policy that the run trains under.
+    replicas: number of replicas when the run began.
+    data: the data set of the run.
+    weights_from: where the initial weights came from.
+    python, versions: versions of Python and of packages.
+    search: what search_head() found; absent before it.
+    """
+
+    format: int
+    project: dict[str, str | None]
+    flags: dict[str, Any]
+    precision: str
+    replicas: int
+    data: DataFingerprint
+    weights_from: str
+    python: str
+    versions: dict[str, str]
+    search: dict[str, Any]
+
+
+def write_config(
+    model_dir: pathlib.Path, config: TrainConfig, runtime: Runtime, weights_from: str
+) -> None:
+    """Writes config.json; see RunConfig."""
+    content = RunConfig(
+        format=CONFIG_FORMAT,
+        project=versions.project_version(),
+        flags=dataclasses.asdict(config),
+        precision=runtime.precision,
+        replicas=runtime.strategy.num_replicas_in_sync,
+        data=fingerprint_data(config.data_dir),
+        weights_from=weights_from,
+        python=platform.python_version(),
+        versions=versions.package_versions(),
+    )
+    files.write_json(model_dir / CONFIG_FILE, content)
+
+
+def read_config(model_dir: pathlib.Path) -> RunConfig:
+    """Reads config.json.
+
+    Raises:
+      ValueError: a later version of this program wrote it.
+    """
+    content: RunConfig = json.loads((model_dir / CONFIG_FILE).read_text())
+    file_format = content.get("format", 1)
+    if file_format > CONFIG_FORMAT:
+        raise ValueError(
+            f"{CONFIG_FILE} has format {file_format}, and this version reads formats "
+            f"up to {CONFIG_FORMAT}. Received: --model_dir={model_dir}; use a newer "
+            "version."
+        )
+    return content
+
+
+def record_search(model_dir: pathlib.Path, search: dict[str, Any]) -> None:
+    """Adds the result of search_head() to config.json."""
+    content = read_config(model_dir)
+    content["search"] = search
+    files.write_json(model_dir / CONFIG_FILE, content)
+
+
+def read_search(model_dir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns what record_search() wrote, or None before that."""
+    return read_config(model_dir).get("search")
+
+
+def check_same_run(
+    model_dir: pathlib.Path, config: TrainConfig, runtime: Runtime
+) -> None:
+    """Checks that the run in model_dir can continue with these flags.
+
+    Raises:
+      ValueError: a flag that decides the result has another value than before.
+    """
+    stored = read_config(model_dir)
+    before = _to_json(config_from_json(stored["flags"]))
+    now = _to_json(config)
+    for name in sorted(set(now) - MAY_CHANGE):
+        if before[name] != now[name]:
+            _refuse_flag(model_dir, name, before[name], now[name])
+    if stored["precision"] != runtime.precision:
+        _refuse_flag(model_dir, "precision", stored["precision"], runtime.precision)
+
+
+def _to_json(config: TrainConfig) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def _refuse_flag(
+    model_dir: pathlib.Path, flag: str, before: object, now: object
+) -> None:
+    raise ValueError(
+        f"The run in --model_dir={model_dir} was started with --{flag}={before} and "
+        f"can only continue with it. Received: --{flag}={now}; name another "
+        "--model_dir to start a new run."
+    )
+
+
+def fingerprint_data(data_dir: str) -> DataFingerprint:
+    """Returns what tells this data set from another."""
+    info = prepared_data.read_info(data_dir)
+    splits = pathlib.Path(data_dir, "splits.csv").read_bytes()
+    return DataFingerprint(
+        classes=list(info.classes),
+        counts=info.counts,
+        splits_sha256=hashlib.sha256(splits).hexdigest(),
+    )
+
+
+def check_same_data(model_dir: pathlib.Path, data: DataFingerprint) -> None:
+    """Checks that the data set is the one that the run began with.
+
+    Raises:
+      ValueError: it is another one; names the first difference.
+    """
+    before = read_config(model_dir)["data"]
+    for name, now in data.items():
+        if before.get(name) != now:
+            raise ValueError(
+                f"The run in --model_dir={model_dir} was started on other data and can "
+                f"only continue on that. Received: data with {name} {now}; the run has "
+                f"{before.get(name)}."
+            )
