@@ -8,6 +8,7 @@ import fakes
 import pytest
 import requests
 
+from pipeline.sources import folders
 from pipeline.sources.listing import list_images
 
 

@@ -11,6 +11,7 @@ from pipeline.audit.decide import decide
 from pipeline.inspection import jpeg, perceptual_hash
 from pipeline.inspection.image_report import hash_pixels, inspect_images
 from pipeline.sources.listing import list_images
+from pipeline.system import parallel
 
 
 def _audit(folder, *, min_side_px=16, max_side_px=None, **judged):
@@ -18,8 +19,11 @@ def _audit(folder, *, min_side_px=16, max_side_px=None, **judged):
     findings = inspect_images(
         listing.images, min_side_px=min_side_px, max_side_px=max_side_px
     )
-    hash_pixels = functools.partial(hash_pixels, max_side_px=max_side_px)
-    return decide(findings, hash_pixels=hash_pixels, **judged)
+    return decide(
+        findings,
+        hash_pixels=functools.partial(hash_pixels, max_side_px=max_side_px),
+        **judged,
+    )
 
 
 def _problems(found):
@@ -32,11 +36,11 @@ def _oddities(found):
 
 def test_every_bad_file_is_left_out_with_its_reason(tmp_path):
     folder = fakes.write_folder(tmp_path, per_class=3)
-    jpeg = (folder / "circle" / "00.jpg").read_bytes()
+    whole = (folder / "circle" / "00.jpg").read_bytes()
     (folder / "circle" / "empty.jpg").write_bytes(b"")
     (folder / "circle" / "notes.txt").write_text("no image")
     (folder / "circle" / "page.jpg").write_text("<html>not found</html>")
-    (folder / "square" / "short.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (folder / "square" / "short.jpg").write_bytes(whole[: len(whole) // 2])
     fakes.draw("square", 9).save(folder / "square" / "scan.tiff")
     (folder / "square" / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     found = _audit(folder)

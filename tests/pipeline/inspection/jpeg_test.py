@@ -125,9 +125,9 @@ def test_other_formats_and_cmyk_are_left_to_tensorflow():
 
 
 def test_damage_is_a_value_error():
-    jpeg = _jpeg(0)[:-300]
+    damaged = _jpeg(0)[:-300]
     with (
-        Image.open(io.BytesIO(jpeg)) as opened,
+        Image.open(io.BytesIO(damaged)) as opened,
         pytest.raises(ValueError, match="cannot decode"),
     ):
-        jpeg.decode_grey(jpeg, opened)
+        jpeg.decode_grey(damaged, opened)

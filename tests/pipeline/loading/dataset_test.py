@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from pipeline import decoding, prepare
-from pipeline.loading import data_service, prepared_data
+from pipeline.loading import data_service, order, prepared_data
 from pipeline.loading.dataset import make_eval_dataset, make_train_dataset
-from pipeline.loading.order import Share, _size_windows, num_batches
+from pipeline.loading.order import _size_windows, num_batches
+from pipeline.loading.sharding import shard_positions
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +25,30 @@ def _fingerprint(image) -> bytes:
     return np.asarray(image).tobytes()
 
 
-def _train(records, *, epoch=1, seed=1, batch_size=8, per_replica=8, share=None):
+def _context(pipelines=1, index=0, *, replicas=1):
+    """The worker of that index among so many workers, with so many replicas in all."""
+    return tf.distribute.InputContext(
+        num_input_pipelines=pipelines,
+        input_pipeline_id=index,
+        num_replicas_in_sync=replicas,
+    )
+
+
+def _train(records, *, epoch=1, seed=1, batch_size=8, input_context=None):
     """One epoch."""
-    share = share or Share()
+    input_context = input_context or _context()
+    per_replica = input_context.get_per_replica_batch_size(batch_size)
     batches = num_batches(records.count, batch_size)
     return list(
         make_train_dataset(
             records,
             image_size=16,
             batch_size=batch_size,
-            per_replica_batch_size=per_replica,
             epoch=epoch,
             seed=seed,
-            share=share,
+            input_context=input_context,
         )
-        .take(batches * batch_size // share.num_input_pipelines // per_replica)
+        .take(batches * batch_size // input_context.num_input_pipelines // per_replica)
         .as_numpy_iterator()
     )
 
@@ -65,7 +75,7 @@ def test_batches_have_the_shapes_that_are_promised(data):
         records,
         image_size=16,
         batch_size=8,
-        input_context=tf.distribute.InputContext(num_replicas_in_sync=2),
+        input_context=_context(replicas=2),
         epoch=1,
         seed=1,
     )
@@ -151,8 +161,7 @@ def test_workers_share_each_global_batch_exactly(data, window, pipelines):
             _train(
                 records,
                 epoch=epoch,
-                per_replica=8 // pipelines,
-                share=Share(pipelines, index),
+                input_context=_context(pipelines, index, replicas=pipelines),
             )
             for index in range(pipelines)
         ]
@@ -189,14 +198,14 @@ def test_a_pipeline_without_an_example_fills_its_batches(data):
     arrays = (np.arange(4, dtype=np.float32).reshape(2, 2),)
     labels = np.array([1, 2], np.int32)
     for pipeline in range(4):
-        share = Share(4, pipeline)
-        rows = list(share.positions(2))
+        context = _context(4, pipeline, replicas=4)
+        rows = list(shard_positions(context, 2))
         kept = rows or [0]
         precomputed = prepared_data.with_features(
-            few, (arrays[0][kept],), labels[kept], share
+            few, (arrays[0][kept],), labels[kept], context
         )
         for made in (few, precomputed):
-            (batch,) = _train(made, per_replica=2, share=share)
+            (batch,) = _train(made, input_context=context)
             assert batch["weight"].tolist() == [1, 0] if rows else [0, 0]
             assert batch["position"][: len(rows)].tolist() == rows
         if rows:
@@ -217,7 +226,7 @@ def test_the_epochs_follow_one_another(data, window):
 def test_replicas_of_one_pipeline_get_successive_parts_of_the_batch(data):
     records = prepared_data.read_records(data[1], "train")
     whole = _train(records)
-    halves = _train(records, per_replica=4)
+    halves = _train(records, input_context=_context(replicas=2))
     assert len(halves) == 2 * len(whole)
     np.testing.assert_array_equal(
         np.concatenate([halves[2]["label"], halves[3]["label"]]), whole[1]["label"]
@@ -272,12 +281,12 @@ def test_what_is_no_prepared_data_is_quoted(tmp_path, make):
 
 def test_an_epoch_can_begin_at_a_later_step(data):
     records = prepared_data.read_records(data[1], "train")
-    whole = _train(records, batch_size=8, per_replica=4)
+    whole = _train(records, input_context=_context(replicas=2))
     rest = make_train_dataset(
         records,
         image_size=16,
         batch_size=8,
-        input_context=tf.distribute.InputContext(num_replicas_in_sync=2),
+        input_context=_context(replicas=2),
         epoch=1,
         seed=1,
         first_step=3,
@@ -317,10 +326,9 @@ def test_a_data_service_gives_every_example_once_an_epoch(tmp_path, pipelines):
                     records,
                     image_size=16,
                     batch_size=12,
-                    per_replica_batch_size=12 // pipelines,
                     epoch=epoch,
                     seed=1,
-                    share=Share(pipelines, pipeline),
+                    input_context=_context(pipelines, pipeline, replicas=pipelines),
                     data_service=dispatcher.target,
                 ).as_numpy_iterator()
             )
