@@ -1,16 +1,14 @@
-"""Regimes are rows: a third one needs no code."""
+"""Tests of the way from one regime to the next."""
 
 import json
 
 import fakes
 import numpy as np
-import pytest
 from absl import flags
 
 from pipeline import prepare
 from trainer.config.flags import define_flags, from_flags
 from trainer.config.regimes import Regime, make_regimes
-from trainer.distribution.preemption import StopSignal
 from trainer.models import backbones
 from trainer.training import checkpoints, run_dir
 from trainer.training.regimes import train_regimes
@@ -33,12 +31,12 @@ def test_a_third_regime_is_another_row(tmp_path):
             "--finetune_epochs=2",
         ]
     )
-    settings = from_flags(values)
+    config = from_flags(values)
     model_dir.mkdir()
-    run = fakes.one_device_runtime()
-    with run.strategy.scope():
+    runtime = fakes.one_device_runtime()
+    with runtime.strategy.scope():
         classifier = fakes.make_classifier()
-    head, finetune = make_regimes(settings)
+    head, finetune = make_regimes(config)
     assert (head.frozen, finetune.frozen) == (None, "conv_pw_9_bn")
     unfreeze = Regime(
         name="unfreeze",
@@ -51,12 +49,11 @@ def test_a_third_regime_is_another_row(tmp_path):
     )
     before = [layer.get_weights() for layer in classifier.backbone.layers]
     position = train_regimes(
-        run,
-        settings,
+        runtime,
+        config,
         model_dir,
         classifier,
-        StopSignal(),
-        rows=[head, finetune, unfreeze],
+        regimes=[head, finetune, unfreeze],
         checkpoint=None,
     )
     ran = [(line["regime"], line["epoch"]) for line in position.history]
@@ -77,15 +74,3 @@ def test_a_third_regime_is_another_row(tmp_path):
         )
     (newest, *_) = checkpoints.list_checkpoints(model_dir)
     assert checkpoints.load(newest).position == position
-
-
-def test_a_directory_belongs_to_one_process_at_a_time(tmp_path):
-    (tmp_path / "run").mkdir()
-    with (
-        run_dir.lock_run_dir(tmp_path / "run"),
-        pytest.raises(ValueError, match="Another process trains"),
-        run_dir.lock_run_dir(tmp_path / "run"),
-    ):
-        pass
-    with run_dir.lock_run_dir(tmp_path / "run"):
-        pass

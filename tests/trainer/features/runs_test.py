@@ -1,0 +1,267 @@
+"""Tests of cached features in whole runs, on replicas and on workers."""
+
+import json
+import os
+import pathlib
+import platform
+import signal
+import subprocess
+import sys
+import time
+
+import fakes
+import numpy as np
+import pytest
+
+from pipeline import prepare
+from pipeline.loading import prepared_data
+from trainer.features import array_file
+
+
+def _command(data_dir, model_dir, *more):
+    return [
+        "-m",
+        "trainer.main",
+        *fakes.TINY_MODEL_FLAGS,
+        f"--data_dir={data_dir}",
+        f"--model_dir={model_dir}",
+        "--freeze_layers=60",
+        "--head_epochs=2",
+        "--finetune_epochs=2",
+        "--finetune_batch_norm=frozen",
+        # At larger rates so small a network makes much of how numbers round.
+        "--head_lr=0.002",
+        "--finetune_lr=0.001",
+        "--dropout=0",  # whose masks are each replica's own
+        *more,
+    ]
+
+
+def _losses(model_dir):
+    lines = (model_dir / "metrics.jsonl").read_text().splitlines()
+    return [
+        [line[key] for key in ("train_loss", "val_loss", "train_accuracy")]
+        for line in map(json.loads, lines)
+    ]
+
+
+@pytest.mark.slow
+def test_a_whole_run_on_views_is_the_exact_run_on_any_number_of_replicas(
+    data_dir, tmp_path
+):
+    views = ["--cached_views=4", "--nofuse_batch_norm", f"--cache_dir={tmp_path / 'c'}"]
+    runs = {
+        "exact": ["--nofuse_batch_norm"],
+        "cached": views,
+        "two replicas": [
+            "--cached_views=4",
+            "--nofuse_batch_norm",
+            "--virtual_devices=2",
+        ],
+        "again": views,
+    }
+    for name, more in runs.items():
+        done = fakes.run(*_command(data_dir, tmp_path / name, *more))
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert ("train features view 4/4" in done.stderr) == (
+            name in ("cached", "two replicas")
+        )
+        found = _losses(tmp_path / name)
+        np.testing.assert_allclose(found, _losses(tmp_path / "exact"), rtol=2e-3)
+        assert not (tmp_path / name / "features").exists()
+    assert (tmp_path / "again" / "metrics.jsonl").exists()
+    np.testing.assert_array_equal(
+        _losses(tmp_path / "again"), _losses(tmp_path / "cached")
+    )
+    codes, outputs = _run_two_workers(data_dir, tmp_path / "two workers", views)
+    assert codes == [0, 0], outputs
+    np.testing.assert_allclose(
+        _losses(tmp_path / "two workers"), _losses(tmp_path / "exact"), rtol=2e-3
+    )
+
+
+@pytest.mark.slow
+def test_prepared_data_outlive_a_lack_of_room(tmp_path):
+    photographs = fakes.write_folder(tmp_path / "photos", per_class=33)
+    run_dir = tmp_path / "run"
+    command = [
+        *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS, "--regimes=head"),
+        *("--head_epochs=1", "--cached_views=1"),
+        *(f"--source={photographs}", f"--model_dir={run_dir}"),
+    ]
+    done = fakes.run(*command, "--cache_gb=0.000001")
+    assert done.returncode == 1
+    assert "--cache_gb=1e-06" in done.stderr.splitlines()[-1]
+    assert [path.name for path in run_dir.iterdir()] == ["data"]
+    splits = run_dir / "data" / "splits.csv"
+    written = splits.stat().st_mtime_ns
+    done = fakes.run(*command)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert splits.stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_what_is_kept_between_epochs_changes_no_run(data_dir, tmp_path):
+    for name in ("memory", "off", "disk"):
+        more = [f"--cache={name}", "--augment=none"]
+        done = fakes.run(*_command(data_dir, tmp_path / name, *more))
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert ("train images" in done.stderr) == (name == "disk")
+    memory = _losses(tmp_path / "memory")
+    np.testing.assert_array_equal(_losses(tmp_path / "off"), memory)
+    # So small a network of random weights makes much of half a grey level; that the
+    # batches are the same but for it another test holds.
+    disk = _losses(tmp_path / "disk")
+    assert disk != memory
+    np.testing.assert_allclose(disk[0][:2], memory[0][:2], rtol=0.3)
+    assert not (tmp_path / "disk" / "features").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_crosses_on_two_replicas_as_on_one(
+    data_dir, tmp_path, precision
+):
+    for replicas in (1, 2):
+        done = fakes.run(
+            *_command(data_dir, tmp_path / str(replicas)),
+            f"--precision={precision}",
+            f"--virtual_devices={replicas}",
+            "--cached_views=1",
+            "--regimes=head",
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    np.testing.assert_allclose(
+        _losses(tmp_path / "2"), _losses(tmp_path / "1"), rtol=0.02
+    )
+
+
+_BFLOAT16_HEAD = ("--precision=mixed_bfloat16", "--cached_views=2", "--regimes=head")
+
+
+def _run_two_workers(data_dir, model_dir, more, second_workers_flags=()):
+    command = _command(data_dir, model_dir, *more)
+    return fakes.run_workers(command, [*command, *second_workers_flags])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("disks", ["one", "two"])
+def test_each_worker_computes_and_keeps_its_share(data_dir, tmp_path, disks):
+    """In bfloat16, which no collective takes."""
+    one, two = tmp_path / "cache", tmp_path / disks
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for directory in (one, two):
+        directory.mkdir(exist_ok=True)
+        left_behind = f".0123.features.tmp-{platform.node()}-{ended.pid}"
+        (directory / left_behind).write_bytes(b"half")
+    flags = [*_BFLOAT16_HEAD, f"--cache_dir={one}"]
+    codes, outputs = _run_two_workers(
+        data_dir, tmp_path / "run", flags, [f"--cache_dir={two}"]
+    )
+    assert codes == [0, 0], outputs
+    counts = prepared_data.read_info(data_dir).counts
+    assert counts["train"] % 2, "the shares must differ for this test to test"
+    for index, directory in enumerate((one, two)):
+        share = f"-{index:05d}-of-00002"
+        sizes = sorted(
+            path.stat().st_size for path in directory.glob(f"*{share}.features")
+        )
+        ours = {split: len(range(index, count, 2)) for split, count in counts.items()}
+        # Pooled, of 256 channels: two views of train, one of validation.
+        rows = [ours["validation"], ours["train"], ours["train"]]
+        assert sizes == [2 * 256 * n + array_file.CHECKSUM_BYTES for n in rows]
+        if disks == "two":
+            assert len(list(directory.glob("*.features"))) == 3
+        assert not list(directory.glob(".*.tmp-*"))
+    alone = tmp_path / "alone"
+    done = fakes.run(*_command(data_dir, alone, *_BFLOAT16_HEAD))
+    assert done.returncode == 0, done.stderr[-3000:]
+    np.testing.assert_allclose(_losses(tmp_path / "run"), _losses(alone), rtol=0.02)
+
+
+@pytest.mark.slow
+def test_there_may_be_more_workers_than_validation_images(data_dir, tmp_path):
+    rows, seen = [], set()
+    for row in (pathlib.Path(data_dir) / "splits.csv").read_text().splitlines():
+        label = row.partition("/")[0]
+        if row.endswith(",validation") and label in seen:
+            row = row.removesuffix("validation") + "train"
+        elif row.endswith(",validation"):
+            seen.add(label)
+        rows.append(f"{row}\n")
+    (tmp_path / "splits.csv").write_text("".join(rows))
+    source = fakes.write_folder(tmp_path / "photos", per_class=33)
+    few = str(tmp_path / "data")
+    prepare.prepare(str(source), few, splits_from=str(tmp_path / "splits.csv"))
+    assert prepared_data.read_info(few).counts["validation"] == 3
+    found = {}
+    for workers in (1, 4):
+        run_dir = tmp_path / str(workers)
+        command = _command(few, run_dir, "--cached_views=2", "--regimes=head")
+        codes, outputs = fakes.run_workers(*[command] * workers)
+        assert codes == [0] * workers, outputs
+        found[workers] = _losses(run_dir)
+    np.testing.assert_allclose(found[4], found[1], rtol=2e-3)
+
+
+@pytest.mark.slow
+def test_workers_on_one_disk_need_room_for_all_of_them(data_dir, tmp_path):
+    counts = prepared_data.read_info(data_dir).counts
+    needed = 2 * 2 * 256 * counts["train"]  # bytes of two views in half precision
+    room = f"--cache_gb={0.75 * needed / 1e9}"
+    codes, outputs = _run_two_workers(
+        data_dir, tmp_path / "run", [*_BFLOAT16_HEAD, room]
+    )
+    assert 0 not in codes
+    assert all(room in output for output in outputs)
+    # On disks of their own half of it is enough for each.
+    own = f"--cache_dir={tmp_path / 'own'}"
+    codes, outputs = _run_two_workers(
+        data_dir, tmp_path / "run", [*_BFLOAT16_HEAD, room], [own]
+    )
+    assert codes == [0, 0], outputs
+
+
+@pytest.mark.slow
+def test_a_worker_without_room_on_its_own_disk_ends_both(data_dir, tmp_path):
+    own_disk = [f"--cache_dir={tmp_path / 'own'}", "--cache_gb=1e-9"]
+    codes, outputs = _run_two_workers(
+        data_dir, tmp_path / "two", _BFLOAT16_HEAD, own_disk
+    )
+    assert 0 not in codes
+    assert "Another worker has no room for its features" in outputs[0]
+    assert "--cache_gb=1e-09" in outputs[1]
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_and_one_killed_share_a_directory(data_dir, tmp_path):
+    cache = f"--cache_dir={tmp_path / 'cache'}"
+
+    def start(name):
+        return subprocess.Popen(
+            [
+                sys.executable,
+                *_command(data_dir, tmp_path / name, "--cached_views=3", cache),
+            ],
+            cwd=fakes.REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    victim = start("victim")
+    while not list((tmp_path / "cache").glob(".*.tmp-*")):
+        assert victim.poll() is None
+        time.sleep(0.01)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.communicate()
+    both = {name: start(name) for name in ("one", "two")}
+    outputs = {name: process.communicate()[0] for name, process in both.items()}
+    for name, process in both.items():
+        assert process.returncode == 0, outputs[name][-3000:]
+    # What one computes the other finds.
+    computed = [text.count("train features view 3/3") for text in outputs.values()]
+    assert sorted(computed) == [0, 1]
+    np.testing.assert_array_equal(_losses(tmp_path / "one"), _losses(tmp_path / "two"))
+    assert list((tmp_path / "cache").glob(".*.tmp-*")) == []
