@@ -1,29 +1,29 @@
-"""From a finished run to a verified, versioned SavedModel."""
+"""Exports a finished run as the next version that TensorFlow Serving loads."""
 
 import json
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from export.checks.requests import Expected
-from export.checks.run_checks import check_export
+from export.checks.check_export import check_export
+from export.checks.check_requests import ExpectedExport
 from export.version import model_card, publish, server_files
-from export.version.reduced_precision import (
-    find_data,
-    predict_probabilities,
-    prepare_for_serving,
-)
+from export.version.folding import fold_and_compare, predict_probabilities
+from export.version.reduced_precision import lower_precision
 from export.version.write import write_saved_model
 from pipeline import decoding
 from pipeline.loading import prepared_data
 from pipeline.sources import drawn_flowers
 from pipeline.system import files
 from trainer.models.classifier import Classifier
+from trainer.training import run_dir
 
-_PHOTOGRAPHS = 64
+_NUM_TEST_IMAGES = 64
 
 
+# Longer than 60 lines: it is the whole way of a version, one step after the other.
 def export_run(
     model_dir: str,
     export_dir: str,
@@ -32,71 +32,97 @@ def export_run(
     max_accuracy_drop: float = 0.01,
     keep: int | None = None,
 ) -> str:
-    """Exports a run's best weights as the next version below export_dir.
+    """Exports the best weights of a run as the next version below export_dir.
 
-    The version appears, whole, after it passed every gate; see gates.py.
+    The version appears whole, and only after it passed all checks.
 
     Args:
-      precision: of the served arithmetic, "float32" or "bfloat16".
-      max_accuracy_drop: how much of the test accuracy bfloat16 may cost.
-      keep: how many older versions stay; None keeps all.
+      model_dir: directory of a finished run.
+      export_dir: directory of the versions; it is created if necessary.
+      precision: arithmetic of the served model, "float32" or "bfloat16".
+      max_accuracy_drop: the largest drop of the test accuracy that bfloat16 may cause.
+      keep: number of older versions that stay; None keeps all.
 
     Returns:
-      The version's directory.
+      The directory of the version.
 
     Raises:
-      ValueError: no finished run in model_dir, nothing can be written to export_dir,
-        bfloat16 costs too much, or a gate stays shut.
+      ValueError: model_dir holds no finished run, export_dir is not writable, bfloat16
+        costs too much accuracy, or a check failed.
+      OSError: the disk is full or fails.
     """
-    run_dir, base = pathlib.Path(model_dir), pathlib.Path(export_dir)
-    files.check_writable(base, "export_dir")
-    config, classes, regime = run_dir.read_run(run_dir)
-    trained = run_dir.restore_classifier(config, classes, run_dir, regime)
-    photographs, origin = _find_photographs(config.data_dir, model_dir)
-    served, measured = prepare_for_serving(
-        trained, config, model_dir, photographs, precision, max_accuracy_drop
+    model_path, export_path = pathlib.Path(model_dir), pathlib.Path(export_dir)
+    files.check_writable(export_path, "export_dir")
+    config, classes, regime = run_dir.read_run(model_path)
+    trained = run_dir.restore_classifier(config, classes, model_path, regime)
+    data_dir = _find_prepared_data(config.data_dir, model_path)
+    images = _read_images(data_dir)
+
+    served = fold_and_compare(trained, images, image_size=config.image_size)
+    reference, measured = trained, None
+    if precision != "float32":
+        served, measured = lower_precision(
+            trained,
+            precision,
+            data_dir=data_dir,
+            image_size=config.image_size,
+            max_accuracy_drop=max_accuracy_drop,
+        )
+        reference = served
+    expected = ExpectedExport(
+        classes=classes,
+        embedding_size=served.head.layers[1].output.shape[-1],
+        weight_bytes=_count_weight_bytes(served),
+        probabilities=predict_probabilities(
+            reference, images, image_size=config.image_size
+        ),
+        precision=precision,
     )
-    summary = json.loads((run_dir / run_dir.SUMMARY_FILE).read_text())
-    described = model_card.build_model_card(
+    card = model_card.build_model_card(
         config,
-        summary,
+        json.loads((model_path / run_dir.SUMMARY_FILE).read_text()),
         classes,
         regime=regime,
         precision=precision,
         measured=measured,
     )
-    with files.temporary_sibling(base / "next") as work_dir:
+    with files.temporary_sibling(export_path / "next") as work_dir:
         candidate = work_dir / "saved_model"
-        try:
-            write_saved_model(candidate, served, classes, image_size=config.image_size)
-        except tf.errors.OpError as error:  # such as of a full disk
-            raise OSError(error.message) from error
-        model_card.write_model_card(candidate, described)
-        difference = check_export(
-            candidate,
-            photographs,
-            decoding.decode(tf.constant(photographs[0])).numpy()[np.newaxis],
-            Expected(
-                classes=classes,
-                embedding_size=served.head.layers[1].output.shape[-1],
-                weight_bytes=_count_weight_bytes(served),
-                probabilities=predict_probabilities(
-                    trained if precision == "float32" else served,
-                    photographs,
-                    image_size=config.image_size,
-                ),
-                precision=precision,
-            ),
-        )
-        version = publish.publish(candidate, base, keep=keep)
-    run_dir.record_export(run_dir, str(version))
+        write_saved_model(candidate, served, classes, image_size=config.image_size)
+        model_card.write_model_card(candidate, card)
+        pixels = decoding.decode(tf.constant(images[0])).numpy()[np.newaxis]
+        difference = check_export(candidate, images, pixels, expected)
+        version_dir = publish.publish(candidate, export_path, keep=keep)
+    run_dir.record_export(model_path, str(version_dir))
+    image_kind = "drawn images" if data_dir is None else "test images"
     print(
-        f"exported {version} ({regime} weights, {precision}): passed every gate; "
-        f"outside Python probabilities are within {difference:.1e} of the model's on "
-        f"{len(photographs)} {origin}\nserve it with\n{server_files.docker_command(base)}",
+        f"exported {version_dir} ({regime} weights, {precision}): passed all checks; "
+        f"on {len(images)} {image_kind} its probabilities in the C API differ from the "
+        f"model's by {difference:.1e} at most\n"
+        f"serve it with\n{server_files.docker_command(export_path)}",
         flush=True,
     )
-    return str(version)
+    return str(version_dir)
+
+
+def _find_prepared_data(data_dir: str | None, model_dir: pathlib.Path) -> str | None:
+    """Returns where the prepared data of a run is now, or None.
+
+    A run that has moved still has the data that it prepared itself.
+    """
+    for candidate in (data_dir, str(model_dir / "data")):
+        if candidate is not None and pathlib.Path(candidate).is_dir():
+            return candidate
+    return None
+
+
+def _read_images(data_dir: str | None) -> Sequence[bytes]:
+    """Returns encoded images to check the export with: test images, or drawn ones."""
+    if data_dir is None:
+        return [drawn_flowers.draw_jpeg(name, 0) for name in drawn_flowers.CLASSES]
+    examples = prepared_data.read_records(data_dir, "test").dataset
+    examples = examples.take(_NUM_TEST_IMAGES)
+    return [example["image_bytes"] for example in examples.as_numpy_iterator()]
 
 
 def _count_weight_bytes(classifier: Classifier) -> int:
@@ -105,14 +131,3 @@ def _count_weight_bytes(classifier: Classifier) -> int:
         for part in (classifier.backbone, classifier.head)
         for weight in part.weights
     )
-
-
-def _find_photographs(data_dir: str, model_dir: str) -> tuple[list[bytes], str]:
-    """Real image bytes to try the export with, and what they are."""
-    found = find_data(data_dir, model_dir)
-    if found is not None:
-        examples = prepared_data.read_records(found, "test").dataset.take(_PHOTOGRAPHS)
-        encoded = [example["image_bytes"] for example in examples.as_numpy_iterator()]
-        return encoded, "test photographs"
-    drawn = [drawn_flowers.draw_jpeg(label, 0) for label in drawn_flowers.CLASSES]
-    return drawn, f"drawn images (no data at {data_dir})"

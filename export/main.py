@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
         )
         console.fail("export.main", error)
     with console.quiet_tensorflow_import():
-        from export import export_run
+        from export.export_run import export_run
         from export.version import publish
     try:
         if FLAGS.rollback:

@@ -1,7 +1,4 @@
-"""What a SavedModel must pass before anybody sees it.
-
-Each gate gives the problems it finds, as sentences; none at all opens it.
-"""
+"""Checks the operations of a SavedModel's graph and the size of its checkpoint."""
 
 import pathlib
 import re
@@ -13,29 +10,30 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 _RANDOM = re.compile(r"Random|Multinomial|Dropout|RngRead")
 _TRAINING = re.compile(r"^(Resource)?(Sparse)?Apply|Gradient|Grad$|BackpropInput")
 _PYTHON = re.compile(r"PyFunc")
+_NEEDS_XLA = "it needs XLA, which is off by default in TensorFlow Serving"
 
 
 def read_meta_graph(saved_model_dir: pathlib.Path) -> meta_graph_pb2.MetaGraphDef:
-    """The graph that the tag "serve" names, and only that."""
+    """Reads the only graph of a SavedModel."""
     content = (saved_model_dir / "saved_model.pb").read_bytes()
     (meta_graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
     return meta_graph
 
 
 def find_graph_problems(saved_model_dir: pathlib.Path) -> list[str]:
-    """Operations that a server cannot run, that train, or that answer by chance."""
+    """Finds operations that a server cannot run, that train or that are random."""
     graph = read_meta_graph(saved_model_dir).graph_def
-    bodies = [
+    nodes = [
         *graph.node,
-        *(n for function in graph.library.function for n in function.node_def),
+        *(node for function in graph.library.function for node in function.node_def),
     ]
     problems = set()
-    for node in bodies:
+    for node in nodes:
         if node.attr["_XlaMustCompile"].b:
-            problems.add("it needs XLA, which servers leave off")
+            problems.add(_NEEDS_XLA)
         if _RANDOM.search(node.op):
             problems.add(f"it holds a random operation, {node.op}")
-        # A default, as True is here, is not written down.
+        # A SavedModel omits attributes that have their default, here True.
         is_training = "is_training" not in node.attr or node.attr["is_training"].b
         trains = node.op.startswith("FusedBatchNorm") and is_training
         if trains or _TRAINING.search(node.op):
@@ -44,19 +42,21 @@ def find_graph_problems(saved_model_dir: pathlib.Path) -> list[str]:
             problems.add(f"it calls Python, in {node.op}")
     for function in graph.library.function:
         if function.attr["_XlaMustCompile"].b:
-            problems.add("it needs XLA, which servers leave off")
+            problems.add(_NEEDS_XLA)
     return sorted(problems)
 
 
 def find_weight_problems(saved_model_dir: pathlib.Path, weight_bytes: int) -> list[str]:
-    """Whether the checkpoint holds the weights once and nothing else."""
+    """Checks that the checkpoint holds the weights once, and nothing else."""
     reader = tf.train.load_checkpoint(str(saved_model_dir / "variables/variables"))
     dtypes = reader.get_variable_to_dtype_map()
-    stored = sum(
+    stored_bytes = sum(
         int(np.prod(shape)) * dtypes[name].size
         for name, shape in reader.get_variable_to_shape_map().items()
         if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
     )
-    if stored != weight_bytes:
-        return [f"it stores {stored} bytes of weights; the model has {weight_bytes}"]
+    if stored_bytes != weight_bytes:
+        return [
+            f"it stores {stored_bytes} bytes of weights; the model has {weight_bytes}"
+        ]
     return []

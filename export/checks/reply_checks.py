@@ -1,115 +1,174 @@
-"""What a SavedModel must pass before anybody sees it.
-
-Each gate gives the problems it finds, as sentences; none at all opens it.
-"""
+"""Checks the signatures of a SavedModel and its replies to the requests."""
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from export.checks.requests import BATCHES, NO_IMAGES, Expected, repeat
-from export.graph.signatures import declare_signatures
+from export.checks.check_requests import (
+    BAD_IMAGES,
+    BATCH_SIZES,
+    MAX_BATCH_SIZE,
+    Arrays,
+    ExpectedExport,
+    Replies,
+    repeat_rows,
+)
+from export.graph.signatures import Endpoints, declare_signatures
 from export.protocol import tensors
 from export.protocol.status import Code
 
-# Probabilities of the same arithmetic, planned otherwise; in bfloat16 an activation has
-# three significant digits.
-_TOLERANCE = {"float32": 1e-5, "bfloat16": 0.05}
+# In float32 the server plans the same arithmetic in another order. In bfloat16 an
+# activation has three significant digits.
+_TOLERANCES = {"float32": 1e-5, "bfloat16": 0.05}
 
 
 def find_signature_problems(
-    signatures: Mapping[str, bytes], expected: Expected
+    signatures: Mapping[str, bytes], expected: ExpectedExport
 ) -> list[str]:
-    """Names, types and shapes against the declaration; a batch is of any size."""
-    found = {}
+    """Compares names, types and shapes with the declaration.
+
+    Args:
+      signatures: name -> serialized SignatureDef.
+    """
+    actual = {}
     for name, serialized in signatures.items():
         signature = meta_graph_pb2.SignatureDef.FromString(serialized)
-        found[name] = (
+        actual[name] = (
             signature.method_name,
-            *(
-                {
-                    key: (
-                        tensors.dtype_name(info.dtype),
-                        [dimension.size for dimension in info.tensor_shape.dim],
-                    )
-                    for key, info in endpoints.items()
-                }
-                for endpoints in (signature.inputs, signature.outputs)
-            ),
+            _read_endpoints(signature.inputs),
+            _read_endpoints(signature.outputs),
         )
-    wanted = declare_signatures(len(expected.classes), expected.embedding_size)
+    declared = declare_signatures(len(expected.classes), expected.embedding_size)
     return [
-        f"signature {name} is {found.get(name)} and not {wanted.get(name)}"
-        for name in sorted(set(found) | set(wanted))
-        if found.get(name) != wanted.get(name)
+        f"signature {name} is {actual.get(name)} and not {declared.get(name)}"
+        for name in sorted(set(actual) | set(declared))
+        if actual.get(name) != declared.get(name)
     ]
 
 
-def find_reply_problems(
-    replies: Mapping[str, dict | tuple], expected: Expected
-) -> list[str]:
-    """Replies to make_requests() against the in-memory model and one another."""
-    refused = replies["strict and bad"]
-    if not isinstance(refused, tuple) or refused[0] != Code.INVALID_ARGUMENT:
-        return [f"predict_strict takes a bad image: {refused}"]
+def _read_endpoints(
+    endpoints: Mapping[str, meta_graph_pb2.TensorInfo],
+) -> Endpoints:
+    return {
+        name: (
+            tensors.dtype_name(info.dtype),
+            [dimension.size for dimension in info.tensor_shape.dim],
+        )
+        for name, info in endpoints.items()
+    }
+
+
+def find_reply_problems(replies: Replies, expected: ExpectedExport) -> list[str]:
+    """Compares replies with the model in memory and with one another.
+
+    Args:
+      replies: to the requests of make_requests(), by the same names.
+    """
+    refusal = replies["strict and bad"]
+    if not isinstance(refusal, tuple) or refusal[0] != Code.INVALID_ARGUMENT:
+        return [f"predict_strict does not refuse a bad image: {refusal}"]
+    outputs: dict[str, Arrays] = {}
     for name, reply in replies.items():
-        if isinstance(reply, tuple) and name != "strict and bad":
+        if not isinstance(reply, tuple):
+            outputs[name] = reply
+        elif name != "strict and bad":
             return [f"request '{name}' fails: {reply[1][:300]}"]
-    return list(_compare_replies(replies, expected))
+    tolerance = _TOLERANCES[expected.precision]
+    return [
+        *_find_row_problems(outputs, expected, tolerance),
+        *_find_bad_image_problems(outputs, tolerance),
+    ]
 
 
-def _compare_replies(replies: Mapping[str, dict], expected: Expected) -> Iterator[str]:
-    tolerance = _TOLERANCE[expected.precision]
-    everything = replies[f"batch of {max(BATCHES)}"]
-
-    def differ(got, wanted, what):
-        difference = float(np.abs(got - wanted).max(initial=0.0))
-        if got.shape != wanted.shape or not difference <= tolerance:
-            yield f"{what} by {difference:.2g} (allowed: {tolerance})"
-
-    wanted = repeat(expected.probabilities, max(BATCHES))
-    got = everything["probabilities"]
-    yield from differ(got, wanted, "probabilities differ from the model's")
-    names = [expected.classes[k].encode() for k in got.argmax(axis=1)]
-    if names != everything["label"].tolist() or not everything["decode_ok"].all():
+def _find_row_problems(
+    outputs: Mapping[str, Arrays], expected: ExpectedExport, tolerance: float
+) -> Iterator[str]:
+    largest_batch = outputs[f"batch of {MAX_BATCH_SIZE}"]
+    probabilities = largest_batch["probabilities"]
+    yield from _compare(
+        probabilities,
+        repeat_rows(expected.probabilities, MAX_BATCH_SIZE),
+        tolerance,
+        "probabilities differ from the model's",
+    )
+    labels = [expected.classes[k].encode() for k in probabilities.argmax(axis=1)]
+    if (
+        labels != largest_batch["label"].tolist()
+        or not largest_batch["decode_ok"].all()
+    ):
         yield "labels do not belong to the probabilities"
-    again = replies["again"]
-    if any(not np.array_equal(again[key], everything[key]) for key in everything):
+    again = outputs["again"]
+    if any(not np.array_equal(again[name], largest_batch[name]) for name in again):
         yield "two equal requests get different answers"
-    for size in BATCHES[:-1]:
-        part = replies[f"batch of {size}"]["probabilities"]
-        yield from differ(part, got[:size], f"rows of a batch of {size} differ")
-    if any(len(value) for value in replies["empty batch"].values()):
+    for size in BATCH_SIZES[:-1]:
+        rows = outputs[f"batch of {size}"]["probabilities"]
+        yield from _compare(
+            rows,
+            probabilities[:size],
+            tolerance,
+            f"rows of a batch of {size} differ",
+        )
+    if any(len(array) for array in outputs["empty batch"].values()):
         yield "an empty batch gets rows"
-    strict = replies["strict"]["probabilities"]
-    yield from differ(strict, got[:3], "predict_strict differs")
-    pixels = replies["pixels"]["probabilities"]
-    same = replies["pixels as PNG"]["probabilities"]
-    yield from differ(pixels, same, "predict_pixels differs")
-    yield from _compare_bad_rows(replies, got, differ)
+    yield from _compare(
+        outputs["strict"]["probabilities"],
+        probabilities[:3],
+        tolerance,
+        "predict_strict differs",
+    )
+    yield from _compare(
+        outputs["pixels"]["probabilities"],
+        outputs["pixels as PNG"]["probabilities"],
+        tolerance,
+        "predict_pixels differs",
+    )
 
 
-def _compare_bad_rows(replies: Mapping[str, dict], got: np.ndarray, differ):
-    mixed = replies["bad images"]
-    good = [True, *(False for _ in NO_IMAGES), True]
-    if mixed["decode_ok"].tolist() != good:
-        yield f"bad images are not told from good ones: {mixed['decode_ok'].tolist()}"
+def _find_bad_image_problems(
+    outputs: Mapping[str, Arrays], tolerance: float
+) -> Iterator[str]:
+    mixed, classify = outputs["bad images"], outputs["classify"]
+    probabilities = outputs[f"batch of {MAX_BATCH_SIZE}"]["probabilities"][:2]
+    expected_ok = [True, *(False for _ in BAD_IMAGES), True]
+    decode_ok = mixed["decode_ok"].tolist()
+    if decode_ok != expected_ok:
+        yield f"decode_ok does not tell bad images from good ones: {decode_ok}"
         return
-    rows = mixed["probabilities"][[0, -1]]
-    yield from differ(rows, got[:2], "bad images spoil other rows")
+    yield from _compare(
+        mixed["probabilities"][[0, -1]],
+        probabilities,
+        tolerance,
+        "bad images change other rows",
+    )
     bad = slice(1, -1)
-    blank = (
+    is_blank = (
         not mixed["probabilities"][bad].any()
         and (mixed["class_id"][bad] == -1).all()
         and not any(mixed["label"][bad].tolist())
-        and not replies["features"]["embedding"][bad].any()
-        and not replies["classify"]["scores"][bad].any()
-        and not any(replies["classify"]["classes"][bad].ravel().tolist())
+        and not outputs["features"]["embedding"][bad].any()
+        and not classify["scores"][bad].any()
+        and not any(classify["classes"][bad].ravel().tolist())
     )
-    if not blank:
+    if not is_blank:
         yield "the rows of bad images are not blank"
-    scores = replies["classify"]["scores"][[0, -1]]
-    yield from differ(scores, -np.sort(-got[:2], axis=1), "classify's scores differ")
-    if replies["features"]["decode_ok"].tolist() != good:
-        yield "features does not tell bad images from good ones"
+    yield from _compare(
+        classify["scores"][[0, -1]],
+        -np.sort(-probabilities, axis=1),
+        tolerance,
+        "classify's scores differ",
+    )
+    if outputs["features"]["decode_ok"].tolist() != expected_ok:
+        yield "decode_ok of features does not tell bad images from good ones"
+
+
+def _compare(
+    actual: np.ndarray, expected: np.ndarray, tolerance: float, problem: str
+) -> Iterator[str]:
+    """Yields the problem if two arrays differ by more than the tolerance, or by NaN."""
+    if actual.shape != expected.shape:
+        yield f"{problem}: shape {actual.shape} and not {expected.shape}"
+        return
+    difference = float(np.abs(actual - expected).max(initial=0.0))
+    if not difference <= tolerance:
+        yield f"{problem} by {difference:.2g} (allowed: {tolerance})"

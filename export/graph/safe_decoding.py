@@ -1,19 +1,17 @@
-"""Image bytes -> images, where one bad image spoils its own row only.
+"""Decodes a batch of image bytes so that a bad image affects only its own row.
 
-Everything here is graph: it runs inside the server, on bytes from anybody.
+All of it is graph: a server runs it on bytes that anybody may have sent.
 """
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from export.graph.image_headers import (
-    count_pixels,
-)
+from export.graph.image_headers import count_pixels
 from pipeline import decoding
 from pipeline.inspection.formats import DECODABLE_FORMATS, MAX_PIXELS
 
-# More would decode faster and let more large images be in memory at once.
+# More of them decode faster, but hold more large images in memory at once.
 _PARALLEL_DECODERS = 4
 
 
@@ -24,66 +22,74 @@ def decode_rows(
     contained: bool,
     find_image_bytes: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes and resizes a batch as training does.
+    """Decodes and resizes a batch exactly as training does.
 
     Args:
       encoded: string [n].
-      contained: give a row of zeros for a bad image instead of failing.
-      find_image_bytes: string [] -> string [], from one of them to the image in it.
+      image_size: side of the square result in pixels.
+      contained: a bad image becomes a row of zeros. Otherwise it is an error.
+      find_image_bytes: maps one element of `encoded`, string [], to the bytes of its
+        image, string [].
 
     Returns:
-      float32 [max(n, 1), image_size, image_size, 3], range [0, 255]: no layer is run on
-        an empty batch, which TensorFlow's fused ones do not survive.
-      bool [n]: which rows are images.
+      images: float32 [max(n, 1), image_size, image_size, 3], range [0, 255]. There is
+        at least one row because TensorFlow's fused layers crash on an empty batch.
+      decode_ok: bool [n], True where the row is an image.
 
     Raises:
-      tf.errors.InvalidArgumentError: not contained, and an image is bad.
+      tf.errors.InvalidArgumentError: an image is bad, and `contained` is False.
     """
     count = tf.size(encoded, tf.int64)
 
-    def decode(row, one):
-        image_bytes = find_image_bytes(one)
+    def decode(row: tf.Tensor, element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image_bytes = find_image_bytes(element)
         with tf.control_dependencies([assert_safe(image_bytes)]):
             image_bytes = tf.identity(image_bytes)
         return row, decoding.decode_and_resize(image_bytes, image_size)
 
+    # Enumerated before errors are ignored: the numbers say which rows are missing.
     rows = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
     rows = rows.map(decode, num_parallel_calls=_PARALLEL_DECODERS)
     if contained:
         rows = rows.ignore_errors()
-    none = (tf.zeros([0], tf.int64), tf.zeros([0, image_size, image_size, 3]))
-    # The second batch, which is empty, is the first if no row is an image.
+    empty = (tf.zeros([0], tf.int64), tf.zeros([0, image_size, image_size, 3]))
+    # If no row is an image, the appended empty batch is the first one.
     batches = rows.batch(tf.maximum(count, 1))
-    batches = batches.concatenate(tf.data.Dataset.from_tensors(none)).take(1)
-    places, images = batches.get_single_element()
+    batches = batches.concatenate(tf.data.Dataset.from_tensors(empty)).take(1)
+    row_numbers, images = batches.get_single_element()
 
-    side_sizes = tf.constant([image_size, image_size, 3], tf.int64)
+    image_shape = tf.constant([image_size, image_size, 3], tf.int64)
 
-    def spread():
-        shape = tf.concat([tf.maximum([count], 1), side_sizes], axis=0)
-        return tf.scatter_nd(places[:, tf.newaxis], images, shape)
+    def spread() -> tf.Tensor:
+        shape = tf.concat([tf.maximum([count], 1), image_shape], axis=0)
+        return tf.scatter_nd(row_numbers[:, tf.newaxis], images, shape)
 
-    all_fine = (tf.size(places, tf.int64) == count) & (count > 0)
-    # Where all are images they are in place already: twenty megabytes not copied.
-    images = tf.cond(all_fine, lambda: images, spread)
-    ok = tf.scatter_nd(places[:, tf.newaxis], tf.ones_like(places), count[tf.newaxis])
-    return tf.ensure_shape(images, [None, image_size, image_size, 3]), ok > 0
+    all_ok = (tf.size(row_numbers, tf.int64) == count) & (count > 0)
+    # If all rows are images, they are in place: 20 megabytes need no copy.
+    images = tf.cond(all_ok, lambda: images, spread)
+    num_decoded = tf.scatter_nd(
+        row_numbers[:, tf.newaxis], tf.ones_like(row_numbers), count[tf.newaxis]
+    )
+    images = tf.ensure_shape(images, [None, image_size, image_size, 3])
+    return images, num_decoded > 0
 
 
 def assert_safe(image_bytes: tf.Tensor) -> tf.Operation:
-    """string [] -> an assertion that decoding costs no more than it may.
+    """Asserts that an image has a format that training reads, and not too many pixels.
 
-    Decoders allocate what a header says, so a file of a hundred bytes can ask for ten
-    gigabytes. Formats that training does not read are refused as well.
+    Decoders allocate what the header declares, so a file of a hundred bytes can ask for
+    ten gigabytes.
+
+    Args:
+      image_bytes: string [].
     """
     pixels = count_pixels(image_bytes)
-    limit = MAX_PIXELS
     return tf.debugging.Assert(
-        (pixels > 0) & (pixels <= limit),
+        (pixels > 0) & (pixels <= MAX_PIXELS),
         [
-            f"Images are {', '.join(DECODABLE_FORMATS)} of at most {limit} "
-            "pixels and not animated WebP. Received, by its header, this many pixels "
-            "(0: none of these):",
+            f"An image must be {', '.join(DECODABLE_FORMATS)}, not an animated WebP, "
+            f"and have at most {MAX_PIXELS} pixels. Received: an image with this "
+            "number of pixels in its header (0: another format):",
             pixels,
         ],
     )

@@ -1,6 +1,27 @@
-"""What a SavedModel must pass before anybody sees it.
+"""Declares the signatures of an export and builds them.
 
-Each gate gives the problems it finds, as sentences; none at all opens it.
+n is the size of the batch, any number, 0 included. K is the number of classes, D the
+number of pooled features.
+
+| signature         | input                          | outputs                         |
+|-------------------|--------------------------------|---------------------------------|
+| `serving_default` | `image_bytes` string [n]       | `probabilities` float32 [n, K], |
+|                   |                                | `class_id` int64 [n],           |
+|                   |                                | `label` string [n],             |
+|                   |                                | `decode_ok` bool [n]            |
+| `predict_strict`  | `image_bytes` string [n]       | the first three                 |
+| `classify`        | `inputs` string [n], each a    | `classes` string [n, K],        |
+|                   | tf.train.Example with          | `scores` float32 [n, K],        |
+|                   | `image/encoded`                | the best class first            |
+| `predict_pixels`  | `image` uint8 [n, H, W, 3],    | as `predict_strict`             |
+|                   | RGB, upright                   |                                 |
+| `features`        | `image_bytes` string [n]       | `embedding` float32 [n, D],     |
+|                   |                                | `decode_ok` bool [n]            |
+
+A bad image gets a blank row: probabilities, scores and embedding 0, class_id -1, label
+and classes "", decode_ok False. In `predict_strict` it is an error (INVALID_ARGUMENT).
+`classify` has the method name of TensorFlow Serving's Classify call, and the outputs
+that this call accepts; see ClassificationRequest in TensorFlow Serving.
 """
 
 from collections.abc import Sequence
@@ -14,30 +35,35 @@ from trainer.models.classifier import Classifier, compute_embedding, compute_log
 
 PREDICT_METHOD = "tensorflow/serving/predict"
 
+# Name of an input or output -> its dtype and shape; -1 is any size.
+Endpoints = dict[str, tuple[str, list[int]]]
 
-def declare_signatures(num_classes: int, embedding_size: int) -> dict:
-    """Signature -> (method, inputs, outputs); each input and output: (dtype, shape)."""
+
+def declare_signatures(
+    num_classes: int, embedding_size: int
+) -> dict[str, tuple[str, Endpoints, Endpoints]]:
+    """Returns (method, inputs, outputs) of each signature; see the module."""
     strings, floats = ("string", [-1]), ("float", [-1, num_classes])
     strict = {"probabilities": floats, "class_id": ("int64", [-1]), "label": strings}
-    ok = {"decode_ok": ("bool", [-1])}
+    decode_ok = {"decode_ok": ("bool", [-1])}
     embedding = {"embedding": ("float", [-1, embedding_size])}
     classes = {"classes": ("string", [-1, num_classes]), "scores": floats}
     image_bytes = {"image_bytes": strings}
     image = {"image": ("uint8", [-1, -1, -1, 3])}
     return {
-        "serving_default": (PREDICT_METHOD, image_bytes, strict | ok),
+        "serving_default": (PREDICT_METHOD, image_bytes, strict | decode_ok),
         "predict_strict": (PREDICT_METHOD, image_bytes, strict),
         "classify": (messages.CLASSIFY_METHOD, {"inputs": strings}, classes),
         "predict_pixels": (PREDICT_METHOD, image, strict),
-        "features": (PREDICT_METHOD, image_bytes, embedding | ok),
+        "features": (PREDICT_METHOD, image_bytes, embedding | decode_ok),
     }
 
 
 def hold_variables(classifier: Classifier) -> tf.Module:
-    """What is saved along with the signatures: each variable once.
+    """Returns a module with each variable of the classifier once, to save it.
 
-    Of the Keras models nothing may be an attribute, or SavedModel stores their weights
-    a second time.
+    It has no Keras model as an attribute: SavedModel would store its weights a second
+    time.
     """
     module = tf.Module()
     module.weights = [
@@ -48,57 +74,56 @@ def hold_variables(classifier: Classifier) -> tf.Module:
     return module
 
 
+# Longer than 60 lines: each closure is one signature, and all share the two functions
+# that compute the model.
 def make_signatures(
     classifier: Classifier, classes: Sequence[str], *, image_size: int
 ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-    """Signature name -> function; what each takes and gives stands in its docstring.
+    """Builds the function of each signature; see the module.
 
-    Decoding, normalisation and head are the function objects that training uses. The
-    first dimension is the batch everywhere, and of any size, 0 included. A row that is
-    no image has probabilities 0, class -1 and an empty label.
+    Decoding, normalisation and head are the functions that training uses.
+
+    Args:
+      classes: K names, in the order of the logits.
+      image_size: side of the square images that the classifier takes, in pixels.
     """
-    names = tf.constant(list(classes))
+    class_names = tf.constant(list(classes))
     pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.float32)
     strings = tf.TensorSpec([None], tf.string)
 
-    # Once in the file, not once a signature.
+    # With an input signature the SavedModel holds the model once for all signatures.
     @tf.function(autograph=False, input_signature=[pixels])
-    def probabilities_of(images):
+    def compute_probabilities(images: tf.Tensor) -> tf.Tensor:
         logits = compute_logits(classifier, images)
         return tf.nn.softmax(tf.cast(logits, tf.float32))
 
     @tf.function(autograph=False, input_signature=[pixels])
-    def embedding_of(images):
+    def compute_features(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(compute_embedding(classifier, images), tf.float32)
 
-    def describe(images, ok):
-        probabilities = _blank(probabilities_of(images), ok, 0.0)
+    def predict(images: tf.Tensor, decode_ok: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = _blank_bad_rows(compute_probabilities(images), decode_ok)
         class_id = tf.argmax(probabilities, axis=1)
         return {
             "probabilities": probabilities,
-            "class_id": tf.where(ok, class_id, -1),
-            "label": tf.where(ok, tf.gather(names, class_id), ""),
+            "class_id": tf.where(decode_ok, class_id, -1),
+            "label": tf.where(decode_ok, tf.gather(class_names, class_id), ""),
         }
 
     @tf.function(autograph=False, input_signature=[_named(strings, "image_bytes")])
-    def serving_default(image_bytes):
-        """image_bytes string [n] -> probabilities float32 [n, K], class_id int64 [n],
-        label string [n], decode_ok bool [n]."""
-        images, ok = decode_rows(image_bytes, image_size, contained=True)
-        return describe(images, ok) | {"decode_ok": ok}
+    def serving_default(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        images, decode_ok = decode_rows(image_bytes, image_size, contained=True)
+        return predict(images, decode_ok) | {"decode_ok": decode_ok}
 
     @tf.function(autograph=False, input_signature=[_named(strings, "image_bytes")])
-    def predict_strict(image_bytes):
-        """As serving_default, but a bad image is an error."""
-        images, ok = decode_rows(image_bytes, image_size, contained=False)
-        return describe(images, ok)
+    def predict_strict(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        images, decode_ok = decode_rows(image_bytes, image_size, contained=False)
+        return predict(images, decode_ok)
 
     @tf.function(autograph=False, input_signature=[_named(strings, "inputs")])
-    def classify(inputs):
-        """inputs string [n], tf.train.Example with image/encoded -> classes string
-        [n, K], scores float32 [n, K], best first; see ClassificationRequest."""
+    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         feature = {messages.CLASSIFY_KEY: tf.io.FixedLenFeature([], tf.string, "")}
-        images, ok = decode_rows(
+        images, decode_ok = decode_rows(
             inputs,
             image_size,
             contained=True,
@@ -106,27 +131,29 @@ def make_signatures(
                 example, feature
             )[messages.CLASSIFY_KEY],
         )
-        probabilities = _blank(probabilities_of(images), ok, 0.0)
+        probabilities = _blank_bad_rows(compute_probabilities(images), decode_ok)
         scores, order = tf.math.top_k(probabilities, k=len(classes))
-        labels = tf.where(ok[:, tf.newaxis], tf.gather(names, order), "")
+        labels = tf.gather(class_names, order)
+        labels = tf.where(decode_ok[:, tf.newaxis], labels, "")
         return {"classes": labels, "scores": scores}
 
     @tf.function(
         autograph=False,
         input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="image")],
     )
-    def predict_pixels(image):
-        """image uint8 [n, H, W, 3], RGB, upright -> as predict_strict."""
+    def predict_pixels(image: tf.Tensor) -> dict[str, tf.Tensor]:
         count = tf.shape(image)[0]
-        ok = tf.fill([count], True)
-        one_more = [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]]
-        return describe(decoding.resize(tf.pad(image, one_more), image_size), ok)
+        decode_ok = tf.fill([count], True)
+        # No layer runs on an empty batch; see decode_rows.
+        padding = [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]]
+        images = decoding.resize(tf.pad(image, padding), image_size)
+        return predict(images, decode_ok)
 
     @tf.function(autograph=False, input_signature=[_named(strings, "image_bytes")])
-    def features(image_bytes):
-        """image_bytes string [n] -> embedding float32 [n, D], decode_ok bool [n]."""
-        images, ok = decode_rows(image_bytes, image_size, contained=True)
-        return {"embedding": _blank(embedding_of(images), ok, 0.0), "decode_ok": ok}
+    def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        images, decode_ok = decode_rows(image_bytes, image_size, contained=True)
+        embedding = _blank_bad_rows(compute_features(images), decode_ok)
+        return {"embedding": embedding, "decode_ok": decode_ok}
 
     functions = (serving_default, predict_strict, classify, predict_pixels, features)
     return {function.__name__: function for function in functions}
@@ -136,6 +163,6 @@ def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
     return tf.TensorSpec(spec.shape, spec.dtype, name=name)
 
 
-def _blank(values: tf.Tensor, ok: tf.Tensor, blank: float) -> tf.Tensor:
-    """[max(n, 1), D], bool [n] -> [n, D]: blank where not ok."""
-    return tf.where(ok[:, tf.newaxis], values[: tf.size(ok)], blank)
+def _blank_bad_rows(values: tf.Tensor, decode_ok: tf.Tensor) -> tf.Tensor:
+    """Sets rows to 0 where decode_ok, bool [n], is False: [max(n, 1), D] -> [n, D]."""
+    return tf.where(decode_ok[:, tf.newaxis], values[: tf.size(decode_ok)], 0.0)

@@ -1,41 +1,125 @@
-"""What stands beside a version: its labels, and where the model comes from."""
+"""Writes the labels and the model card of a version."""
 
-import importlib.metadata
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 from export.protocol import messages
+from export.version.reduced_precision import MeasuredAccuracy
 from pipeline.inspection.formats import DECODABLE_FORMATS, MAX_PIXELS
-from pipeline.system import files
+from pipeline.sources.images import SPLITS
+from pipeline.system import files, versions
 from trainer.config.train_config import TrainConfig
+
+LABELS_FILE = "labels.txt"
+CARD_FILE = "model_card.json"
+PAGE_FILE = "model_card.md"
+
+FORMAT = 1
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-serving-api", "numpy")
 _NOT_STATED = "not stated: fill in before you pass the model on"
+_VALIDATION_METRICS = ("accuracy", "ci95", "count", "loss")
+_TEST_METRICS = (
+    *(*_VALIDATION_METRICS, "top_2_accuracy", "auc"),
+    *("calibration_error", "per_class", "confusion"),
+)
+
+
+class Model(TypedDict):
+    """The network. regime: the training regime whose best weights are served."""
+
+    backbone: str
+    backbone_args: dict[str, Any]
+    initial_weights: str
+    regime: str
+    precision: str
+
+
+class Data(TypedDict, total=False):
+    """The training data. Without the prepared data there are only two keys.
+
+    images: number of images of each split; None without the prepared data.
+    images_per_class: class -> split -> number of images.
+    left_out: images that the audit left out, as in audit.json.
+    """
+
+    source: str | None
+    seed: int
+    images: dict[str, int] | None
+    images_per_class: dict[str, dict[str, int]]
+    left_out: Any
+
+
+class Metrics(TypedDict):
+    """Metrics of the best weights, measured in float32, by the names of summary.json.
+
+    served_precision: the accuracy as served; None if it is served in float32.
+    """
+
+    validation: dict[str, Any]
+    test: dict[str, Any]
+    served_precision: MeasuredAccuracy | None
+
+
+class Preprocessing(TypedDict):
+    """The images that the model accepts, and what the graph does with them."""
+
+    formats: list[str]
+    image_size: int
+    colour: str
+    resize: str
+    exif_orientation: str
+    max_pixels: int
+
+
+class ModelCard(TypedDict):
+    """The content of model_card.json.
+
+    format: number of this schema; it grows if a key changes its meaning.
+    created: UTC, ISO 8601.
+    classes: in the order of the probabilities.
+    versions: package -> version.
+    project: version and commit of this project.
+    licence: of the model, the initial weights and the data.
+    """
+
+    format: int
+    created: str
+    classes: list[str]
+    model: Model
+    data: Data
+    metrics: Metrics
+    preprocessing: Preprocessing
+    warmed_up_batch_sizes: list[int]
+    versions: dict[str, str]
+    project: dict[str, str | None]
+    licence: dict[str, str]
 
 
 def build_model_card(
     config: TrainConfig,
-    summary: dict,
+    summary: Mapping[str, Any],
     classes: Sequence[str],
     *,
     regime: str,
     precision: str,
-    measured: dict | None,
-) -> dict:
-    """The content of model_card.json.
+    measured: MeasuredAccuracy | None,
+) -> ModelCard:
+    """Returns the content of model_card.json.
 
     Args:
-      summary: of the run; see conclude.conclude.
-      regime: whose best weights are served.
-      precision: of the served arithmetic.
-      measured: accuracy of the float32 and the served model on the test split, where
-        they may differ.
+      summary: the content of the run's summary.json.
+      regime: the training regime whose best weights are served.
+      precision: "float32" or "bfloat16".
+      measured: the accuracy as served; None if it is served in float32.
     """
-    test = summary.get("test", {})
-    figures = summary.get(regime, {})
+    test_metrics = summary.get("test", {})
+    regime_metrics = summary.get(regime, {})
     return {
+        "format": FORMAT,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "classes": list(classes),
         "model": {
@@ -45,34 +129,28 @@ def build_model_card(
             "regime": regime,
             "precision": precision,
         },
-        "data": _describe_data(config),
+        "data": _read_data(config),
         "metrics": {
             "validation": {
-                name: figures.get(f"val_{name}")
-                for name in ("accuracy", "ci95", "count", "loss")
+                name: regime_metrics.get(f"val_{name}") for name in _VALIDATION_METRICS
             },
-            "test": {
-                name: test.get(name)
-                for name in (
-                    *("accuracy", "ci95", "count", "loss", "top_2_accuracy", "auc"),
-                    *("calibration_error", "per_class", "confusion"),
-                )
-            },
+            "test": {name: test_metrics.get(name) for name in _TEST_METRICS},
             "served_precision": measured,
         },
         "preprocessing": {
             "formats": list(DECODABLE_FORMATS),
             "image_size": config.image_size,
             "colour": "RGB",
-            "resize": "JPEG of at least twice the size decoded at a half, quarter or "
-            "eighth; bilinear to a square, aspect ratio given up; anti-aliased from "
-            "three times the size on",
-            "exif_orientation": "not applied: turn photographs upright before they are "
-            "sent, as preparation did and export.client does",
+            "resize": "a JPEG of at least twice the size is decoded at a half, a "
+            "quarter or an eighth; bilinear to a square, without keeping the aspect "
+            "ratio; anti-aliased from three times the size on",
+            "exif_orientation": "not applied: turn photographs upright before you send "
+            "them, as the preparation did and export.client does",
             "max_pixels": MAX_PIXELS,
         },
         "warmed_up_batch_sizes": list(messages.WARMUP_BATCH_SIZES),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": versions.package_versions(_PACKAGES),
+        "project": versions.project_version(),
         "licence": {
             "model": _NOT_STATED,
             "initial_weights": _NOT_STATED,
@@ -81,96 +159,120 @@ def build_model_card(
     }
 
 
-def _describe_data(config: TrainConfig) -> dict:
+def _read_data(config: TrainConfig) -> Data:
     try:
         audit = json.loads(pathlib.Path(config.data_dir, "audit.json").read_text())
     except (OSError, ValueError):
         return {"source": config.source, "images": None}
-    splits = ("train", "validation", "test")
     counts = audit["classes"]
     return {
         "source": audit["settings"]["source"],
         "seed": audit["settings"]["seed"],
         "images": {
-            split: sum(count[split] for count in counts.values()) for split in splits
+            split: sum(count[split] for count in counts.values()) for split in SPLITS
         },
         "images_per_class": counts,
         "left_out": audit["findings"],
     }
 
 
-def write_model_card(version_dir: pathlib.Path, described: dict) -> None:
+def write_model_card(version_dir: pathlib.Path, card: ModelCard) -> None:
     """Writes labels.txt, model_card.json and model_card.md."""
-    labels = "".join(f"{name}\n" for name in described["classes"])
-    files.write_text(version_dir / "labels.txt", labels)
-    files.write_json(version_dir / "model_card.json", described)
-    files.write_text(version_dir / "model_card.md", _make_page(described))
+    labels = "".join(f"{name}\n" for name in card["classes"])
+    files.write_text(version_dir / LABELS_FILE, labels)
+    files.write_json(version_dir / CARD_FILE, card)
+    files.write_text(version_dir / PAGE_FILE, _render_page(card))
 
 
-def _make_page(described: dict) -> str:
-    metrics, data, model = (described[k] for k in ("metrics", "data", "model"))
+def _render_page(card: ModelCard) -> str:
+    model = card["model"]
     lines = [
         "# Model card",
         "",
-        f"Classifies photographs as {', '.join(described['classes'])}. "
+        f"Classifies photographs as {', '.join(card['classes'])}. "
         f"{model['backbone']} ({model['initial_weights']} weights), regime "
         f"`{model['regime']}`, served in {model['precision']}. "
-        f"Made {described['created']}.",
+        f"Created {card['created']}.",
         "",
-        "## How good it is",
+        *_metrics_lines(card["metrics"], model["precision"]),
+        *_data_lines(card["data"]),
+        "## Input",
         "",
-        "Measured in float32, before it was exported.",
+        *(f"- {name}: {_join(value)}" for name, value in card["preprocessing"].items()),
         "",
-        "| split | photographs | accuracy | 95 % interval |",
-        "|---|---|---|---|",
-        *(_accuracy_row(split, metrics[split]) for split in ("validation", "test")),
+        "## Licences",
         "",
+        *(f"- {name}: {licence}" for name, licence in card["licence"].items()),
+        "",
+        "## Versions",
+        "",
+        *(f"- {name} {version}" for name, version in card["versions"].items()),
     ]
-    if metrics["served_precision"]:
-        served = metrics["served_precision"]
-        lines += [
-            f"Served in {model['precision']} it is right on {served['served']:.3f} of "
-            f"{served['count']} test photographs, in float32 on "
-            f"{served['float32']:.3f}.",
-            "",
-        ]
-    if metrics["test"].get("per_class"):
-        lines += [
-            "| class | precision | recall | test photographs |",
-            "|---|---|---|---|",
-        ]
-        lines += [
-            f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | "
-            f"{row['count']} |"
-            for name, row in metrics["test"]["per_class"].items()
-        ]
-        lines.append("")
-    lines += ["## What it learnt from", "", f"Source: `{data['source']}`.", ""]
-    if data["images"]:
-        lines += ["| class | train | validation | test |", "|---|---|---|---|"]
-        lines += [
-            f"| {name} | {count['train']} | {count['validation']} | {count['test']} |"
-            for name, count in data["images_per_class"].items()
-        ]
-        lines += ["", "Near duplicates share a split, so none is tested on.", ""]
-    lines += ["## What it expects", ""]
-    lines += [f"- {k}: {_plain(v)}" for k, v in described["preprocessing"].items()]
-    lines += ["", "## Licences", ""]
-    lines += [f"- {k}: {v}" for k, v in described["licence"].items()]
-    lines += ["", "## Versions", ""]
-    lines += [f"- {name} {version}" for name, version in described["versions"].items()]
     return "\n".join(lines) + "\n"
 
 
-def _accuracy_row(split: str, figures: dict) -> str:
-    if figures["accuracy"] is None:
+def _metrics_lines(metrics: Metrics, precision: str) -> list[str]:
+    lines = [
+        "## Accuracy",
+        "",
+        "Measured in float32, before the export.",
+        "",
+        "| split | photographs | accuracy | 95 % interval |",
+        "|---|---|---|---|",
+        _accuracy_row("validation", metrics["validation"]),
+        _accuracy_row("test", metrics["test"]),
+        "",
+    ]
+    measured = metrics["served_precision"]
+    if measured is not None:
+        lines += [
+            f"Served in {precision}, the accuracy on {measured['count']} test "
+            f"photographs is {measured['served']:.3f}; in float32 it is "
+            f"{measured['float32']:.3f}.",
+            "",
+        ]
+    per_class = metrics["test"].get("per_class")
+    if per_class:
+        lines += [
+            "| class | precision | recall | test photographs |",
+            "|---|---|---|---|",
+            *(
+                f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | "
+                f"{row['count']} |"
+                for name, row in per_class.items()
+            ),
+            "",
+        ]
+    return lines
+
+
+def _accuracy_row(split: str, metrics: Mapping[str, Any]) -> str:
+    if metrics["accuracy"] is None:
         return f"| {split} | not measured | | |"
-    low, high = figures["ci95"]
+    low, high = metrics["ci95"]
     return (
-        f"| {split} | {figures['count']} | {figures['accuracy']:.3f} | "
+        f"| {split} | {metrics['count']} | {metrics['accuracy']:.3f} | "
         f"{low:.3f} to {high:.3f} |"
     )
 
 
-def _plain(value: object) -> str:
+def _data_lines(data: Data) -> list[str]:
+    lines = ["## Training data", "", f"Source: `{data['source']}`.", ""]
+    if data["images"]:
+        lines += [
+            f"| class | {' | '.join(SPLITS)} |",
+            "|---" * (1 + len(SPLITS)) + "|",
+            *(
+                f"| {name} | {' | '.join(str(count[split]) for split in SPLITS)} |"
+                for name, count in data["images_per_class"].items()
+            ),
+            "",
+            "Near duplicates are in the same split, so no test photograph has a near "
+            "duplicate in the training split.",
+            "",
+        ]
+    return lines
+
+
+def _join(value: object) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)

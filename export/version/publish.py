@@ -1,7 +1,6 @@
-"""From a finished run to a verified, versioned SavedModel."""
+"""Publishes a SavedModel as the next version of an export, and rolls back."""
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import shutil
@@ -11,107 +10,83 @@ from collections.abc import Iterator
 from export.version import server_files
 from pipeline.system import files
 
-_WITHDRAWN = ".withdrawn-"
-
-
-@contextlib.contextmanager
-def _only_one_publisher(base: pathlib.Path) -> Iterator[None]:
-    """Versions and the files beside them change together."""
-    descriptor = os.open(base, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+_WITHDRAWN_PREFIX = ".withdrawn-"
+_LOCK_POLL_SECONDS = 0.05
 
 
 def publish(
-    candidate: pathlib.Path, base: pathlib.Path, *, keep: int | None
+    candidate: pathlib.Path, export_dir: pathlib.Path, *, keep: int | None
 ) -> pathlib.Path:
-    """Renames a finished SavedModel to the next version and writes the configuration.
+    """Renames a finished SavedModel to the next version and writes the server files.
 
-    The version is the second it appears in, and more than any before it, withdrawn ones
-    included.
+    The version number is the time in seconds since 1970, or the highest number so far
+    plus one if that is more. Withdrawn versions count too.
+
+    Args:
+      candidate: the SavedModel, on the file system of export_dir.
+      export_dir: an existing directory.
+      keep: number of older versions that stay; None keeps all.
+
+    Returns:
+      The directory of the version.
     """
-    _sync(candidate)
-    with _only_one_publisher(base):
-        taken = list_versions(base) + list_withdrawn(base)
-        version = base / str(max([int(time.time()), *(v + 1 for v in taken)]))
-        candidate.rename(version)
-        _sync_directory(base)
-        versions = list_versions(base)
-        leaving = versions[: -1 - keep] if keep is not None else []
-        server_files.write_server_files(base, versions[len(leaving) :])
-        for old in leaving:
-            _remove(base / str(old))
-    return version
+    # The rename must not reach the disk before the files.
+    _sync_tree(candidate)
+    with _lock(export_dir):
+        numbers = list_versions(export_dir) + list_withdrawn(export_dir)
+        number = max([int(time.time()), *(number + 1 for number in numbers)])
+        version_dir = export_dir / str(number)
+        candidate.rename(version_dir)
+        files.sync_to_disk(export_dir)
+        versions = list_versions(export_dir)
+        obsolete = versions[: -1 - keep] if keep is not None else []
+        # The labels leave a version before the version goes.
+        server_files.write_server_files(export_dir, versions[len(obsolete) :])
+        for version in obsolete:
+            _remove_version(export_dir / str(version))
+    return version_dir
 
 
 def roll_back(export_dir: str) -> str:
-    """Withdraws the newest version, so that servers go back to the one before.
+    """Withdraws the newest version, so that servers return to the one before.
 
-    It stays below export_dir under a name that no server reads.
+    The version stays in export_dir, under a name that no server reads.
 
     Returns:
-      The version that is the newest now.
+      The directory of the version that is now the newest.
 
     Raises:
-      ValueError: there is no version to go back to.
+      ValueError: there is no version to return to.
     """
     base = pathlib.Path(export_dir)
     if not base.is_dir():
         raise ValueError(f"No such directory. Received: --export_dir={export_dir}")
-    with _only_one_publisher(base):
+    with _lock(base):
         versions = list_versions(base)
         if len(versions) < 2:
             raise ValueError(
-                "--rollback needs two versions, one to withdraw and one to go back to. "
-                f"Received: --export_dir={export_dir} with {versions}"
+                "--rollback needs two versions, one to withdraw and one to return to. "
+                f"Received: --export_dir={export_dir}, which has the versions "
+                f"{versions}."
             )
-        newest, next_one = (base / str(version) for version in versions[:-3:-1])
-        # Labels leave a version before it goes, and name none that is not loaded: a
-        # server refuses them all then.
+        newest, before = (base / str(version) for version in versions[:-3:-1])
+        # The labels must leave a version before it goes, and must not name a version
+        # that is not loaded yet: in both cases a server refuses all labels. Therefore
+        # the files are written twice, and servers get the time to read the first.
         server_files.write_server_files(base, versions[-2:-1])
-        print(f"the label moves to {next_one.name}; waiting for servers", flush=True)
+        print(
+            f"the label 'stable' moves to {before.name}; waiting for servers",
+            flush=True,
+        )
         time.sleep(server_files.CONFIG_POLL_SECONDS + 1)
-        newest.rename(base / f"{_WITHDRAWN}{newest.name}")
+        newest.rename(base / f"{_WITHDRAWN_PREFIX}{newest.name}")
         server_files.write_server_files(base, versions[:-1])
-        _sync_directory(base)
-    return str(next_one)
-
-
-def list_withdrawn(base: pathlib.Path) -> list[int]:
-    """The versions that roll_back() took away."""
-    names = [path.name.removeprefix(_WITHDRAWN) for path in base.glob(f"{_WITHDRAWN}*")]
-    return [int(name) for name in names if name.isdecimal()]
-
-
-def _remove(version: pathlib.Path) -> None:
-    """At once for a server, that must not see half a version."""
-    with files.temporary_sibling(version.with_name("old")) as aside:
-        version.rename(aside / version.name)
-        shutil.rmtree(aside / version.name)
-
-
-def _sync(directory: pathlib.Path) -> None:
-    """Brings a directory to the disk: a rename may get there before what it names."""
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            with open(os.path.join(folder, name), "rb") as file:
-                os.fsync(file.fileno())
-        _sync_directory(folder)
-
-
-def _sync_directory(folder: str | os.PathLike) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        files.sync_to_disk(base)
+    return str(before)
 
 
 def list_versions(export_dir: pathlib.Path) -> list[int]:
-    """The versions a server sees, oldest first."""
+    """Lists the versions that a server finds, oldest first."""
     if not export_dir.is_dir():
         return []
     return sorted(
@@ -119,3 +94,37 @@ def list_versions(export_dir: pathlib.Path) -> list[int]:
         for entry in export_dir.iterdir()
         if entry.name.isdecimal() and entry.is_dir()
     )
+
+
+def list_withdrawn(export_dir: pathlib.Path) -> list[int]:
+    """Lists the versions that roll_back() withdrew."""
+    names = [
+        path.name.removeprefix(_WITHDRAWN_PREFIX)
+        for path in export_dir.glob(f"{_WITHDRAWN_PREFIX}*")
+    ]
+    return [int(name) for name in names if name.isdecimal()]
+
+
+@contextlib.contextmanager
+def _lock(export_dir: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process changes the versions or the server files."""
+    with files.lock(export_dir, wait=lambda: time.sleep(_LOCK_POLL_SECONDS)):
+        yield
+
+
+def _remove_version(version_dir: pathlib.Path) -> None:
+    """Moves a version away with one rename, then deletes it.
+
+    A server never sees half a version.
+    """
+    with files.temporary_sibling(version_dir.with_name("old")) as aside:
+        version_dir.rename(aside / version_dir.name)
+        shutil.rmtree(aside / version_dir.name)
+
+
+def _sync_tree(directory: pathlib.Path) -> None:
+    """Waits until all files of a directory are on the disk."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            files.sync_to_disk(os.path.join(folder, name))
+        files.sync_to_disk(folder)

@@ -1,4 +1,4 @@
-"""From a finished run to a verified, versioned SavedModel."""
+"""Writes a SavedModel with its signatures and its warm-up requests."""
 
 import pathlib
 from collections.abc import Sequence
@@ -20,18 +20,38 @@ def write_saved_model(
     *,
     image_size: int,
 ) -> None:
-    """Writes the SavedModel and its warm-up."""
-    tf.saved_model.save(
-        hold_variables(classifier),
-        str(saved_model_dir),
-        signatures=make_signatures(classifier, classes, image_size=image_size),
-    )
-    # TensorFlow 2 calls every signature a predict one; Classify asks for its own name.
+    """Writes the SavedModel and its warm-up requests.
+
+    Args:
+      saved_model_dir: a directory that does not exist yet, or is empty.
+      classes: K names, in the order of the logits.
+      image_size: side of the square images that the classifier takes, in pixels.
+
+    Raises:
+      OSError: the disk is full or fails.
+    """
+    try:
+        tf.saved_model.save(
+            hold_variables(classifier),
+            str(saved_model_dir),
+            signatures=make_signatures(classifier, classes, image_size=image_size),
+        )
+        _set_classify_method(saved_model_dir)
+        write_warmup(saved_model_dir)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
+def _set_classify_method(saved_model_dir: pathlib.Path) -> None:
+    """Gives `classify` the method name that TensorFlow Serving's Classify requires.
+
+    TensorFlow 2 writes the method name of Predict for every signature. The fingerprint
+    contains a hash of the signatures, so it is computed again.
+    """
     path = saved_model_dir / "saved_model.pb"
-    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    for meta_graph in saved.meta_graphs:
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for meta_graph in saved_model.meta_graphs:
         meta_graph.signature_def["classify"].method_name = messages.CLASSIFY_METHOD
-    path.write_bytes(saved.SerializeToString(deterministic=True))
+    path.write_bytes(saved_model.SerializeToString(deterministic=True))
     fingerprint = fingerprinting.CreateFingerprintDef(str(saved_model_dir))
     (saved_model_dir / "fingerprint.pb").write_bytes(fingerprint)
-    write_warmup(saved_model_dir)

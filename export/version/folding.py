@@ -1,0 +1,82 @@
+"""Folds batch norm into the convolutions and compares the probabilities."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline import decoding
+from trainer.models.batch_norm_folding import fold_batch_norm
+from trainer.models.classifier import Classifier, assemble, compute_logits
+
+_TOLERANCE = 1e-5
+_BATCH_SIZE = 32
+
+
+def fold_and_compare(
+    trained: Classifier, images: Sequence[bytes], *, image_size: int
+) -> Classifier:
+    """Folds batch norm, unless that changes a probability by more than rounding.
+
+    Prints what changed.
+
+    Args:
+      images: encoded images to compare the probabilities on.
+      image_size: side of the square images that the classifier takes, in pixels.
+
+    Returns:
+      The folded classifier, or `trained` itself if folding changes too much.
+    """
+    folded = fold_batch_norm(trained.backbone)
+    classifier = with_backbone(trained, folded.model)
+    before, after = (
+        predict_probabilities(variant, images, image_size=image_size)
+        for variant in (trained, classifier)
+    )
+    change = float(np.abs(before - after).max())
+    if not change <= _TOLERANCE:
+        print(
+            "batch norm is not folded: folding would change a probability by "
+            f"{change:.1e} (allowed: {_TOLERANCE})"
+        )
+        return trained
+    if folded.folded or folded.kept:
+        unfolded = f"; {len(folded.kept)} follow no convolution and remain"
+        print(
+            f"{folded.folded} batch norms folded into convolutions (a probability "
+            f"changes by {change:.1e} at most){unfolded if folded.kept else ''}"
+        )
+    return classifier
+
+
+def with_backbone(classifier: Classifier, backbone: keras.Model) -> Classifier:
+    """Replaces the backbone; the head stays in float32 in any case."""
+    return assemble(classifier.normalise, backbone, classifier.head)
+
+
+def predict_probabilities(
+    classifier: Classifier, images: Sequence[bytes], *, image_size: int
+) -> np.ndarray:
+    """Predicts encoded images in a graph, as the evaluation of the training does.
+
+    In a graph TensorFlow fuses layers, which rounds differently from one layer after
+    the other.
+
+    Returns:
+      float32 [N, K].
+    """
+
+    @tf.function(autograph=False)
+    def predict(pixels: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(compute_logits(classifier, pixels))
+
+    pixels = [
+        decoding.decode_and_resize(tf.constant(image_bytes), image_size)
+        for image_bytes in images
+    ]
+    batches = [
+        tf.stack(pixels[start : start + _BATCH_SIZE])
+        for start in range(0, len(pixels), _BATCH_SIZE)
+    ]
+    return np.concatenate([predict(batch).numpy() for batch in batches])
