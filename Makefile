@@ -2,25 +2,44 @@
 
 PYTHON ?= python3
 VENV := .venv
+PIP := $(VENV)/bin/python -m pip
+# Each stamp file says that an installation is complete and newer than its settings.
 INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+SETTINGS := setup.py pyproject.toml
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-fast lint format clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python -m trainer.main
 
-test: $(INSTALLED)
+test: $(INSTALLED_DEV)
 	$(VENV)/bin/python -m pytest
 
-lint: $(INSTALLED)
+test-fast: $(INSTALLED_DEV)
+	$(VENV)/bin/python -m pytest -m 'not slow'
+
+lint: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/codespell
 
-$(INSTALLED): setup.py pyproject.toml
+format: $(INSTALLED_DEV)
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+$(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet --editable '.[dev]'
+	$(PIP) install --quiet --upgrade pip
+
+$(INSTALLED): $(SETTINGS) | $(VENV)/bin/python
+	$(PIP) install --quiet --editable .
 	touch $@
 
+$(INSTALLED_DEV): $(SETTINGS) | $(VENV)/bin/python
+	$(PIP) install --quiet --editable '.[dev]'
+	touch $(INSTALLED) $@
+
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) runs build dist *.egg-info

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Trains on several hosts: `sbatch trainer/cluster/slurm.sh --data_dir=DATA --model_dir=RUN`
-# with directories that all hosts see. Ten minutes before the time is up Slurm sends
-# SIGTERM, all workers save and end, and the job goes back into the queue to continue.
+# with directories that all hosts share. Ten minutes before the time limit, Slurm sends
+# SIGTERM. Then all workers save a checkpoint and exit, and this script puts the job back
+# into the queue, where it continues the run.
 #SBATCH --job-name=photographs
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -12,7 +13,7 @@
 #SBATCH --signal=TERM@600
 set -uo pipefail
 
-# A port of its own for each job and worker, should two meet on a host.
+# Each worker of each job gets another port, because two of them can share a host.
 port=$((20000 + SLURM_JOB_ID % 10000))
 WORKERS=""
 for host in $(scontrol show hostnames "$SLURM_JOB_NODELIST"); do
@@ -27,7 +28,7 @@ srun --kill-on-bad-exit=1 bash -c '
 ' trainer "$@"
 status=$?
 
-# 143 is what a run says that was asked to stop and can continue.
+# The trainer exits with status 143 (128 + SIGTERM) when the run can be continued.
 if [ "$status" -eq 143 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
