@@ -1,12 +1,4 @@
-"""Random changes to training images, on the device batch: augmenters and mixers.
-
-The only file that imports keras_cv. It must stay outside the model: a keras-cv layer
-augments whether or not it is training, so inside the model it would also do so in
-evaluation and in the exported graph.
-
-Nothing here has state: every result is a function of its inputs and its seed, so a run
-that continues repeats nothing and loses nothing, and a cached view can be made again.
-"""
+"""Shears, zooms, rotates, shifts and mirrors images, with one resampling."""
 
 import math
 
@@ -17,15 +9,15 @@ from pipeline.augmentation import counter_rng
 
 
 class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
-    """Shear, zoom, rotation, translation and mirror, in this order, resampled once.
+    """Applies shear, zoom, rotation, translation and mirror, in this order.
 
-    keras-cv's separate layers in a row resample and blur once each, shear about a
-    corner, and draw from state that a resumed run does not have. Here they are one
-    matrix an image, about its centre, and one bilinear look at the pixels, in ops that
-    XLA can compile, which the projective transform behind those layers is not. Edges
-    are extended by their nearest pixel.
+    The separate layers of keras-cv would each resample and blur the image, shear about
+    a corner, and draw from state that a resumed run does not have. Here the operations
+    are one matrix for each image, about its centre, and one bilinear resampling. It
+    uses operations that XLA can compile, which the projective transform behind those
+    layers is not. Positions outside the image take the nearest pixel.
 
-    Args: as in Preset.
+    Args: see presets.Preset.
     """
 
     def __init__(
@@ -37,7 +29,7 @@ class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         rotation_degrees: float = 0.0,
         translation: float = 0.0,
     ):
-        # float32 whatever the global policy: half precision would round the pixels.
+        # float32 under every global policy: half precision would round the pixels.
         super().__init__(dtype="float32")
         self._flip = flip
         self._shear = shear
@@ -48,7 +40,7 @@ class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
     def draw_matrices(
         self, seeds: tf.Tensor, *, height: tf.Tensor | int, width: tf.Tensor | int
     ) -> tf.Tensor:
-        """Draws float32 [B, 2, 3] by seeds int32 [B, 2]: see compose."""
+        """Draws matrices float32 [B, 2, 3] from seeds int32 [B, 2]; see compose()."""
         uniform = counter_rng.uniforms(seeds, 7, stream=0)
         signed = 2 * uniform - 1
         return compose(
@@ -62,7 +54,7 @@ class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         )
 
     def get_random_transformation_batch(self, batch_size, images=None, **kwargs):
-        """What keras-cv calls where the layer is used by itself, without a seed."""
+        """Draws matrices without seeds, where keras-cv calls the layer by itself."""
         del kwargs
         seed = tf.cast(self._random_generator.make_seeds(1)[:, 0], tf.int32)
         seeds = counter_rng.row_seeds(seed, tf.range(batch_size))
@@ -85,28 +77,35 @@ def compose(
     shift_y: tf.Tensor,
     mirror: tf.Tensor,
 ) -> tf.Tensor:
-    """float32 [B] each -> float32 [B, 2, 3], from output to input offsets in pixels.
+    """Multiplies the matrices of the operations, each about the centre of the image.
 
-    The product shear @ zoom @ rotation @ translation @ mirror of the matrices that
-    keras-cv's layers use, each about the centre: applied to an output position from
-    the right, so to the image from the left. A zoom of 2 halves the picture, a positive
-    angle (radians) turns it counter-clockwise, a positive shift moves it right or down,
-    a mirror of -1 mirrors it and one of 1 does not.
+    Args:
+      shear, zoom_x, zoom_y, angle, shift_x, shift_y, mirror: float32 [B]. A zoom of 2
+        halves the size of the picture; a positive angle (radians) turns it
+        counter-clockwise; a positive shift (pixels) moves it right or down; a mirror of
+        -1 mirrors it, 1 does not.
+
+    Returns:
+      float32 [B, 2, 3]: from output to input positions, in pixels from the centre. It
+      is the product shear @ zoom @ rotation @ translation @ mirror of the matrices that
+      the layers of keras-cv use.
     """
-    # Written out: a matmul may round to ten bits on a GPU, which moves pixels.
+    # Not a matmul, which may round to ten bits on a GPU and so move pixels.
     cos, sin = tf.cos(angle), tf.sin(angle)
     xx, xy = zoom_x * cos + shear * zoom_y * sin, shear * zoom_y * cos - zoom_x * sin
     yx, yy = zoom_y * sin, zoom_y * cos
-    to_x = [xx * mirror, xy, -xx * shift_x - xy * shift_y]
-    to_y = [yx * mirror, yy, -yx * shift_x - yy * shift_y]
-    return tf.stack([tf.stack(to_x, axis=1), tf.stack(to_y, axis=1)], axis=1)
+    row_x = [xx * mirror, xy, -xx * shift_x - xy * shift_y]
+    row_y = [yx * mirror, yy, -yx * shift_x - yy * shift_y]
+    return tf.stack([tf.stack(row_x, axis=1), tf.stack(row_y, axis=1)], axis=1)
 
 
 def resample(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
-    """Looks float32 [B, H, W, C] up, bilinearly, where matrices [B, 2, 3] say.
+    """Resamples images bilinearly.
 
-    A matrix takes an output position, in pixels from the centre, to an input position.
-    Positions outside take the nearest pixel.
+    Args:
+      images: float32 [B, H, W, C]; the result has the same shape.
+      matrices: float32 [B, 2, 3], from output to input positions, in pixels from the
+        centre. Positions outside the image take the nearest pixel.
     """
     shape = tf.shape(images)
     height, width = shape[1], shape[2]
@@ -121,8 +120,8 @@ def resample(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
     from_y = tf.clip_by_value(yx * x + yy * y + y0 + last_y / 2, 0.0, last_y)
     left, top = tf.cast(from_x, tf.int32), tf.cast(from_y, tf.int32)
     right, bottom = tf.minimum(left + 1, width - 1), tf.minimum(top + 1, height - 1)
-    right_share = (from_x - tf.cast(left, tf.float32))[..., tf.newaxis]
-    bottom_share = (from_y - tf.cast(top, tf.float32))[..., tf.newaxis]
+    right_weight = (from_x - tf.cast(left, tf.float32))[..., tf.newaxis]
+    bottom_weight = (from_y - tf.cast(top, tf.float32))[..., tf.newaxis]
     pixels = tf.reshape(images, [shape[0], height * width, shape[3]])
 
     def look_up(row, column):
@@ -130,8 +129,8 @@ def resample(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
         return tf.reshape(tf.gather(pixels, places, batch_dims=1), shape)
 
     above, below = (
-        look_up(row, left) * (1 - right_share) + look_up(row, right) * right_share
+        look_up(row, left) * (1 - right_weight) + look_up(row, right) * right_weight
         for row in (top, bottom)
     )
-    resampled = above * (1 - bottom_share) + below * bottom_share
+    resampled = above * (1 - bottom_weight) + below * bottom_weight
     return tf.ensure_shape(resampled, images.shape)

@@ -1,12 +1,4 @@
-"""Random changes to training images, on the device batch: augmenters and mixers.
-
-The only file that imports keras_cv. It must stay outside the model: a keras-cv layer
-augments whether or not it is training, so inside the model it would also do so in
-evaluation and in the exported graph.
-
-Nothing here has state: every result is a function of its inputs and its seed, so a run
-that continues repeats nothing and loses nothing, and a cached view can be made again.
-"""
+"""Changes contrast, brightness, saturation and hue with one matrix per image."""
 
 import math
 
@@ -23,7 +15,7 @@ _YIQ = np.array(
 )
 _LUMA = np.repeat(_YIQ[:1], 3, axis=0).astype(np.float32)
 _CHROMA = np.eye(3, dtype=np.float32) - _LUMA
-# A quarter turn of the chroma, in the sense in which red goes towards green.
+# A quarter turn of the chroma, in the direction from red to green.
 _TURNED_CHROMA = (
     np.linalg.inv(_YIQ) @ [[0, 0, 0], [0, 0, 1], [0, -1, 0]] @ _YIQ
 ).astype(np.float32)
@@ -37,29 +29,29 @@ def adjust_colors(
     saturation: tf.Tensor,
     hue: tf.Tensor,
 ) -> tf.Tensor:
-    """Contrast, brightness, saturation and hue, in this order, as one 3x4 matrix.
+    """Changes contrast, brightness, saturation and hue, in this order.
 
-    All four are linear in a pixel, so one product and one clip apply them; clipping
-    after each would differ where one leaves the range and a later one returns.
-    Contrast is about the mean of each channel over the image, as in tf.image and
+    All four are linear in a pixel, so one 3 x 4 matrix and one clip apply them. To clip
+    after each operation would differ where one leaves the range and a later one returns
+    to it. Contrast is about the mean of each channel over the image, as in tf.image and
     keras-cv. Saturation and hue scale and rotate the chroma plane of NTSC's YIQ and
-    keep the luma. For saturation this is the blend with grey of keras-cv's
-    RandomColorDegeneration; for hue it is the rotation of SVG's feColorMatrix, which
-    is near to but not the walk round the HSV hexagon of tf.image.adjust_hue, whose
-    branches no matrix expresses.
+    keep the luma. For saturation this equals the blend with grey of keras-cv's
+    RandomColorDegeneration. For hue it is the rotation of SVG's feColorMatrix, which
+    is close to tf.image.adjust_hue but not equal: that one follows the HSV hexagon,
+    whose branches no matrix expresses.
 
     Args:
       images: float32 [B, H, W, 3], range [0, 255], as is the result.
-      contrast, saturation: float32 [B], factors. A contrast of None spares the mean.
-      brightness: float32 [B], added, in steps of [0, 255].
-      hue: float32 [B], turns; red goes towards green.
+      contrast, saturation: float32 [B], factors. A contrast of None is not computed.
+      brightness: float32 [B], added to each channel, on the scale [0, 255].
+      hue: float32 [B], in turns; a positive one moves red towards green.
     """
     angle = 2 * math.pi * hue
-    along, across = saturation * tf.cos(angle), saturation * tf.sin(angle)
+    chroma_cos, chroma_sin = saturation * tf.cos(angle), saturation * tf.sin(angle)
     matrix = (
         _LUMA
-        + along[:, tf.newaxis, tf.newaxis] * _CHROMA
-        + across[:, tf.newaxis, tf.newaxis] * _TURNED_CHROMA
+        + chroma_cos[:, tf.newaxis, tf.newaxis] * _CHROMA
+        + chroma_sin[:, tf.newaxis, tf.newaxis] * _TURNED_CHROMA
     )
     # Brightness is grey, which neither saturation nor hue changes.
     offset = tf.repeat(brightness[:, tf.newaxis], 3, axis=1)

@@ -1,12 +1,4 @@
-"""Random changes to training images, on the device batch: augmenters and mixers.
-
-The only file that imports keras_cv. It must stay outside the model: a keras-cv layer
-augments whether or not it is training, so inside the model it would also do so in
-evaluation and in the exported graph.
-
-Nothing here has state: every result is a function of its inputs and its seed, so a run
-that continues repeats nothing and loses nothing, and a cached view can be made again.
-"""
+"""Defines the presets of --augment and the names of --mix, without TensorFlow."""
 
 import dataclasses
 
@@ -15,16 +7,17 @@ MIXERS = ("none", "mixup", "cutmix")
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """How far each operation may go; 0 leaves it out.
+    """The limits of each operation; 0 or False leaves it out.
 
-    flip: mirror every second image, by chance, left to right.
-    shear: a row is shifted by up to this many times its distance from the centre.
-    zoom: each axis is scaled by its own factor in [1 - zoom, 1 + zoom].
-    rotation_degrees: up to this, either way.
-    translation: up to this share of the width and, by its own draw, of the height.
+    flip: mirror an image left to right with probability 1/2.
+    shear: shift a row by up to this many times its distance from the centre.
+    zoom: scale each axis by its own factor in [1 - zoom, 1 + zoom].
+    rotation_degrees: largest rotation in either direction.
+    translation: largest shift, as a fraction of the width and of the height; each axis
+      draws its own.
     contrast, saturation: a factor in [1 - x, 1 + x].
-    brightness: up to this share of 255 is added or taken.
-    hue: up to this share of a full turn, either way.
+    brightness: largest change in either direction, as a fraction of 255.
+    hue: largest change in either direction, as a fraction of a full turn.
     """
 
     flip: bool = False
@@ -39,7 +32,7 @@ class Preset:
 
 
 PRESETS = {
-    "notebook": Preset(flip=True, shear=0.2, zoom=0.2),
+    "basic": Preset(flip=True, shear=0.2, zoom=0.2),
     "light": Preset(
         flip=True,
         zoom=0.1,
@@ -61,4 +54,11 @@ PRESETS = {
     ),
     "none": Preset(),
 }
-PRESET_NAMES = tuple(PRESETS)
+
+# Old names that still work.
+ALIASES = {"notebook": "basic"}
+
+
+def canonical_preset(name: str) -> str:
+    """Returns the preset of an alias, and any other name as it is."""
+    return ALIASES.get(name, name)

@@ -1,4 +1,4 @@
-"""From prepared data to batches: make_train_dataset(), make_eval_dataset()."""
+"""Decodes examples, or looks up their features, and puts them into batches."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,8 @@ from pipeline.system import parallel
 _BATCHES_AHEAD = 2
 
 
-def decode_examples(image_size: int) -> Callable[[dict], dict]:
+def decode_example(image_size: int) -> Callable[[dict], dict]:
+    """Returns a function that decodes and resizes the image of one example."""
     decode_and_resize = _trace_decoding(image_size)
     return lambda example: {
         "image": decode_and_resize(example["image_bytes"]),
@@ -23,7 +24,7 @@ def decode_examples(image_size: int) -> Callable[[dict], dict]:
 
 @functools.cache
 def _trace_decoding(image_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Once, though every evaluation makes a pipeline of its own."""
+    """Traces the decoding once, although every evaluation builds a new pipeline."""
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def decode_and_resize(image_bytes):
@@ -40,17 +41,17 @@ def _without_bytes(example: dict) -> dict:
     }
 
 
-def _look_up(
+def _look_up_features(
     features: tuple[np.ndarray, ...], input_context: tf.distribute.InputContext
 ) -> Callable[[tf.Tensor, dict], dict]:
-    """A batch's views and all but its images -> it with their rows of the features."""
+    """Returns look_up(views, batch) -> the batch with its features as "image"."""
 
-    def look_up(view, batch):
+    def look_up(views, batch):
         rows = tf.numpy_function(
             lambda view, positions: features[view][
                 positions // input_context.num_input_pipelines
             ],
-            [view[0], batch["position"]],
+            [views[0], batch["position"]],
             tf.as_dtype(features[0].dtype),
         )
         shape = [*batch["position"].shape, *features[0].shape[1:]]
@@ -63,41 +64,44 @@ def _look_up(
 
 
 def make_batches(
-    ordered: tf.data.Dataset,
-    select: Callable[..., dict],
+    elements: tf.data.Dataset,
+    to_example: Callable[..., dict],
     records: Records,
     *,
     image_size: int,
     per_replica_batch_size: int,
     input_context: tf.distribute.InputContext,
 ) -> tf.data.Dataset:
-    """select: element -> example with "weight" and "view"."""
+    """Makes batches of elements in their order.
+
+    to_example: element -> example with "weight" and "view".
+    """
     if not records.features:
-        decode = decode_examples(image_size)
-        # What is not in this call is done by one thread.
-        dataset = ordered.map(
-            lambda *element: decode(select(*element)),
+        decode = decode_example(image_size)
+        # One call does everything: only its work is spread over the cores.
+        dataset = elements.map(
+            lambda *element: decode(to_example(*element)),
             num_parallel_calls=parallel.count_cores(),
         )
         dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
         return read_ahead(dataset)
 
     def without_bytes(*element):
-        example = select(*element)
+        example = to_example(*element)
         return example["view"], _without_bytes(example)
 
-    dataset = ordered.map(without_bytes)
+    dataset = elements.map(without_bytes)
     dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
-    # After the batching: one call into Python for all rows.
-    return read_ahead(dataset.map(_look_up(records.features, input_context)))
+    # After the batching, so that Python is called once for all rows.
+    return read_ahead(dataset.map(_look_up_features(records.features, input_context)))
 
 
 def read_ahead(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The end of every pipeline.
+    """Ends a pipeline: prefetches batches and turns the tuner of tf.data off.
 
-    Every parallelism is given, so there is nothing to tune, and a tuner is not free: at
-    the end of an epoch TensorFlow waits for its thread, which was measured to take 15
-    seconds and more where an epoch takes a minute.
+    Every parallelism is given, so there is nothing to tune. The tuner has a cost: at
+    the end of an epoch TensorFlow waits for its thread, which took 15 seconds and more
+    where an epoch takes a minute.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -1,4 +1,4 @@
-"""From prepared data to batches: make_train_dataset(), make_eval_dataset()."""
+"""Reads batches that the workers of a tf.data service decode."""
 
 import socket
 import urllib.parse
@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipeline.loading.batches import decode_examples, read_ahead
-from pipeline.loading.order import WINDOW_BYTES, is_in, num_batches
+from pipeline.loading.batches import decode_example, read_ahead
+from pipeline.loading.order import WINDOW_BYTES, is_in_shard, num_batches
 from pipeline.loading.prepared_data import Records
 from pipeline.loading.sharding import shard_positions
 from pipeline.system import parallel
 
 
 def check_data_service(address: str) -> None:
-    """Asks whether a dispatcher answers; tf.data itself would wait for it for ever.
+    """Checks that a dispatcher answers; tf.data would wait for it without end.
 
     Raises:
-      ValueError: none does.
+      ValueError: no dispatcher answers.
     """
     parts = urllib.parse.urlsplit(address)
     try:
@@ -25,35 +25,31 @@ def check_data_service(address: str) -> None:
     except (OSError, ValueError) as error:
         raise ValueError(
             f"No dispatcher of a tf.data service answers ({error}). Received: "
-            f"--data_service={address}"
+            f"--data_service={address}; start the service or check the address."
         ) from error
 
 
-def _weigh(weight: float) -> Callable[[dict], dict]:
+def _add_weight(weight: float) -> Callable[[dict], dict]:
     return lambda example: {**example, "weight": tf.constant(weight, tf.float32)}
 
 
-def batches_from_service(
+def make_served_batches(
     address: str,
     records: Records,
     *,
     image_size: int,
     batch_size: int,
-    per_replica_batch_size: int,
     seed: int,
     input_context: tf.distribute.InputContext,
 ) -> tf.data.Dataset:
-    """Batches like those of _batches, in an order that follows from who is quicker."""
-    rows = (
-        num_batches(records.count, batch_size)
-        * batch_size
-        // input_context.num_input_pipelines
-    )
-    ours = len(shard_positions(input_context, records.count))
-    served = records.dataset.filter(is_in(input_context)).map(_weigh(1.0))
+    """Makes one epoch of batches; their order depends on which worker is faster."""
+    global_rows = num_batches(records.count, batch_size) * batch_size
+    shard_rows = global_rows // input_context.num_input_pipelines
+    num_fillers = shard_rows - len(shard_positions(input_context, records.count))
+    served = records.dataset.filter(is_in_shard(input_context)).map(_add_weight(1.0))
     served = served.shuffle(max(1, WINDOW_BYTES // records.mean_bytes), seed=seed)
     served = served.map(
-        decode_examples(image_size), num_parallel_calls=parallel.count_cores()
+        decode_example(image_size), num_parallel_calls=parallel.count_cores()
     )
     served = served.apply(
         tf.data.experimental.service.distribute(
@@ -61,7 +57,8 @@ def batches_from_service(
             service=address,
         )
     )
-    filler = records.dataset.repeat().take(rows - ours).map(_weigh(0.0))
-    dataset = served.concatenate(filler.map(decode_examples(image_size)))
+    fillers = records.dataset.repeat().take(num_fillers).map(_add_weight(0.0))
+    dataset = served.concatenate(fillers.map(decode_example(image_size)))
+    per_replica_batch_size = input_context.get_per_replica_batch_size(batch_size)
     dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
     return read_ahead(dataset)

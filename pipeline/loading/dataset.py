@@ -1,9 +1,9 @@
-"""From prepared data to batches: make_train_dataset(), make_eval_dataset()."""
+"""Makes the batches of training and of evaluation."""
 
 import tensorflow as tf
 
 from pipeline.loading.batches import make_batches
-from pipeline.loading.data_service import batches_from_service
+from pipeline.loading.data_service import make_served_batches
 from pipeline.loading.order import mix_seed, read_shard, shuffle
 from pipeline.loading.prepared_data import Records
 from pipeline.loading.sharding import ONE_PIPELINE, shard_positions
@@ -20,39 +20,41 @@ def make_train_dataset(
     input_context: tf.distribute.InputContext = ONE_PIPELINE,
     data_service: str | None = None,
 ) -> tf.data.Dataset:
-    """Epoch after epoch: each holds every example once, in an order of (seed, epoch).
+    """Makes endless batches: each epoch holds every example once, in its own order.
 
-    It does not end, so that no epoch but the first waits for its pipeline.
+    The order is a function of seed and epoch. The dataset does not end with an epoch,
+    so that only the first epoch waits for the pipeline to start.
 
     Args:
-      epoch: the first one, counted from 1.
-      first_step: leave out the global batches of it before this one.
-      data_service: address of a tf.data service whose workers read and decode, each
-        some of the shards; they must see the files under the same path. Then the order
-        follows from which worker is quicker, first_step must be 0, and the data set
-        ends with its epoch.
+      batch_size: the global one.
+      epoch: number of the first epoch, from 1.
+      first_step: leave out the global batches of that epoch before this one.
+      input_context: the shard of this process and the number of replicas.
+      data_service: address of a tf.data service. Its workers read and decode, each some
+        of the files, which they must see under the same path. The order then depends on
+        which worker is faster, first_step must be 0, and the dataset ends after one
+        epoch.
 
     Returns:
       Batches for one replica after another, each
       {"image": float32 [b, image_size, image_size, 3], range [0, 255], or rows of the
-       records' features, whose views the epochs take in turn;
+       records' features, whose views the epochs use in turn;
        "label": int32 [b], "weight": float32 [b], "position": int32 [b]}
       with b = batch_size / input_context.num_replicas_in_sync.
-      Whole global batches are filled up with examples of weight 0, so that every shape
-      is static (XLA compiles once) and every replica takes part in every step. No step
-      is without an example that counts.
+      The last global batch is filled up with examples of weight 0, so that every shape
+      is static (XLA compiles once) and every replica takes part in every step. Each
+      step has at least one example that counts.
     """
     if data_service is not None:
-        return batches_from_service(
+        return make_served_batches(
             data_service,
             records,
             image_size=image_size,
             batch_size=batch_size,
-            per_replica_batch_size=input_context.get_per_replica_batch_size(batch_size),
             seed=mix_seed(seed, epoch),
             input_context=input_context,
         )
-    ordered, select = shuffle(
+    elements, to_example = shuffle(
         records,
         batch_size=batch_size,
         epoch=epoch,
@@ -60,8 +62,8 @@ def make_train_dataset(
         input_context=input_context,
     )
     return make_batches(
-        ordered.skip(first_step * batch_size // input_context.num_input_pipelines),
-        select,
+        elements.skip(first_step * batch_size // input_context.num_input_pipelines),
+        to_example,
         records,
         image_size=image_size,
         per_replica_batch_size=input_context.get_per_replica_batch_size(batch_size),
@@ -76,17 +78,19 @@ def make_eval_dataset(
     batch_size: int,
     input_context: tf.distribute.InputContext = ONE_PIPELINE,
 ) -> tf.data.Dataset:
-    """Every example exactly once, in stored order, the fillers last; see
-    make_train_dataset."""
-    ours = len(shard_positions(input_context, records.count))
+    """Makes batches of every example exactly once, in stored order.
 
-    def select(row, example):
-        weight = tf.cast(row < ours, tf.float32)
+    The fillers of the last batch come last; see make_train_dataset for the rest.
+    """
+    num_examples = len(shard_positions(input_context, records.count))
+
+    def to_example(row, example):
+        weight = tf.cast(row < num_examples, tf.float32)
         return {**example, "weight": weight, "view": tf.constant(0, tf.int64)}
 
     return make_batches(
         read_shard(records.dataset, records, batch_size, input_context).enumerate(),
-        select,
+        to_example,
         records,
         image_size=image_size,
         per_replica_batch_size=input_context.get_per_replica_batch_size(batch_size),

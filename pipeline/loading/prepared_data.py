@@ -1,7 +1,9 @@
-"""From prepared data to batches: make_train_dataset(), make_eval_dataset()."""
+"""Opens a directory of prepared data."""
 
 import dataclasses
+import json
 import os
+import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -11,36 +13,44 @@ from pipeline.loading.sharding import ONE_PIPELINE, shard_positions
 from pipeline.sources.images import SPLITS
 from pipeline.system import parallel
 
-# Encoded bytes up to this much stay in memory after the first epoch.
+# The format of a directory of prepared data; audit.json holds it.
+DATA_FORMAT = 1
+
+# A split of at most this many encoded bytes stays in memory after the first epoch.
 _CACHE_BYTES = 4 * 2**30
 
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """One split's examples, still encoded, in the order they are stored in.
+    """The examples of one split, in stored order.
 
     dataset: elements {"image_bytes": string [], "label": int64 [], "name": string [],
-      "position": int64 []}, the position counting from 0 in stored order; in memory
-      once they have been read, if they are to be kept.
+      "position": int64 []}; positions count from 0 in stored order. The elements stay
+      in memory after the first reading if `uncached` is not None.
     count: number of examples.
-    mean_bytes: average size of an example in its shard.
-    unkept: the same, read anew each time; None where dataset is that.
-    features: what stands for the images where they are decoded already, uint8, or a
-      model's frozen part has been computed: one array [share, ...] a view, of one
-      pipeline's share in stored order. Batches then hold its rows as "image", uint8 as
-      float32, and the dataset holds the share alone, without bytes.
+    mean_bytes: average size of an encoded example.
+    uncached: the same examples without the in-memory cache; None if `dataset` is not
+      cached.
+    features: replaces the images: decoded images (uint8) or precomputed features of a
+      frozen prefix. One array [rows, ...] for each view, with the rows of one
+      pipeline's shard in stored order. Batches then hold these rows as "image" (uint8
+      as float32), and `dataset` holds only the shard, without bytes and names.
     """
 
     dataset: tf.data.Dataset
     count: int
     mean_bytes: int
-    unkept: tf.data.Dataset | None = None
+    uncached: tf.data.Dataset | None = None
     features: tuple[np.ndarray, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class DataInfo:
-    """classes: names, the label being their index; counts: split -> examples."""
+    """The classes and sizes of a data set.
+
+    classes: names; a label is an index into them.
+    counts: split -> number of examples.
+    """
 
     classes: tuple[str, ...]
     counts: dict[str, int]
@@ -50,9 +60,11 @@ def read_info(data_dir: str) -> DataInfo:
     """Reads the classes and counts of a prepared-data directory.
 
     Raises:
-      ValueError: no such directory, or not prepared by pipeline.main.
+      ValueError: no such directory, not written by pipeline.main, or written by a later
+        version of it.
     """
     builder = _open(data_dir)
+    _check_format(data_dir)
     missing = [split for split in SPLITS if split not in builder.info.splits]
     if missing or not {"image", "label", "name"} <= set(builder.info.features):
         raise ValueError(
@@ -67,6 +79,20 @@ def read_info(data_dir: str) -> DataInfo:
     )
 
 
+def _check_format(data_dir: str) -> None:
+    """Data without audit.json, or without a format number in it, have format 1."""
+    path = pathlib.Path(data_dir, "audit.json")
+    if not path.is_file():
+        return
+    file_format = json.loads(path.read_text(encoding="utf-8")).get("format", 1)
+    if file_format > DATA_FORMAT:
+        raise ValueError(
+            f"The prepared data have format {file_format}, and this version reads "
+            f"formats up to {DATA_FORMAT}. Received: --data_dir={data_dir}; use a newer "
+            "version."
+        )
+
+
 def _open(data_dir: str) -> tfds.core.DatasetBuilder:
     if not os.path.isfile(os.path.join(data_dir, "dataset_info.json")):
         raise ValueError(
@@ -75,21 +101,22 @@ def _open(data_dir: str) -> tfds.core.DatasetBuilder:
             + (
                 "holds no prepared data."
                 if os.path.isdir(data_dir)
-                else "is not there."
+                else "does not exist."
             )
         )
     return tfds.builder_from_directory(data_dir)
 
 
 def read_records(data_dir: str, split: str, *, cached: bool = True) -> Records:
-    """Opens one split; its bytes are read once and kept in memory if they fit.
+    """Opens one split.
 
-    cached: False where they are read elsewhere, by a data service.
+    cached: keep the encoded bytes in memory after the first reading, if they fit. False
+      where they are read elsewhere, such as by a data service.
     """
     builder = _open(data_dir)
     info = builder.info.splits[split]
-    # Not by as_dataset, whose reading costs twice as much. Shards continue one another
-    # in the order of hashed keys, so the order does not depend on their number.
+    # Not by as_dataset, whose reading costs twice as much. The shards follow one
+    # another in the order of hashed keys, so their number does not change the order.
     starts = np.cumsum([0, *info.shard_lengths[:-1]])
     shards = tf.data.Dataset.from_tensor_slices(
         ([str(path) for path in info.filepaths], starts)
@@ -109,10 +136,10 @@ def read_records(data_dir: str, split: str, *, cached: bool = True) -> Records:
     dataset = shards.flat_map(
         lambda path, start: tf.data.TFRecordDataset(path).enumerate(start)
     ).map(parse, num_parallel_calls=parallel.count_cores())
-    keeps = cached and info.num_bytes <= _CACHE_BYTES
+    is_cached = cached and info.num_bytes <= _CACHE_BYTES
     return Records(
-        dataset=dataset.cache() if keeps else dataset,
-        unkept=dataset if keeps else None,
+        dataset=dataset.cache() if is_cached else dataset,
+        uncached=dataset if is_cached else None,
         count=info.num_examples,
         mean_bytes=max(1, info.num_bytes // info.num_examples),
     )
@@ -124,10 +151,10 @@ def with_features(
     labels: np.ndarray,
     input_context: tf.distribute.InputContext = ONE_PIPELINE,
 ) -> Records:
-    """Records whose batches hold features; their order and shuffling stay the same.
+    """Returns records whose batches hold features, in the same order as before.
 
-    features: arrays [share, ...], see Records; labels: int [share]. In stored order; of
-    a share without examples one row, to fill batches with.
+    features, labels: arrays [rows, ...], see Records, and int [rows]. A shard without
+      examples has one row, which fills its batches.
     """
     positions = list(shard_positions(input_context, records.count)) or [
         input_context.input_pipeline_id
@@ -136,12 +163,12 @@ def with_features(
     return dataclasses.replace(
         records,
         dataset=tf.data.Dataset.from_tensor_slices(rows),
-        unkept=None,
+        uncached=None,
         features=features,
     )
 
 
 def read_names(records: Records) -> list[str]:
-    """The relative names of a split's examples, in the order of make_eval_dataset."""
+    """Returns the relative names of the examples, in stored order."""
     names = records.dataset.map(lambda example: example["name"])
     return [name.decode() for name in names.as_numpy_iterator()]

@@ -11,7 +11,7 @@ ONE_PIPELINE = tf.distribute.InputContext()
 
 
 def shard_positions(input_context: tf.distribute.InputContext, count: int) -> range:
-    """Returns the positions, in a split of `count` examples, that this pipeline reads."""
+    """Returns the positions that this pipeline reads of a split of `count` examples."""
     return range(
         input_context.input_pipeline_id, count, input_context.num_input_pipelines
     )

@@ -8,10 +8,10 @@ import tensorflow as tf
 from pipeline.augmentation import affine, color, counter_rng, mixing
 from pipeline.augmentation.affine import RandomAffine
 from pipeline.augmentation.augmenter import build_augmenter
-from pipeline.augmentation.presets import PRESET_NAMES
+from pipeline.augmentation.presets import PRESETS
 
 SEED = (3, 4)
-CHANGING = [preset for preset in PRESET_NAMES if preset != "none"]
+CHANGING = [preset for preset in PRESETS if preset != "none"]
 STILL = {
     "shear": 0.0,
     "zoom_x": 1.0,

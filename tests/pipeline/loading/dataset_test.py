@@ -9,7 +9,7 @@ import tensorflow as tf
 from pipeline import decoding, prepare
 from pipeline.loading import data_service, order, prepared_data
 from pipeline.loading.dataset import make_eval_dataset, make_train_dataset
-from pipeline.loading.order import _size_windows, num_batches
+from pipeline.loading.order import _size_window, num_batches
 from pipeline.loading.sharding import shard_positions
 
 
@@ -148,7 +148,7 @@ def test_the_order_does_not_depend_on_the_number_of_shards(data, tmp_path):
 def window(request, data, monkeypatch):
     if request.param == "two windows":
         count = prepared_data.read_info(data[1]).counts["train"]
-        assert _size_windows(num_batches(count, 8), 0) < 8
+        assert _size_window(num_batches(count, 8), 0) < 8
         monkeypatch.setattr(order, "WINDOW_BYTES", 1)
 
 
@@ -193,7 +193,7 @@ def test_every_step_has_examples_and_the_fillers_are_spread(data, window):
 def test_a_pipeline_without_an_example_fills_its_batches(data):
     records = prepared_data.read_records(data[1], "test")
     few = dataclasses.replace(
-        records, dataset=records.dataset.take(2), unkept=None, count=2
+        records, dataset=records.dataset.take(2), uncached=None, count=2
     )
     arrays = (np.arange(4, dtype=np.float32).reshape(2, 2),)
     labels = np.array([1, 2], np.int32)
@@ -262,7 +262,7 @@ def test_the_bytes_are_read_once_and_then_come_from_memory(
 def test_windows_are_of_a_size_and_none_is_of_a_single_batch():
     for least in (0, 2, 3, 10, 27):
         for steps in range(2, 300):
-            size = _size_windows(steps, least)
+            size = _size_window(steps, least)
             last = (steps - 1) % size + 1
             assert max(3, least) <= size <= 2 * max(3, least) + 1 or size == steps
             assert last > max(1, size / 4), (least, steps)
