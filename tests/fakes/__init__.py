@@ -1,0 +1,30 @@
+"""Shares test code between test files.
+
+images.py: draws small photographs and writes them to disk.
+models.py: builds and trains the smallest real classifier.
+processes.py: runs commands and clusters in processes of their own.
+serving.py: writes servable models and runs the local server.
+"""
+
+from fakes.images import CLASSES, colour_jpeg, draw, write_folder
+from fakes.models import TINY_MODEL_FLAGS, make_classifier, one_device_runtime, train
+from fakes.processes import REPOSITORY, run, run_workers
+from fakes.serving import COLOURS, Server, publish, write_servable
+
+__all__ = [
+    "CLASSES",
+    "COLOURS",
+    "REPOSITORY",
+    "TINY_MODEL_FLAGS",
+    "Server",
+    "colour_jpeg",
+    "draw",
+    "make_classifier",
+    "one_device_runtime",
+    "publish",
+    "run",
+    "run_workers",
+    "train",
+    "write_folder",
+    "write_servable",
+]
