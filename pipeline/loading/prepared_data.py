@@ -88,8 +88,8 @@ def _check_format(data_dir: str) -> None:
     if file_format > DATA_FORMAT:
         raise ValueError(
             f"The prepared data have format {file_format}, and this version reads "
-            f"formats up to {DATA_FORMAT}. Received: --data_dir={data_dir}; use a newer "
-            "version."
+            f"formats up to {DATA_FORMAT}. Received: --data_dir={data_dir}; use a "
+            "newer version."
         )
 
 

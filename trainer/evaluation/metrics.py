@@ -1,30 +1,72 @@
-"""What a set of logits is worth: accuracy, AUC, per-class figures, calibration."""
+"""Computes the metrics of a set of logits: accuracy, AUC, calibration, per class."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 
 _CALIBRATION_BINS = 10
 
 
+class ClassMetrics(TypedDict):
+    """The metrics of one class; count: number of examples of the class."""
+
+    precision: float
+    recall: float
+    f1: float
+    count: int
+
+
+class Metrics(TypedDict):
+    """The metrics of one evaluation, ready for JSON.
+
+    accuracy: fraction of correct predictions; ci95: its 95 % interval.
+    loss: mean cross-entropy in nats.
+    count: number of examples.
+    top_2_accuracy: fraction of examples whose class is among the two likeliest.
+    auc: area under the ROC curve of each class against the rest; mean over the classes.
+    calibration_error: expected calibration error over ten bins of equal width (Guo et
+      al., 2017).
+    per_class: class -> its metrics.
+    confusion: number of examples by [true class][predicted class].
+    """
+
+    accuracy: float
+    loss: float
+    count: int
+    ci95: list[float]
+    top_2_accuracy: float
+    auc: float
+    calibration_error: float
+    per_class: dict[str, ClassMetrics]
+    confusion: list[list[int]]
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """float32 [N, K] -> float64 probabilities [N, K]."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    from scipy import special
+
+    return special.softmax(logits.astype(np.float64), axis=1)
 
 
 def accuracy_and_loss(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """logits [N, K], labels int [N] -> (share correct, mean cross-entropy in nats)."""
+    """Returns the fraction of correct predictions and the mean cross-entropy in nats.
+
+    logits: float32 [N, K]; labels: int [N].
+    """
+    from scipy import special
+
     correct = logits.argmax(axis=1) == labels
-    largest = logits.max(axis=1, keepdims=True).astype(np.float64)
-    log_sum = largest[:, 0] + np.log(np.exp(logits - largest).sum(axis=1))
-    loss = log_sum - logits[np.arange(len(labels)), labels]
-    return float(correct.mean()), float(loss.mean())
+    log_probabilities = special.log_softmax(logits.astype(np.float64), axis=1)
+    losses = -log_probabilities[np.arange(len(labels)), labels]
+    return float(correct.mean()), float(losses.mean())
 
 
 def confidence_interval(correct: int, count: int) -> tuple[float, float]:
-    """95 % interval of an accuracy from count independent examples (Wilson, 1927)."""
+    """Returns the 95 % interval of an accuracy from independent examples (Wilson, 1927).
+
+    correct, count: numbers of correct predictions and of examples.
+    """
     from scipy import stats
 
     interval = stats.binomtest(correct, count).proportion_ci(0.95, method="wilson")
@@ -33,59 +75,57 @@ def confidence_interval(correct: int, count: int) -> tuple[float, float]:
 
 def compute_metrics(
     logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]
-) -> dict[str, object]:
-    """All figures of one evaluation, ready for JSON.
+) -> Metrics:
+    """Computes all metrics of one evaluation.
 
     Args:
       logits: float32 [N, K].
       labels: int [N]; every class occurs.
       classes: the K names.
-
-    Returns:
-      accuracy with count and ci95, loss (nats), top_2_accuracy, auc (one class against
-      the rest, mean over classes), per_class (precision, recall, f1, count),
-      confusion ([true][predicted] counts), calibration_error (expected calibration
-      error over ten bins of equal width; Guo et al., 2017).
     """
-    from sklearn import metrics
+    from sklearn import metrics as sklearn_metrics
 
-    numbers = range(len(classes))
+    class_ids = range(len(classes))
     predicted = logits.argmax(axis=1)
     probabilities = softmax(logits)
     accuracy, loss = accuracy_and_loss(logits, labels)
-    per_class = metrics.precision_recall_fscore_support(
-        labels, predicted, labels=numbers, zero_division=0.0
+    precisions, recalls, f1s, counts = sklearn_metrics.precision_recall_fscore_support(
+        labels, predicted, labels=class_ids, zero_division=0.0
     )
-    aucs = [metrics.roc_auc_score(labels == k, probabilities[:, k]) for k in numbers]
+    # One class at a time: scikit-learn's own loop over the classes needs rows that add
+    # up to 1 to a precision that rounded probabilities can miss.
+    aucs = [
+        sklearn_metrics.roc_auc_score(labels == k, probabilities[:, k])
+        for k in class_ids
+    ]
+    # Not top_k_accuracy_score, which refuses two classes and k = 2.
     top_2 = np.argsort(-logits, axis=1)[:, :2]
-    return {
-        "accuracy": accuracy,
-        "loss": loss,
-        "count": len(labels),
-        "ci95": list(
-            confidence_interval(int((predicted == labels).sum()), len(labels))
-        ),
-        "top_2_accuracy": float((top_2 == labels[:, None]).any(axis=1).mean()),
-        "auc": float(np.mean(aucs)),
-        "calibration_error": _calibration_error(probabilities, labels),
-        "per_class": {
-            name: {
-                "precision": float(precision),
-                "recall": float(recall),
-                "f1": float(f1),
-                "count": int(count),
-            }
-            for name, precision, recall, f1, count in zip(
-                classes, *per_class, strict=True
+    num_correct = int((predicted == labels).sum())
+    return Metrics(
+        accuracy=accuracy,
+        loss=loss,
+        count=len(labels),
+        ci95=list(confidence_interval(num_correct, len(labels))),
+        top_2_accuracy=float((top_2 == labels[:, None]).any(axis=1).mean()),
+        auc=float(np.mean(aucs)),
+        calibration_error=_calibration_error(probabilities, labels),
+        per_class={
+            name: ClassMetrics(
+                precision=float(precisions[k]),
+                recall=float(recalls[k]),
+                f1=float(f1s[k]),
+                count=int(counts[k]),
             )
+            for k, name in enumerate(classes)
         },
-        "confusion": metrics.confusion_matrix(
-            labels, predicted, labels=numbers
+        confusion=sklearn_metrics.confusion_matrix(
+            labels, predicted, labels=class_ids
         ).tolist(),
-    }
+    )
 
 
 def _calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Averages |accuracy - confidence| over bins of equal width of the confidence."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bins = np.minimum(

@@ -1,5 +1,6 @@
 """Tests of cached features in whole runs, on replicas and on workers."""
 
+import functools
 import json
 import os
 import pathlib
@@ -117,26 +118,36 @@ def test_what_is_kept_between_epochs_changes_no_run(data_dir, tmp_path):
     assert not (tmp_path / "disk" / "features").exists()
 
 
+@pytest.fixture(scope="module")
+def one_replica(data_dir, tmp_path_factory):
+    """precision -> the losses of a head on cached features, on one replica."""
+    base = tmp_path_factory.mktemp("one_replica")
+
+    @functools.cache
+    def train(precision):
+        done = fakes.run(*_command(data_dir, base / precision, *_half_head(precision)))
+        assert done.returncode == 0, done.stderr[-3000:]
+        return _losses(base / precision)
+
+    return train
+
+
+def _half_head(precision):
+    return f"--precision={precision}", "--cached_views=2", "--regimes=head"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_half_precision_crosses_on_two_replicas_as_on_one(
-    data_dir, tmp_path, precision
+def test_half_precision_features_are_the_same_on_two_replicas(
+    data_dir, tmp_path, one_replica, precision
 ):
-    for replicas in (1, 2):
-        done = fakes.run(
-            *_command(data_dir, tmp_path / str(replicas)),
-            f"--precision={precision}",
-            f"--virtual_devices={replicas}",
-            "--cached_views=1",
-            "--regimes=head",
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-    np.testing.assert_allclose(
-        _losses(tmp_path / "2"), _losses(tmp_path / "1"), rtol=0.02
-    )
+    command = _command(data_dir, tmp_path, *_half_head(precision))
+    done = fakes.run(*command, "--virtual_devices=2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    np.testing.assert_allclose(_losses(tmp_path), one_replica(precision), rtol=0.02)
 
 
-_BFLOAT16_HEAD = ("--precision=mixed_bfloat16", "--cached_views=2", "--regimes=head")
+_BFLOAT16_HEAD = _half_head("mixed_bfloat16")
 
 
 def _run_two_workers(data_dir, model_dir, more, second_workers_flags=()):
@@ -146,7 +157,9 @@ def _run_two_workers(data_dir, model_dir, more, second_workers_flags=()):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("disks", ["one", "two"])
-def test_each_worker_computes_and_keeps_its_share(data_dir, tmp_path, disks):
+def test_each_worker_computes_and_caches_its_shard(
+    data_dir, tmp_path, one_replica, disks
+):
     """In bfloat16, which no collective takes."""
     one, two = tmp_path / "cache", tmp_path / disks
     ended = subprocess.Popen(["true"])
@@ -174,10 +187,9 @@ def test_each_worker_computes_and_keeps_its_share(data_dir, tmp_path, disks):
         if disks == "two":
             assert len(list(directory.glob("*.features"))) == 3
         assert not list(directory.glob(".*.tmp-*"))
-    alone = tmp_path / "alone"
-    done = fakes.run(*_command(data_dir, alone, *_BFLOAT16_HEAD))
-    assert done.returncode == 0, done.stderr[-3000:]
-    np.testing.assert_allclose(_losses(tmp_path / "run"), _losses(alone), rtol=0.02)
+    np.testing.assert_allclose(
+        _losses(tmp_path / "run"), one_replica("mixed_bfloat16"), rtol=0.02
+    )
 
 
 @pytest.mark.slow
