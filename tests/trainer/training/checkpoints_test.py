@@ -11,12 +11,6 @@ from trainer.training.checkpoints import CHECKPOINT_FORMAT, Checkpoint
 from trainer.training.position import Position
 
 LINE = {"regime": "head", "epoch": 1, "val_accuracy": 0.5, "val_loss": 1.0}
-    "regime": "head",
-    "epoch": 1,
-    "val_accuracy": 0.5,
-    "val_loss": 1.0,
-    "best": True,
-}
 POSITION = Position(regime=1, epoch=2, step=3, total_steps=30, history=(LINE,))
 
 
