@@ -1,0 +1,182 @@
+import json
+import pathlib
+import time
+
+import fakes
+import numpy as np
+import pytest
+import tensorflow as tf
+from image_files import photograph
+from probe import PROBE
+
+from export import export_run
+from export.checks.graph_checks import read_meta_graph
+from export.version import folding, reduced_precision, write
+
+
+@pytest.mark.slow
+def test_a_process_without_keras_or_this_project_gets_the_models_probabilities(
+    restored, exported, tmp_path
+):
+    paths = []
+    for index in range(3):
+        paths.append(tmp_path / f"{index}.jpg")
+        paths[-1].write_bytes(photograph(index))
+    script = tmp_path / "probe.py"
+    script.write_text(PROBE)
+    done = fakes.run(str(script), str(exported), *map(str, paths))
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["forbidden"] == []
+    expected = folding.predict_probabilities(
+        restored, [path.read_bytes() for path in paths], image_size=32
+    )
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+    assert found["class_id"] == expected.argmax(axis=1).tolist()
+    assert found["label"] == [fakes.CLASSES[k] for k in found["class_id"]]
+
+
+@pytest.mark.slow
+def test_batch_norm_is_folded_away_and_weights_are_stored_once(restored, exported):
+    graph = read_meta_graph(exported).graph_def
+    operations = {n.op for f in graph.library.function for n in f.node_def}
+    assert "Conv2D" in operations
+    assert not {name for name in operations if "BatchNorm" in name}
+    stored = exported / "variables" / "variables.data-00000-of-00001"
+    weights = sum(w.numpy().nbytes for w in restored.model.weights)
+    # Each batch norm's four vectors became one bias.
+    assert 0.9 * weights < stored.stat().st_size < weights
+
+
+@pytest.mark.slow
+def test_versions_are_integers_that_grow_and_the_summary_names_the_newest(
+    trained_run, exported, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export_run, "check_export", lambda *_: 0.0)
+    export_dir = tmp_path / "export"
+    (export_dir / "not-a-version").mkdir(parents=True)
+    (export_dir / "99999999999").mkdir()
+    version = export_run.export_run(str(trained_run), str(export_dir))
+    assert pathlib.Path(version).name == "100000000000"
+    summary = json.loads((trained_run / "summary.json").read_text())
+    assert summary["export"] == version
+    before = int(time.time())
+    fresh = export_run.export_run(str(trained_run), str(tmp_path / "fresh"))
+    assert before <= int(pathlib.Path(fresh).name) <= int(time.time())
+    hidden = [p.name for p in (tmp_path / "fresh").iterdir() if p.name[0] == "."]
+    assert hidden == []
+
+
+@pytest.mark.slow
+def test_an_export_that_fails_a_check_is_not_published(
+    trained_run, tmp_path, monkeypatch
+):
+    write_saved_model = export_run.write_saved_model
+
+    def break_labels(folder, classifier, classes, *, image_size):
+        write_saved_model(folder, classifier, classes[::-1], image_size=image_size)
+
+    monkeypatch.setattr(export_run, "write_saved_model", break_labels)
+    with pytest.raises(ValueError, match="labels do not belong"):
+        export_run.export_run(str(trained_run), str(tmp_path / "export"))
+    assert list((tmp_path / "export").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_is_said_and_nothing_is_left(
+    trained_run, tmp_path, monkeypatch
+):
+    def fail(_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(write, "write_warmup", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        export_run.export_run(str(trained_run), str(tmp_path / "export"))
+    assert list((tmp_path / "export").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_folding_that_changes_too_much_is_left(
+    trained_run, restored, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(folding, "_TOLERANCE", -1.0)
+    version = pathlib.Path(export_run.export_run(str(trained_run), str(tmp_path)))
+    assert "batch norm is not folded" in capsys.readouterr().out
+    stored = version / "variables" / "variables.data-00000-of-00001"
+    weights = sum(w.numpy().nbytes for w in restored.model.weights)
+    assert stored.stat().st_size > weights
+
+
+@pytest.mark.slow
+def test_bfloat16_says_what_it_costs_and_has_half_the_bytes(
+    trained_run, exported, tmp_path, capsys
+):
+    version = pathlib.Path(
+        export_run.export_run(
+            str(trained_run), str(tmp_path), precision="bfloat16", max_accuracy_drop=1.0
+        )
+    )
+    out = capsys.readouterr().out
+    assert "in float32" in out
+    assert "in bfloat16" in out
+    name = "variables/variables.data-00000-of-00001"
+    halved = (version / name).stat().st_size / (exported / name).stat().st_size
+    assert 0.5 < halved < 0.6
+    measured = json.loads((version / "model_card.json").read_text())["metrics"]
+    served = measured["served_precision"]
+    assert f"{served['served']:.4f} in bfloat16" in out
+    test_count = json.loads((version / "model_card.json").read_text())["data"]
+    assert served["count"] == test_count["images"]["test"]
+
+
+@pytest.mark.slow
+def test_bfloat16_is_refused_where_it_costs_too_much(
+    trained_run, tmp_path, monkeypatch
+):
+    measured = {"float32": 0.9, "served": 0.88, "count": 100}
+    monkeypatch.setattr(
+        reduced_precision, "_measure_accuracy", lambda *_, **__: measured
+    )
+    with pytest.raises(
+        ValueError, match=r"accuracy by 0\.0200, more.*--max_accuracy_drop=0\.01;"
+    ):
+        export_run.export_run(
+            str(trained_run), str(tmp_path / "e"), precision="bfloat16"
+        )
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.slow
+def test_bfloat16_needs_data_to_measure_on(trained_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_run, "_find_prepared_data", lambda *_: None)
+    with pytest.raises(ValueError, match="and it is gone"):
+        export_run.export_run(
+            str(trained_run), str(tmp_path / "e"), precision="bfloat16"
+        )
+
+
+def test_a_directory_that_is_no_finished_run_is_quoted(tmp_path):
+    with pytest.raises(ValueError, match=f"Received: --model_dir={tmp_path}"):
+        export_run.export_run(str(tmp_path), str(tmp_path / "export"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--model_dir=RUN", "--rollback"], "Either --model_dir=RUN"),
+        ([], "Either --model_dir=RUN"),
+        (["--rollback"], "No such directory. Received: --export_dir="),
+        (["--model_dir=nowhere"], "Received: --model_dir=nowhere"),
+        (["--model_dir=RUN", "--keep=-1"], "--keep"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, arguments, problem):
+    done = fakes.run(
+        "-m", "export.main", f"--export_dir={tmp_path / 'none'}", *arguments
+    )
+    assert done.returncode != 0
+    assert problem in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "none").exists()
