@@ -1,7 +1,9 @@
 """What the benchmarks share, and the tables that the documents show of them.
 
 `python benchmarks/tables.py` writes each results/NAME.json as a table into README.md
-and BUILD_NOTES.md, where a line `<!-- table: NAME -->` asks for it.
+and benchmarks/RESULTS.md, at each line `<!-- table: NAME -->`. A line
+`<!-- table: NAME; rows: A; B; columns: C; D -->` selects rows, by their first cell, and
+columns.
 """
 
 import datetime
@@ -16,11 +18,13 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = (ROOT / "README.md", ROOT / "BUILD_NOTES.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "benchmarks" / "RESULTS.md")
 
 _PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy")
 _TABLE = re.compile(
-    r"(?P<begin><!-- table: (?P<name>\w+) -->\n).*?(?P<end><!-- end of table -->)",
+    r"(?P<begin><!-- table: (?P<name>\w+)"
+    r"(?:; rows: (?P<rows>[^\n]+?); columns: (?P<columns>[^\n]+?))? -->\n)"
+    r".*?(?P<end><!-- end of table -->)",
     re.DOTALL,
 )
 
@@ -90,11 +94,24 @@ def format_table(result):
     )
 
 
+def select(result, rows, columns):
+    """Returns a result with only these rows, named by their first cell, and columns."""
+    indices = [result["columns"].index(column) for column in columns]
+    by_name = {row[0]: row for row in result["rows"]}
+    return result | {
+        "columns": columns,
+        "rows": [[by_name[row][index] for index in indices] for row in rows],
+    }
+
+
 def fill(text):
-    """A document with the tables that it asks for."""
+    """Returns a document with the tables of its marked lines."""
 
     def table(match):
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
+        if match["rows"]:
+            rows, columns = match["rows"].split("; "), match["columns"].split("; ")
+            result = select(result, rows, columns)
         return match["begin"] + format_table(result) + match["end"]
 
     return _TABLE.sub(table, text)
