@@ -13,39 +13,47 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "source",
     None,
-    "Where the images come from: a folder that holds one folder a class, a .zip of one,"
-    " csv:FILE (columns path, label and optionally split, group), kaggle:OWNER/NAME, "
+    "Where the images come from: a folder with one folder per class, a .zip of one, "
+    "csv:FILE (columns path, label and optionally split, group), kaggle:OWNER/NAME, "
     "tfds:NAME, or sample (five drawn flowers).",
     required=True,
 )
 flags.DEFINE_string("out", None, "The directory to write.")
 flags.DEFINE_bool(
-    "audit_only", False, "Only look and report; writes audit.html, into --out if given."
+    "audit_only",
+    False,
+    "Only report: write audit.html, into --out or the current directory.",
 )
-flags.DEFINE_bool("strict", False, "Findings end in a failing exit status.")
+flags.DEFINE_bool("strict", False, "End with an error if the audit has findings.")
 flags.DEFINE_list(
     "splits", ["0.8", "0.1", "0.1"], "Shares of train, validation and test."
 )
-flags.DEFINE_integer("folds", 0, "Write this many folds instead, OUT/fold-0 and so on.")
+flags.DEFINE_integer("folds", 0, "Write this many folds: OUT/fold-0, OUT/fold-1 ...")
 flags.DEFINE_string("splits_from", None, "Repeat the splits of this splits.csv.")
-flags.DEFINE_bool("resplit", False, "Do not use the splits that the source came with.")
+flags.DEFINE_bool("resplit", False, "Ignore the splits that the source assigns.")
 flags.DEFINE_enum(
     "conflicts",
     "drop",
     ["drop", "keep", "fail"],
-    "What happens to a picture that is filed under several classes.",
-)
-flags.DEFINE_integer("min_side_px", 16, "Smaller images are left out.", 1)
-flags.DEFINE_integer(
-    "max_side_px", None, "Larger images are stored smaller. Default: as they are.", 1
+    "For a picture filed under several classes: drop all its images, keep each with "
+    "its class, or fail.",
 )
 flags.DEFINE_integer(
-    "shards", None, "TFRecord files of each split. Default: chosen by size.", 1
+    "min_side_px", 16, "Leave out images with a shorter side than this.", 1
+)
+flags.DEFINE_integer(
+    "max_side_px",
+    None,
+    "Store larger images smaller. Default: store the original files.",
+    1,
+)
+flags.DEFINE_integer(
+    "shards", None, "Number of TFRecord files per split. Default: by size.", 1
 )
 flags.DEFINE_string(
     "beam_runner",
     None,
-    "Look and write on Apache Beam: DirectRunner, FlinkRunner, SparkRunner, "
+    "Inspect and write with Apache Beam: DirectRunner, FlinkRunner, SparkRunner, "
     "DataflowRunner, ...",
 )
 flags.DEFINE_string(
@@ -65,11 +73,7 @@ def _fractions(values: list[str]) -> list[float]:
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        words = " ".join(argv[1:])
-        console.fail(
-            "pipeline.main", ValueError(f"Unexpected words. Received: {words}")
-        )
+    console.refuse_arguments("pipeline.main", argv)
     if FLAGS.out is None and not FLAGS.audit_only:
         error = ValueError(
             f"--out is needed, or --audit_only. Received: --out={FLAGS.out}"
@@ -80,12 +84,12 @@ def main(argv: list[str]) -> None:
     try:
         if FLAGS.folds and FLAGS["splits"].present:
             raise ValueError(
-                "--folds has shares of its own. Received: "
+                "--folds cannot be combined with --splits. Received: "
                 f"--folds={FLAGS.folds} --splits={','.join(FLAGS.splits)}"
             )
         if FLAGS.max_side_px is not None and FLAGS.max_side_px < FLAGS.min_side_px:
             raise ValueError(
-                "What is stored must not be smaller than what is left out. Received: "
+                "--max_side_px must not be smaller than --min_side_px. Received: "
                 f"--max_side_px={FLAGS.max_side_px} --min_side_px={FLAGS.min_side_px}"
             )
         rules = Rules(
@@ -93,11 +97,11 @@ def main(argv: list[str]) -> None:
             max_side_px=FLAGS.max_side_px,
             conflicts=FLAGS.conflicts,
         )
-        engine = None
+        beam_runner = None
         if FLAGS.beam_runner is not None:
             options = tuple(shlex.split(FLAGS.beam_options))
-            engine = BeamRunner(FLAGS.beam_runner, options)
-            engine.pipeline_options()
+            beam_runner = BeamRunner(FLAGS.beam_runner, options)
+            beam_runner.pipeline_options()
         if FLAGS.audit_only:
             prepare.audit_only(
                 FLAGS.source,
@@ -105,7 +109,7 @@ def main(argv: list[str]) -> None:
                 seed=FLAGS.seed,
                 rules=rules,
                 strict=FLAGS.strict,
-                engine=engine,
+                beam_runner=beam_runner,
             )
         else:
             prepare.prepare(
@@ -119,7 +123,7 @@ def main(argv: list[str]) -> None:
                 seed=FLAGS.seed,
                 rules=rules,
                 strict=FLAGS.strict,
-                engine=engine,
+                beam_runner=beam_runner,
                 overwrite=FLAGS.overwrite,
             )
     except (ValueError, OSError, KeyboardInterrupt) as error:

@@ -1,6 +1,5 @@
-"""prepare(): from a source to the prepared-data directory."""
+"""Prepares a data set: runs every step from the source to the finished directory."""
 
-import csv
 import dataclasses
 import functools
 import os
@@ -8,7 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import splits
-from pipeline.audit import audit_report
+from pipeline.audit import audit_json, audit_page, audit_report
 from pipeline.audit.decide import Audit, decide
 from pipeline.inspection import reencoding
 from pipeline.inspection.image_report import ImageReport, hash_pixels, inspect_images
@@ -17,17 +16,15 @@ from pipeline.sources.listing import list_images
 from pipeline.system import console, files
 from pipeline.system.beam import BeamRunner
 
-CONFLICTS = ("drop", "keep", "fail")
-
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What is asked of each image.
+    """The rules for a single image.
 
     min_side_px: smaller images are left out.
-    max_side_px: larger ones are stored smaller; None stores the original bytes.
-    conflicts: what happens to a picture filed under several classes: "drop" leaves all
-      copies out, "keep" uses each with its class, "fail" is an error.
+    max_side_px: larger images are stored smaller; None stores the original bytes.
+    conflicts: what happens to a picture that is filed under several classes. "drop"
+      leaves out all its images, "keep" uses each with its class, "fail" is an error.
     """
 
     min_side_px: int = 16
@@ -41,38 +38,38 @@ def examine(
     seed: int,
     rules: Rules,
     work_dir: pathlib.Path,
-    engine: BeamRunner | None,
+    beam_runner: BeamRunner | None,
 ) -> tuple[Listing, Audit]:
-    """Lists a source and looks at every image once.
+    """Lists a source, inspects every image once and decides which images are used.
 
     Raises:
-      ValueError: the source cannot be used, or holds a conflict where none may be.
+      ValueError: the source cannot be used, or holds a conflict and conflicts="fail".
     """
     listing = list_images(source, seed=seed, work_dir=work_dir)
-    findings = inspect_images(
+    image_reports = inspect_images(
         listing.images,
         min_side_px=rules.min_side_px,
         max_side_px=rules.max_side_px,
-        engine=engine,
+        beam_runner=beam_runner,
         work_dir=work_dir,
     )
-    found = decide(
-        findings,
+    audit = decide(
+        image_reports,
         hash_pixels=functools.partial(
             hash_pixels,
             max_side_px=rules.max_side_px,
-            engine=engine,
+            beam_runner=beam_runner,
             work_dir=work_dir,
         ),
         keep_conflicts=rules.conflicts == "keep",
     )
-    if found.conflicts and rules.conflicts == "fail":
+    if audit.conflicts and rules.conflicts == "fail":
         raise ValueError(
-            f"{len(found.conflicts)} picture(s) are filed under several classes. "
-            f"Received: {', '.join(found.conflicts[0])}; remove the wrong copies or "
-            "choose --conflicts=drop."
+            f"{len(audit.conflicts)} picture(s) are filed under several classes. "
+            f"Received: {', '.join(audit.conflicts[0])}. Remove the wrong copies or "
+            "use --conflicts=drop."
         )
-    return listing, found
+    return listing, audit
 
 
 def audit_only(
@@ -82,32 +79,37 @@ def audit_only(
     seed: int,
     rules: Rules,
     strict: bool,
-    engine: BeamRunner | None = None,
+    beam_runner: BeamRunner | None = None,
 ) -> None:
-    """Looks at a source, prints what it finds and writes report_dir/audit.html.
+    """Examines a source, prints the findings and writes report_dir/audit.html.
 
     Raises:
-      ValueError: the source cannot be used, or strict and something was found.
+      ValueError: the source cannot be used, or strict is set and there are findings.
     """
     path = pathlib.Path(report_dir) / "audit.html"
     with files.temporary_sibling(path) as work_dir:
-        listing, found = examine(
-            source, seed=seed, rules=rules, work_dir=work_dir, engine=engine
+        listing, audit = examine(
+            source, seed=seed, rules=rules, work_dir=work_dir, beam_runner=beam_runner
         )
-        audit_report.print_report(listing, found, where=str(path))
+        audit_report.print_report(listing, audit, full_report=str(path))
         settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
-        described = audit_report.audit_to_json(listing, found, {}, settings)
-        files.write_text(path, audit_report.make_page(described, found))
+        content = audit_json.audit_to_json(listing, audit, {}, settings)
+        files.write_text(path, audit_page.render_page(content, audit))
         print(f"report: {path}")
     if strict:
-        _refuse_findings(found)
+        _refuse_findings(audit)
 
 
-def _refuse_findings(found: Audit) -> None:
-    counts = audit_report.count_findings(found)
+def _refuse_findings(audit: Audit) -> None:
+    counts = audit_json.count_findings(audit)
     if any(counts.values()):
-        listed = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-        raise ValueError(f"--strict allows no findings. Received: {listed}")
+        findings = ", ".join(
+            f"{count} {kind}" for kind, count in counts.items() if count
+        )
+        raise ValueError(
+            f"--strict allows no findings. Received: {findings}. Correct the source or "
+            "leave out --strict."
+        )
 
 
 def prepare(
@@ -122,85 +124,76 @@ def prepare(
     seed: int = 1,
     rules: Rules = Rules(),
     strict: bool = False,
-    engine: BeamRunner | None = None,
+    beam_runner: BeamRunner | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Looks at a source's images, splits them and writes them as a TFDS dataset.
+    """Examines a source, splits its images and writes them as a TFDS data set.
 
-    The directory appears whole or not at all. It holds what
-    `tfds.builder_from_directory` opens, `audit.json` and `audit.html` (everything that
-    was found and what was done about it) and `splits.csv` (name, label, SHA-256 of the
-    file, group, split).
+    The directory appears whole or not at all. `tfds.builder_from_directory` opens it.
+    Beside the shards it holds `audit.json` and `audit.html` (all findings and what was
+    done about them) and `splits.csv` (see splits.write_splits).
 
     Args:
-      source: see sources.list_images.
+      source: see listing.list_images.
       out_dir: the directory to write.
       fractions: shares of train, validation and test.
-      folds: write this many such directories instead, out_dir/fold-0 and so on.
-      splits_from: a splits.csv to repeat instead of splitting anew.
-      resplit: split anew even if the source has splits of its own.
-      num_shards: of each split; None chooses by size.
-      seed: decides the split of every group, and what the sample is drawn from.
-      rules: what is asked of each image.
-      strict: refuse a source in which anything was found.
-      engine: looks and writes on its workers; None on this machine alone.
+      folds: write this many directories instead, out_dir/fold-0 and so on.
+      splits_from: a splits.csv whose splits are repeated.
+      resplit: ignore the splits that the source assigns.
+      num_shards: number of shards of each split; None chooses it by size.
+      seed: decides the split of every group, and the images of the source "sample".
+      rules: the rules for a single image.
+      strict: refuse a source with findings.
+      beam_runner: inspects and writes the images; None uses this machine.
       overwrite: replace an existing out_dir.
 
     Raises:
-      ValueError: the source or an argument cannot be used; says what to do.
+      ValueError: the source or an argument cannot be used.
     """
-    fractions = splits.parse_fractions(fractions)
     if folds and folds < 3:
         raise ValueError(
-            "--folds must be at least 3: one part to test on, one to validate on, the "
-            f"others to train on. Received: --folds={folds}"
+            "--folds must be at least 3: one part for the test, one for validation and "
+            f"the others for training. Received: --folds={folds}"
         )
+    plan = splits.SplitPlan(
+        splits.parse_fractions(fractions), seed, folds, splits_from, resplit
+    )
     target = pathlib.Path(out_dir)
     if os.path.lexists(target) and not overwrite:
         raise ValueError(
-            f"The output exists already. Received: --out={out_dir}; name another "
+            f"The output exists already. Received: --out={out_dir}. Choose another "
             "directory or add --overwrite."
         )
     if not os.path.lexists(target):
         files.check_writable(target, "out")
-    given = None if splits_from is None else splits.read_splits(splits_from)
+    if splits_from is not None:
+        splits.read_splits(splits_from)  # A mistake shows before the long inspection.
     with files.temporary_sibling(target) as work_dir:
-        listing, found = examine(
-            source, seed=seed, rules=rules, work_dir=work_dir, engine=engine
+        listing, audit = examine(
+            source, seed=seed, rules=rules, work_dir=work_dir, beam_runner=beam_runner
         )
         audit_report.print_report(
-            listing,
-            found,
-            where="audit.html of the finished data, or of --audit_only",
+            listing, audit, full_report="audit.html of the finished data"
         )
         if strict:
-            _refuse_findings(found)
-        _check_every_class_is_left(listing, found)
+            _refuse_findings(audit)
+        _check_every_class_is_usable(listing, audit)
         settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
         finished = work_dir / "finished"
         for fold in range(folds) if folds else [None]:
-            if given is not None:
-                split_of = given
-                splits.check_names(split_of, list(found.group_of), splits_from)
-            else:
-                split_of = splits.split_groups(
-                    found,
-                    by_hash=splits.hash_split(fractions, seed, folds=folds, fold=fold),
-                    resplit=resplit or bool(folds),
-                )
-            splits.check_every_class_in_every_split(
-                found, split_of, fractions=None if folds else fractions, seed=seed
-            )
-            dataset_dir = _write(
+            split_of = splits.assign_splits(audit, plan, fold)
+            dataset_dir = _write_records(
                 work_dir / "writing",
-                listing,
-                found,
+                audit,
                 split_of,
-                settings=settings,
-                rules=rules,
+                max_side_px=rules.max_side_px,
                 num_shards=num_shards,
-                engine=engine,
+                beam_runner=beam_runner,
             )
+            content = audit_json.audit_to_json(listing, audit, split_of, settings)
+            _write_audit(dataset_dir, audit, content)
+            splits.write_splits(dataset_dir / "splits.csv", audit, split_of)
+            audit_report.print_counts(content["classes"])
             place = finished if fold is None else finished / f"fold-{fold}"
             place.parent.mkdir(exist_ok=True)
             dataset_dir.rename(place)
@@ -208,69 +201,61 @@ def prepare(
     print(f"prepared data: {target}")
 
 
-def _write(
+def _write_audit(
+    dataset_dir: pathlib.Path, audit: Audit, content: audit_json.AuditJson
+) -> None:
+    files.write_json(dataset_dir / "audit.json", content)
+    files.write_text(dataset_dir / "audit.html", audit_page.render_page(content, audit))
+
+
+def _write_records(
     work_dir: pathlib.Path,
-    listing: Listing,
-    found: Audit,
+    audit: Audit,
     split_of: Mapping[str, str],
     *,
-    settings: Mapping[str, object],
-    rules: Rules,
+    max_side_px: int | None,
     num_shards: int | None,
-    engine: BeamRunner | None,
+    beam_runner: BeamRunner | None,
 ) -> pathlib.Path:
-    """Writes one complete prepared-data directory below work_dir."""
-    images_by_split = {split: [] for split in SPLITS}
+    """Writes the shards below work_dir; returns the data set directory."""
+    images_by_split: dict[str, list[SourceImage]] = {split: [] for split in SPLITS}
     bytes_by_split = dict.fromkeys(SPLITS, 0)
-    for finding in found.usable:
-        split = split_of[finding.image.name]
-        images_by_split[split].append(_as_stored(finding, rules.max_side_px))
-        bytes_by_split[split] += finding.stored_bytes
-    # Not before: TensorFlow takes seconds to load, and looking needs none of it.
+    for report in audit.usable:
+        split = split_of[report.image.name]
+        images_by_split[split].append(_image_to_store(report, max_side_px))
+        bytes_by_split[split] += report.stored_bytes
+    # Imported only now: TensorFlow takes seconds, and the inspection may not need it.
     with console.quiet_tensorflow_import():
         from pipeline import records
-    dataset_dir = records.write_records(
+    return records.write_records(
         work_dir,
-        classes=sorted({finding.image.label for finding in found.usable}),
+        classes=sorted({report.image.label for report in audit.usable}),
         images_by_split=images_by_split,
         bytes_by_split=bytes_by_split,
         num_shards=num_shards,
-        engine=engine,
+        beam_runner=beam_runner,
     )
-    described = audit_report.audit_to_json(listing, found, split_of, settings)
-    files.write_json(dataset_dir / "audit.json", described)
-    page = audit_report.make_page(described, found)
-    files.write_text(dataset_dir / "audit.html", page)
-    with open(dataset_dir / "splits.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "label", "sha256", "group", "split"])
-        for finding in found.usable:
-            name, label = finding.image.name, finding.image.label
-            group = found.group_of[name]
-            writer.writerow([name, label, finding.file_hash, group, split_of[name]])
-    audit_report.print_counts(described["classes"])
-    return dataset_dir
 
 
-def _as_stored(finding: ImageReport, max_side_px: int | None) -> SourceImage:
-    """The image whose bytes are those to store."""
-    if finding.is_stored_as_it_is:
-        return finding.image
-    read = functools.partial(_read_stored, finding.image.read, max_side_px)
-    return dataclasses.replace(finding.image, read=read)
+def _image_to_store(report: ImageReport, max_side_px: int | None) -> SourceImage:
+    """Returns the image with a reader that returns the bytes to store."""
+    if not report.needs_reencoding:
+        return report.image
+    read = functools.partial(_read_and_reencode, report.image.read, max_side_px)
+    return dataclasses.replace(report.image, read=read)
 
 
-def _read_stored(read: Callable[[], bytes], max_side_px: int | None) -> bytes:
+def _read_and_reencode(read: Callable[[], bytes], max_side_px: int | None) -> bytes:
     return reencoding.bytes_to_store(read(), max_side_px=max_side_px)
 
 
-def _check_every_class_is_left(listing: Listing, found: Audit) -> None:
-    left = {finding.image.label for finding in found.usable}
-    rejected = {finding.image.name: finding.problem for finding in found.rejected}
-    for label in sorted({image.label for image in listing.images} - left):
+def _check_every_class_is_usable(listing: Listing, audit: Audit) -> None:
+    usable_classes = {report.image.label for report in audit.usable}
+    problem_of = {report.image.name: report.problem for report in audit.rejected}
+    for label in sorted({image.label for image in listing.images} - usable_classes):
         reasons = "; ".join(
             f"{image.name}: "
-            + rejected.get(image.name, "the same picture is in another class")
+            f"{problem_of.get(image.name, 'the same picture is in another class')}"
             for image in listing.images
             if image.label == label
         )

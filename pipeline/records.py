@@ -1,11 +1,11 @@
-"""The tensorflow-datasets builder that writes the TFRecord shards."""
+"""Writes the TFRecord shards of a data set with tensorflow-datasets."""
 
 import contextlib
 import functools
 import io
 import itertools
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -19,12 +19,15 @@ from pipeline.system.beam import BeamRunner
 DATASET_NAME = "photographs"
 
 
-class Photographs(tfds.core.ShardBasedBuilder, skip_registration=True):
+# TFDS has no type information.
+class Photographs(  # type: ignore[call-arg]
+    tfds.core.ShardBasedBuilder, skip_registration=True
+):
     """Writes original image bytes, label and relative name; nothing is re-encoded.
 
-    The shards are those that TFDS's own shuffle makes of the same images. What goes
-    where follows from names and sizes, which are known, so nothing has to be collected
-    and sorted first and memory stays flat.
+    The shards are equal to those that TFDS's own shuffle would write. The shard and
+    place of an image depend only on its name and size, which are known, so that no
+    image is collected and sorted in memory.
     """
 
     name = DATASET_NAME
@@ -45,7 +48,9 @@ class Photographs(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _info(self) -> tfds.core.DatasetInfo:
         return _describe(self, self._classes)
 
-    def _shard_iterators_per_split(self, dl_manager):
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> dict[str, list[Callable[[], Iterator]]]:
         del dl_manager
         generators = {}
         for split, shards in self._shards_by_split.items():
@@ -54,7 +59,7 @@ class Photographs(tfds.core.ShardBasedBuilder, skip_registration=True):
             label = f"writing {split}"
             # One bar for all shards of a split, which are written in their order.
             progress = console.track(images, total=total, label=label, unit="images")
-            # The last takes what is left: only at its end does the bar see the end.
+            # The last shard has no count: it reads to the end, where the bar is completed.
             counts = [*(len(shard) for shard in shards[:-1]), None]
             generators[split] = [
                 functools.partial(_generate_shard, progress, count) for count in counts
@@ -62,8 +67,11 @@ class Photographs(tfds.core.ShardBasedBuilder, skip_registration=True):
         return generators
 
 
-class PhotographsOnBeam(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """The same data set, written by the workers of an engine."""
+# TFDS has no type information.
+class PhotographsOnBeam(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
+    """The same data set, written by the workers of a Beam runner."""
 
     name = DATASET_NAME
     VERSION = Photographs.VERSION
@@ -96,7 +104,9 @@ class PhotographsOnBeam(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         return beam.Create(list(images)) | beam.Reshuffle() | beam.Map(_to_example)
 
 
-def _describe(builder, classes: Sequence[str]) -> tfds.core.DatasetInfo:
+def _describe(
+    builder: tfds.core.DatasetBuilder, classes: Sequence[str]
+) -> tfds.core.DatasetInfo:
     features = tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, 3)),
@@ -113,7 +123,7 @@ def _describe(builder, classes: Sequence[str]) -> tfds.core.DatasetInfo:
 
 
 def _to_example(image: SourceImage) -> tuple[str, dict]:
-    """One record and the key that decides its place."""
+    """Returns the key that decides the place of an image, and its record."""
     record = {"image": image.read(), "label": image.label, "name": image.name}
     return image.name, record
 
@@ -133,7 +143,7 @@ def _cut_into_shards(
     total_bytes: int,
     num_shards: int | None,
 ) -> list[list[SourceImage]]:
-    """The images of each shard, in the order that TFDS's own shuffle has."""
+    """Returns the images of each shard, in the order of TFDS's own shuffle."""
     order = hashing.Hasher(split)
     ordered = sorted(images, key=lambda image: order.hash_key(image.name))
     config = shard_utils.ShardConfig(num_shards=num_shards)
@@ -144,7 +154,7 @@ def _cut_into_shards(
 
 @contextlib.contextmanager
 def _quiet_tfds() -> Iterator[None]:
-    """Hides TFDS's own progress, which speaks of downloads and temporary paths."""
+    """Hides TFDS's own progress, which mentions downloads and temporary paths."""
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
         yield
@@ -157,14 +167,14 @@ def write_records(
     images_by_split: Mapping[str, Sequence[SourceImage]],
     bytes_by_split: Mapping[str, int],
     num_shards: int | None,
-    engine: BeamRunner | None,
+    beam_runner: BeamRunner | None,
 ) -> pathlib.Path:
     """Writes the shards below work_dir.
 
-    bytes_by_split: size of the images of each split.
-    num_shards: of each split, at most one an image; None chooses by size.
-    engine: writes on its workers; None in this process. The examples and their order
-    are the same.
+    bytes_by_split: total size of the images of each split.
+    num_shards: number of shards of each split; None chooses it by size.
+    beam_runner: its workers write the shards; None writes them in this process. The
+      examples and their order are the same.
 
     Returns:
       The finished dataset directory, which can be moved anywhere and opened with
@@ -177,15 +187,15 @@ def write_records(
     smallest = min(len(images) for images in images_by_split.values())
     if num_shards is not None and not 1 <= num_shards <= smallest:
         raise ValueError(
-            f"--shards must lie between 1 and {smallest}, the images of the smallest "
-            f"split. Received: --shards={num_shards}"
+            f"--shards must lie between 1 and {smallest}, the number of images of the "
+            f"smallest split. Received: --shards={num_shards}"
         )
-    if engine is not None:
+    if beam_runner is not None:
         builder = PhotographsOnBeam(
             data_dir=str(work_dir), classes=classes, images_by_split=images_by_split
         )
         config = tfds.download.DownloadConfig(
-            num_shards=num_shards, beam_options=engine.pipeline_options()
+            num_shards=num_shards, beam_options=beam_runner.pipeline_options()
         )
     else:
         shards_by_split = {
@@ -204,6 +214,6 @@ def write_records(
     try:
         with _quiet_tfds():
             builder.download_and_prepare(download_config=config)
-    except (RuntimeError, tf.errors.OpError) as error:  # how a full disk arrives
+    except (RuntimeError, tf.errors.OpError) as error:  # For example a full disk.
         raise OSError(f"The shards could not be written: {error}") from error
     return pathlib.Path(builder.data_dir)

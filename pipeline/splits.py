@@ -1,79 +1,141 @@
-"""prepare(): from a source to the prepared-data directory."""
+"""Decides which split each group of images goes to; reads and writes splits.csv."""
 
 import collections
 import csv
+import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pipeline.audit.decide import Audit
 from pipeline.sources.images import SPLITS
+
+_COLUMNS = ("name", "label", "sha256", "group", "split")
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitPlan:
+    """How the groups of images are split.
+
+    fractions: shares of train, validation and test, for a single split.
+    seed: decides, with the key of a group, the split of the group.
+    num_folds: number of folds; 0 for a single split.
+    splits_from: path of a splits.csv whose splits are repeated, if any.
+    resplit: ignore the splits that the source assigns.
+    """
+
+    fractions: tuple[float, float, float]
+    seed: int
+    num_folds: int = 0
+    splits_from: str | None = None
+    resplit: bool = False
+
+
+def assign_splits(audit: Audit, plan: SplitPlan, fold: int | None) -> dict[str, str]:
+    """Returns name -> split of every usable image.
+
+    fold: the fold to split for; None for a single split.
+
+    Raises:
+      ValueError: a split lacks a class, or splits_from names other images.
+    """
+    if plan.splits_from is not None:
+        split_of_name = read_splits(plan.splits_from)
+        _check_names(split_of_name, audit.group_of, plan.splits_from)
+    else:
+        split_of_name = split_groups(
+            audit,
+            by_hash=hash_split(
+                plan.fractions, plan.seed, folds=plan.num_folds, fold=fold
+            ),
+            resplit=plan.resplit or bool(plan.num_folds),
+        )
+    _check_every_class_in_every_split(audit, split_of_name, plan)
+    return split_of_name
 
 
 def hash_split(
     fractions: Sequence[float], seed: int, *, folds: int, fold: int | None
 ) -> Callable[[str], str]:
-    """Group key -> split."""
+    """Returns a function from the key of a group to its split."""
     if fold is None:
         return functools.partial(split_of, fractions=fractions, seed=seed)
     return functools.partial(split_in_fold, fold=fold, num_folds=folds, seed=seed)
 
 
 def split_groups(
-    found: Audit, *, by_hash: Callable[[str], str], resplit: bool
+    audit: Audit, *, by_hash: Callable[[str], str], resplit: bool
 ) -> dict[str, str]:
-    """Name -> split, the same for all images of a group.
+    """Returns name -> split; all images of a group get the same split.
 
-    by_hash: group key -> split, where the source has no split of its own.
-    resplit: ignore the source's own splits.
+    by_hash: returns the split of a group whose images have none from the source.
+    resplit: ignore the splits that the source assigns.
     """
-    own_split = {finding.image.name: finding.image.split for finding in found.usable}
+    source_split = {report.image.name: report.image.split for report in audit.usable}
     members = collections.defaultdict(list)
-    for name, group in found.group_of.items():
+    for name, group in audit.group_of.items():
         members[group].append(name)
-    split_of = {}
+    split_of_name: dict[str, str] = {}
     for group, names in members.items():
-        own = {own_split[name] for name in names} - {None}
-        if resplit or not own:
-            chosen = by_hash(group)
+        source_splits = {s for name in names if (s := source_split[name]) is not None}
+        if resplit or not source_splits:
+            split = by_hash(group)
+        elif len(source_splits) == 1:
+            split = source_splits.pop()
         else:
-            # A group that the source itself tears apart may be learnt, not tested on.
-            chosen = own.pop() if len(own) == 1 else "train"
-        split_of |= dict.fromkeys(names, chosen)
-    return split_of
+            # The source has near duplicates in several splits. They may be trained on,
+            # but a test on them would be too optimistic.
+            split = "train"
+        split_of_name |= dict.fromkeys(names, split)
+    return split_of_name
 
 
-def check_every_class_in_every_split(
-    found: Audit,
-    split_of: Mapping[str, str],
-    *,
-    fractions: Sequence[float] | None,
-    seed: int,
+def _check_every_class_in_every_split(
+    audit: Audit, split_of_name: Mapping[str, str], plan: SplitPlan
 ) -> None:
-    """fractions: where another seed may help; None where it would not."""
-    label_of = {finding.image.name: finding.image.label for finding in found.usable}
-    missing = missing_classes(label_of, split_of)
+    label_of = {report.image.name: report.image.label for report in audit.usable}
+    missing = missing_classes(label_of, split_of_name)
     if not missing:
         return
     images_of = collections.Counter(label_of.values())
-    lacking = "; ".join(
+    problems = "; ".join(
         f"{split} has no '{label}' ({images_of[label]} usable images in all)"
         for split, label in missing
     )
-    better = fractions and find_seed(
-        label_of, found.group_of, fractions=fractions, seed=seed
-    )
-    advice = f"Add images, or use --seed={better}" if better else "Add images"
+    other_seed = None
+    if not plan.num_folds:
+        other_seed = find_seed(
+            label_of, audit.group_of, fractions=plan.fractions, seed=plan.seed
+        )
+    advice = f"Add images, or use --seed={other_seed}" if other_seed else "Add images"
     raise ValueError(
-        f"Every split needs images of every class. Received: {lacking}. What goes where"
-        f" follows from the content of the images and --seed={seed}. {advice}."
+        f"Every split needs images of every class. Received: {problems}. The split of "
+        f"an image depends on its content and on --seed={plan.seed}. {advice}."
     )
+
+
+def write_splits(
+    path: pathlib.Path, audit: Audit, split_of_name: Mapping[str, str]
+) -> None:
+    """Writes splits.csv: name, label, SHA-256 of the file, group and split."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        for report in audit.usable:
+            name = report.image.name
+            group, split = audit.group_of[name], split_of_name[name]
+            writer.writerow([name, report.image.label, report.file_hash, group, split])
 
 
 def read_splits(path: str) -> dict[str, str]:
+    """Reads name -> split from a splits.csv.
+
+    Raises:
+      ValueError: there is no such file, or it has no columns name and split.
+    """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return {row["name"]: row["split"] for row in csv.DictReader(file)}
+        return _read_column(path, "split")
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(
             f"--splits_from must be a splits.csv that pipeline.main wrote ({error!r}). "
@@ -81,14 +143,38 @@ def read_splits(path: str) -> dict[str, str]:
         ) from error
 
 
-def check_names(split_of: Mapping[str, str], names: Sequence[str], path: str) -> None:
-    new = sorted(set(names) - set(split_of))
-    gone = sorted(set(split_of) - set(names))
-    if new or gone or not set(split_of.values()) <= set(SPLITS):
+def read_groups(data_dir: str) -> dict[str, str]:
+    """Reads name -> group key from the splits.csv of prepared data.
+
+    Raises:
+      ValueError: there is no such file, or it has no columns name and group.
+    """
+    path = str(pathlib.Path(data_dir) / "splits.csv")
+    try:
+        return _read_column(path, "group")
+    except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"--splits_from must name exactly the usable images, each in one of "
+            "--data_dir must hold the splits.csv that pipeline.main wrote "
+            f"({error!r}). Received: --data_dir={data_dir}"
+        ) from error
+
+
+def _read_column(path: str, column: str) -> dict[str, str]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return {row["name"]: row[column] for row in csv.DictReader(file)}
+
+
+def _check_names(
+    split_of_name: Mapping[str, str], names: Iterable[str], path: str
+) -> None:
+    missing = sorted(set(names) - set(split_of_name))
+    unknown = sorted(set(split_of_name) - set(names))
+    if missing or unknown or not set(split_of_name.values()) <= set(SPLITS):
+        raise ValueError(
+            "--splits_from must name exactly the usable images, each with one of "
             f"{', '.join(SPLITS)}. Received: --splits_from={path}, which lacks "
-            f"{len(new)} {new[:1]} and has {len(gone)} too many {gone[:1]}"
+            f"{len(missing)} {missing[:1]} and has {len(unknown)} too many "
+            f"{unknown[:1]}"
         )
 
 
@@ -96,7 +182,7 @@ def parse_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
     """Checks the shares of train, validation and test.
 
     Raises:
-      ValueError: not three positive numbers that add up to 1.
+      ValueError: they are not three positive numbers that add up to 1.
     """
     valid = (
         len(fractions) == len(SPLITS)
@@ -109,14 +195,15 @@ def parse_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
             "--splits must be three positive shares (train,validation,test) that add "
             f"up to 1. Received: --splits={received}"
         )
-    return tuple(fractions)
+    train, validation, test = fractions
+    return train, validation, test
 
 
 def split_of(group_key: str, *, fractions: Sequence[float], seed: int) -> str:
-    """The split of one group; depends on nothing but the arguments.
+    """Returns the split of one group, which depends only on the arguments.
 
-    Adding images therefore moves no other group, and neither the order of the files
-    nor the machine matters. The price: shares are met on average, not exactly.
+    Adding images therefore does not move other groups, and neither the order of the
+    files nor the machine matters. In return, the shares are met only on average.
     """
     position = _unit_interval_hash(group_key, seed)
     if position < fractions[0]:
@@ -125,31 +212,37 @@ def split_of(group_key: str, *, fractions: Sequence[float], seed: int) -> str:
 
 
 def split_in_fold(group_key: str, *, fold: int, num_folds: int, seed: int) -> str:
-    """The split of one group in one of num_folds folds.
+    """Returns the split of one group in one of num_folds folds.
 
-    Fold k tests on the k-th part of the groups, validates on the next and trains on the
-    others: over all folds each image is tested on once.
+    Fold k uses the k-th part of the groups for the test, the next part for validation
+    and the others for training. So each image is in the test split of one fold.
     """
     part = int(_unit_interval_hash(group_key, seed) * num_folds)
     return {fold: "test", (fold + 1) % num_folds: "validation"}.get(part, "train")
 
 
 def fold_of(group_key: str, *, num_folds: int, seed: int) -> int:
-    """Which fold holds a group out, drawn anew: splits take ranges of one draw."""
+    """Returns the fold that holds a group out.
+
+    The hash is another one than that of split_of, whose splits are ranges of its value.
+    """
     return int(_unit_interval_hash(group_key, f"folds {seed}") * num_folds)
 
 
 def _unit_interval_hash(group_key: str, seed: int | str) -> float:
-    """Where in [0, 1) a group lies."""
+    """Returns a number in [0, 1), uniform over the keys of groups."""
     digest = hashlib.sha256(f"{seed}:{group_key}".encode()).digest()
-    # 53 bits, all that a float holds: 64 could round up to 1.
+    # 53 bits, the precision of a float; 64 bits could be rounded up to 1.
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
 def missing_classes(
     labels: Mapping[str, str], splits: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Takes name -> label and name -> split; gives the (split, label) without image."""
+    """Returns every (split, label) without an image.
+
+    labels: name -> label. splits: name -> split.
+    """
     present = {(splits[name], label) for name, label in labels.items()}
     return [
         (split, label)
@@ -166,12 +259,15 @@ def find_seed(
     fractions: Sequence[float],
     seed: int,
 ) -> int | None:
-    """The first larger seed that gives every class to every split; None: not soon."""
+    """Returns the next seed that puts every class into every split.
+
+    Returns None if none of the next 199 seeds does.
+    """
     for candidate in range(seed + 1, seed + 200):
-        made = {
+        candidate_splits = {
             name: split_of(group, fractions=fractions, seed=candidate)
             for name, group in groups.items()
         }
-        if not missing_classes(labels, made):
+        if not missing_classes(labels, candidate_splits):
             return candidate
     return None

@@ -1,4 +1,4 @@
-"""Judges what was found: what cannot be used, what is there twice or misfiled."""
+"""Decides which images are used, and which belong together in one split."""
 
 import collections
 import dataclasses
@@ -14,15 +14,16 @@ from pipeline.sources.images import SourceImage
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What the look at all images found, and what is done about it.
+    """The decisions about all images of a source.
 
-    readable: the findings of all images without a problem.
-    usable: those of the images to write, in the order of the source.
-    group_of: name -> group key for each of them; near duplicates share a key.
-    rejected: the findings that have a problem.
-    copies: [kept, dropped, ...]: names of images of one class with equal pixels.
-    near_duplicates: names of each group of different images of one picture.
-    conflicts: names of each group of one picture filed under several classes.
+    readable: the reports of all images without a problem.
+    usable: the reports of the images to write, in the order of the source.
+    group_of: name -> group key of each usable image; near duplicates share a key.
+    rejected: the reports that have a problem.
+    copies: per group of images of one class with equal pixels, their names: the first
+      is used, the others are left out.
+    near_duplicates: per group of different images of one picture, their names.
+    conflicts: per picture filed under several classes, the names of its images.
     """
 
     readable: list[ImageReport]
@@ -35,81 +36,83 @@ class Audit:
 
 
 def decide(
-    findings: Sequence[ImageReport],
+    reports: Sequence[ImageReport],
     *,
     hash_pixels: Callable[[Sequence[SourceImage]], Mapping[str, str]],
     keep_conflicts: bool = False,
 ) -> Audit:
-    """Decides what to use, and which images belong together.
+    """Decides which images are used, and which images belong together.
 
     Args:
-      findings: of one source, each image once.
-      hash_pixels: images -> name -> a string, equal for equal pixels; asked once, for
-        the images that look like another one.
-      keep_conflicts: use the copies of a picture filed under several classes all the
-        same, each with its class.
+      reports: one report per image of the source.
+      hash_pixels: maps images to name -> a string that is equal for equal pixels. It is
+        called once, for the images that look like another image.
+      keep_conflicts: also use the images of a picture that is filed under several
+        classes, each with its own class.
     """
-    fine = [finding for finding in findings if finding.problem is None]
-    left, right, bits = _find_pairs(fine)
+    readable = [report for report in reports if report.problem is None]
+    left, right, bits = _find_pairs(readable)
     same = bits <= duplicates.SAME_PICTURE_BITS
-    pictures = _members(fine, left[same], right[same])
+    pictures = _members(readable, left[same], right[same])
     conflicts = [_names(group) for group in pictures if len(_labels(group)) > 1]
     dropped = set() if keep_conflicts else {n for names in conflicts for n in names}
     copies = _find_copies(pictures, dropped, hash_pixels)
-    candidate = np.array([finding.image.name not in dropped for finding in fine], bool)
+    candidate = np.array(
+        [report.image.name not in dropped for report in readable], bool
+    )
     near = candidate[left] & candidate[right]
-    source_left, source_right = _pairs_of_the_source(fine, candidate)
+    source_left, source_right = _pairs_of_the_source(readable, candidate)
     groups = _members(
-        fine,
+        readable,
         np.concatenate([left[near], source_left]),
         np.concatenate([right[near], source_right]),
     )
     dropped |= {name for names in copies for name in names[1:]}
-    # Copies count for the key of their group: which of them is used follows from their
-    # names, and no renaming may move a group.
+    # The group key includes dropped copies: which copy is dropped depends on the file
+    # names, and renaming a file must not change the split of its group.
     group_of = {
-        finding.image.name: min(member.file_hash for member in group)
+        report.image.name: min(member.file_hash for member in group)
         for group in groups
-        for finding in group
-        if finding.image.name not in dropped
+        for report in group
+        if report.image.name not in dropped
     }
-    named = [[n for n in _names(group) if n in group_of] for group in groups]
+    usable_names = [[n for n in _names(group) if n in group_of] for group in groups]
     return Audit(
-        readable=fine,
-        usable=[finding for finding in fine if finding.image.name in group_of],
+        readable=readable,
+        usable=[report for report in readable if report.image.name in group_of],
         group_of=group_of,
-        rejected=[finding for finding in findings if finding.problem is not None],
+        rejected=[report for report in reports if report.problem is not None],
         copies=copies,
-        near_duplicates=[names for names in named if len(names) > 1],
+        near_duplicates=[names for names in usable_names if len(names) > 1],
         conflicts=conflicts,
     )
 
 
-def _names(findings: Iterable[ImageReport]) -> list[str]:
-    return [finding.image.name for finding in findings]
+def _names(reports: Iterable[ImageReport]) -> list[str]:
+    return [report.image.name for report in reports]
 
 
-def _labels(findings: Iterable[ImageReport]) -> set[str]:
-    return {finding.image.label for finding in findings}
+def _labels(reports: Iterable[ImageReport]) -> set[str]:
+    return {report.image.label for report in reports}
 
 
 def _find_pairs(
-    findings: Sequence[ImageReport],
+    reports: Sequence[ImageReport],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    packed = np.frombuffer(b"".join(f.perceptual_hash for f in findings), np.uint8)
-    packed = packed.reshape(len(findings), perceptual_hash.HASH_BITS // 8)
+    packed = np.frombuffer(b"".join(r.perceptual_hash for r in reports), np.uint8)
+    packed = packed.reshape(len(reports), perceptual_hash.HASH_BITS // 8)
     hashes = np.unpackbits(packed, axis=1).astype(bool)
     return duplicates.find_pairs(hashes, max_bits=duplicates.NEAR_DUPLICATE_BITS)
 
 
 def _members(
-    findings: Sequence[ImageReport], left: np.ndarray, right: np.ndarray
+    reports: Sequence[ImageReport], left: np.ndarray, right: np.ndarray
 ) -> list[list[ImageReport]]:
-    """The findings by group, groups in the order of their first member."""
-    groups = collections.defaultdict(list)
-    numbers = duplicates.group_pairs(left, right, count=len(findings))
-    for number, finding in zip(numbers.tolist(), findings, strict=True):
-        groups[number].append(finding)
+    """Returns the reports of each group; groups in the order of their first member."""
+    groups: dict[int, list[ImageReport]] = collections.defaultdict(list)
+    numbers = duplicates.group_pairs(left, right, count=len(reports))
+    for number, report in zip(numbers.tolist(), reports, strict=True):
+        groups[number].append(report)
     return list(groups.values())
 
 
@@ -118,12 +121,15 @@ def _find_copies(
     dropped: set[str],
     hash_pixels: Callable[[Sequence[SourceImage]], Mapping[str, str]],
 ) -> list[list[str]]:
-    """Names of images of one class with equal pixels; equal pixels look the same."""
+    """Returns, per group of images of one class with equal pixels, their names.
+
+    Equal pixels have equal perceptual hashes, so only images of one picture are hashed.
+    """
     alike = [
-        finding.image
+        report.image
         for group in pictures
-        for finding in group
-        if len(group) > 1 and finding.image.name not in dropped
+        for report in group
+        if len(group) > 1 and report.image.name not in dropped
     ]
     pixels_of = hash_pixels(alike) if alike else {}
     by_pixels = collections.defaultdict(list)
@@ -133,12 +139,13 @@ def _find_copies(
 
 
 def _pairs_of_the_source(
-    findings: Sequence[ImageReport], candidate: np.ndarray
+    reports: Sequence[ImageReport], candidate: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs that chain the candidates of each of the source's own groups."""
-    last_of, pairs = {}, []
-    for index, finding in enumerate(findings):
-        source_group = finding.image.group
+    """Returns pairs that chain the candidates of each group of the source."""
+    last_of: dict[str, int] = {}
+    pairs = []
+    for index, report in enumerate(reports):
+        source_group = report.image.group
         if source_group is not None and candidate[index]:
             pairs.append((last_of.get(source_group, index), index))
             last_of[source_group] = index

@@ -4,18 +4,19 @@ import numpy as np
 
 from pipeline.inspection import perceptual_hash
 
-# Of 256 bits. Measured on real photographs (BUILD_NOTES.md): re-encoded and resized
-# twins differ in at most 16, those cropped by 2 % in 28, recoloured ones in 50,
-# unrelated photographs in 82 and more, unrelated drawings of one kind in 50 and more.
+# Limits on the number of differing bits, of 256. Measured on real photographs
+# (BUILD_NOTES.md): re-encoded and resized twins differ in at most 16 bits, twins cropped
+# by 2 % in 28, recoloured twins in 50, unrelated photographs in 82 and more, unrelated
+# drawings of one kind in 50 and more.
 NEAR_DUPLICATE_BITS = 52
-# What must agree before a picture under two classes is thrown away, not just grouped.
+# The stricter limit for a picture under two classes, which is dropped, not grouped.
 SAME_PICTURE_BITS = 32
 
-# Up to here every pair is compared: seconds. Beyond, only pairs that agree in all bits
-# of one of the bands are: 128 random choices of 16 bits.
+# Up to this number of hashes every pair is compared, which takes seconds. Above it,
+# only pairs are compared that agree in all bits of a band: a random choice of 16 bits.
 _EXHAUSTIVE_UP_TO = 10_000
 _BANDS = 128
-_BITS_A_BAND = 16
+_BITS_PER_BAND = 16
 _LARGEST_BUCKET = 1_000
 
 _NO_PAIRS = np.empty(0, np.int64)
@@ -26,8 +27,8 @@ def find_pairs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Finds the pictures whose hashes differ in at most max_bits.
 
-    Of equal hashes only a chain of pairs is given: ten thousand blank pictures make ten
-    thousand pairs, not fifty million.
+    Equal hashes are connected by a chain of pairs only: ten thousand blank pictures
+    give ten thousand pairs, not fifty million.
 
     Args:
       hashes: bool [N, 256].
@@ -55,11 +56,13 @@ def find_pairs(
 
 
 def group_pairs(left: np.ndarray, right: np.ndarray, *, count: int) -> np.ndarray:
-    """int [P], int [P] -> int [count]: the number of the group of each picture.
+    """Returns int [count], the number of the group of each picture.
 
-    Pictures are in one group that are a pair, directly or in a chain.
+    Pictures are in one group if a pair or a chain of pairs connects them.
+
+    left, right: int [P], the two pictures of each pair.
     """
-    from scipy import sparse  # not needed by processes that only hash
+    from scipy import sparse  # Slow to import, and only needed here.
 
     ones = np.ones(len(left), bool)
     graph = sparse.coo_matrix((ones, (left, right)), shape=(count, count))
@@ -89,10 +92,10 @@ def _banded_close_pairs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     packed = np.packbits(hashes, axis=1).view(np.uint64)
     rng = np.random.default_rng(0)
-    weights = 1 << np.arange(_BITS_A_BAND, dtype=np.int64)
+    weights = 1 << np.arange(_BITS_PER_BAND, dtype=np.int64)
     lefts, rights, bits = [_NO_PAIRS], [_NO_PAIRS], [_NO_PAIRS]
     for _ in range(_BANDS):
-        band = rng.choice(perceptual_hash.HASH_BITS, _BITS_A_BAND, replace=False)
+        band = rng.choice(perceptual_hash.HASH_BITS, _BITS_PER_BAND, replace=False)
         codes = hashes[:, band] @ weights
         order = np.argsort(codes, kind="stable")
         sorted_codes = codes[order]

@@ -1,7 +1,10 @@
-"""Looks at every image once: reads, checks, decodes and hashes it."""
+"""Holds the image formats that are supported, and the largest image."""
 
-# Decoding allocates what the header says: 12 bytes a pixel by the time it is float32.
+# Decoding allocates memory for the size in the header: 12 bytes per pixel as float32.
 MAX_PIXELS = 100_000_000
+
+# The EXIF tag of the orientation: 1 is upright, 2 to 8 are turned or mirrored.
+ORIENTATION_TAG = 0x0112
 
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -10,5 +13,5 @@ SUFFIXES = {
     "BMP": (".bmp", ".dib"),
     "WEBP": (".webp",),
 }
-# What tf.io.decode_image reads, by the names Pillow gives the formats.
+# The formats that tf.io.decode_image reads, under their names in Pillow.
 DECODABLE_FORMATS = tuple(SUFFIXES)

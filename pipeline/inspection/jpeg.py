@@ -1,44 +1,47 @@
-"""An image, decoded to be hashed: small and grey, and wholly read so that damage shows.
+"""Decodes an image for hashing, small and grey, and detects damage in its file.
 
-Whatever is accepted here, preprocess.decode() can decode: for all formats because it is
-asked, for plain JPEGs because Pillow has read them with the same library.
+decoding.decode() can decode every image that is accepted here. A plain JPEG is decoded
+by Pillow, with the same library that TensorFlow uses; every other image is decoded by
+decoding.decode() itself.
 """
 
 import re
 
 from PIL import Image
 
-# The hash looks at the 16 lowest frequencies of either side.
+# The hash uses the 16 lowest frequencies of each side.
 _SIDE_PX = 96
 
-# Baseline, extended and progressive Huffman coding. Pillow's libjpeg reads others too,
-# arithmetic coding and lossless JPEG, which TensorFlow's may not.
+# Baseline, extended and progressive Huffman coding. The libjpeg of Pillow also reads
+# arithmetic coding and lossless JPEG; the one of TensorFlow may not.
 _PROGRESSIVE = 0xC2
 _PLAIN_FRAMES = (0xC0, 0xC1, _PROGRESSIVE)
 _SCAN, _RESTARTS = 0xDA, 0xDD
-_TABLES_AND_NOTES = (0xC4, 0xDB, 0xFE, *range(0xE0, 0xF0))
+_TABLES_AND_COMMENTS = (0xC4, 0xDB, 0xFE, *range(0xE0, 0xF0))
 _END = b"\xff\xd9"
-# In the data of a scan 0xFF 0x00 stands for 0xFF.
+# In the data of a scan, the bytes 0xFF 0x00 encode the value 0xFF.
 _MARKER = re.compile(rb"\xff[^\x00]")
 _MARKER_NOT_RESTART = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 
 
 def decode_grey(image_bytes: bytes, opened: Image.Image) -> Image.Image:
-    """An encoded image -> an "L" image; opened is its header.
+    """Decodes an image to an "L" image.
+
+    opened: the same image, of which Pillow has read only the header.
 
     Raises:
-      ValueError: damaged.
+      ValueError: the file is damaged.
     """
     grey = decode_plain_jpeg(image_bytes, opened)
     return decode_with_tensorflow(image_bytes) if grey is None else grey
 
 
 def decode_plain_jpeg(image_bytes: bytes, opened: Image.Image) -> Image.Image | None:
-    """As decode(), for an ordinary JPEG without fault; None where TensorFlow decides.
+    """Decodes an undamaged, ordinary JPEG; returns None for every other image.
 
-    The JPEG is decoded without its colours and up to 8 times smaller, but no side below
-    _SIDE_PX. All of the file is read; a third of the arithmetic is saved, and most of
-    it of a large photograph.
+    The JPEG is decoded without its colours and up to 8 times smaller, but with no side
+    below _SIDE_PX. The whole file is read. This saves a third of the arithmetic, and
+    most of it for a large photograph.
     """
     if not _is_plain_jpeg(image_bytes, opened):
         return None
@@ -53,7 +56,11 @@ def decode_plain_jpeg(image_bytes: bytes, opened: Image.Image) -> Image.Image | 
 
 
 def decode_with_tensorflow(image_bytes: bytes) -> Image.Image:
-    """As decode(), with the decoder that training uses."""
+    """Decodes an image to an "L" image with the decoder that training uses.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
     import tensorflow as tf
 
     from pipeline import decoding
@@ -68,9 +75,10 @@ def decode_with_tensorflow(image_bytes: bytes) -> Image.Image:
 def _is_plain_jpeg(image_bytes: bytes, opened: Image.Image) -> bool:
     if opened.format != "JPEG" or opened.mode not in ("L", "RGB"):
         return False
-    # Grey needs no upsampling of the colours, colour does: by whole numbers only.
-    columns = [layer[1] for layer in opened.layer]
-    rows = [layer[2] for layer in opened.layer]
+    # TensorFlow upsamples the colours of a JPEG by whole factors only.
+    layers: list[tuple[int, int, int, int]] = getattr(opened, "layer")  # noqa: B009
+    columns = [layer[1] for layer in layers]
+    rows = [layer[2] for layer in layers]
     for factors in (columns, rows):
         if 0 in factors or any(max(factors) % factor for factor in factors):
             return False
@@ -78,10 +86,10 @@ def _is_plain_jpeg(image_bytes: bytes, opened: Image.Image) -> bool:
 
 
 def _is_well_formed(image_bytes: bytes) -> bool:
-    """Whether the segments of a JPEG follow each other without a gap up to its end.
+    """Returns True if the segments of a JPEG follow one another up to its end marker.
 
-    Where the end is missing or a marker in the wrong place, Pillow is content once it
-    has all rows and TensorFlow is not.
+    If the end marker is missing or another marker is misplaced, Pillow accepts the file
+    once it has all rows; TensorFlow does not.
     """
     at, frames, scans, next_marker = 2, [], 0, _MARKER
     while image_bytes[at : at + 2] != _END:
@@ -95,10 +103,10 @@ def _is_well_formed(image_bytes: bytes) -> bool:
             next_marker = _MARKER_NOT_RESTART
         elif kind == _SCAN:
             scans += 1
-            found = next_marker.search(image_bytes, at)
-            if found is None:
+            marker = next_marker.search(image_bytes, at)
+            if marker is None:
                 return False
-            at = found.start()
-        elif kind not in _TABLES_AND_NOTES:
+            at = marker.start()
+        elif kind not in _TABLES_AND_COMMENTS:
             return False
     return frames == [_PROGRESSIVE] or (len(frames) == 1 and scans == 1)

@@ -1,4 +1,4 @@
-"""Finds near duplicates: resized, re-encoded, retouched or slightly cropped twins."""
+"""Computes a hash of an image that resizing and re-encoding hardly change."""
 
 import numpy as np
 from PIL import Image
@@ -6,7 +6,8 @@ from PIL import Image
 _HASH_SIDE = 16
 HASH_BITS = _HASH_SIDE**2
 _DCT_SIDE = 4 * _HASH_SIDE
-# [16, 64]: times a column of pixels, the lowest frequencies of its cosine transform.
+# [16, 64]: its product with a column of pixels gives the lowest frequencies of the
+# cosine transform of that column.
 _COSINES = 2 * np.cos(
     np.pi
     * np.arange(_HASH_SIDE)[:, None]
@@ -16,16 +17,19 @@ _COSINES = 2 * np.cos(
 
 
 def compute_hash(grey: Image.Image) -> np.ndarray:
-    """An "L" image -> bool [256]: the pHash of the imagehash library.
+    """Returns the pHash of an "L" image, bool [256], as the imagehash library does.
 
-    The signs of the lowest frequencies of the grey image (Zauner, 2010); insensitive
-    to size, encoding and small changes of light. The library's own function gives the
-    same bits in three times the time, most of it for frequencies that do not count.
+    The bits are the signs of the lowest frequencies (Zauner, 2010). They depend little
+    on the size, the encoding and small changes of the light. The function of imagehash
+    returns the same bits but takes three times as long, because it also computes the
+    frequencies that are not used.
     """
-    # The library's own resize keeps frequencies that the hash does not look at.
-    small = np.asarray(grey.resize((_DCT_SIDE, _DCT_SIDE), Image.HAMMING), np.float64)
+    # imagehash resizes with a filter that keeps frequencies which the hash ignores.
+    small = np.asarray(
+        grey.resize((_DCT_SIDE, _DCT_SIDE), Image.Resampling.HAMMING), np.float64
+    )
     lowest = _COSINES @ small @ _COSINES.T
-    # Where a picture has nothing of a frequency, rounding errors must not say so.
+    # A frequency that an image does not contain must be 0, not a rounding error.
     lowest = lowest.round(6)
     lowest = lowest.ravel()
     below, above = np.sort(lowest)[HASH_BITS // 2 - 1 : HASH_BITS // 2 + 1]

@@ -1,40 +1,54 @@
-"""Draws the embedded sample: five flowers, procedural, seeded, without a network."""
+"""Draws the scene around the flowers: background, leaves, stems and the camera."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 _SUPERSAMPLING = 2
 
-# The colours overlap on purpose: what tells the classes apart is shape.
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+
+# Classes share colours on purpose: only the shape distinguishes the classes.
 WHITE, CREAM = (246, 245, 240), (250, 238, 205)
 YELLOW, GOLD, ORANGE = (250, 212, 40), (244, 180, 24), (240, 132, 36)
 PINK, RED, CRIMSON = (236, 130, 168), (206, 30, 44), (150, 14, 46)
 PURPLE, BROWN, DARK = (140, 70, 160), (92, 54, 26), (48, 28, 16)
 
 
-def jitter(rng, colour, amount=18):
+def jitter(rng: np.random.Generator, colour: Colour, amount: float = 18) -> Colour:
+    """Returns the colour with random noise on each channel.
+
+    amount: standard deviation, in steps of [0, 255].
+    """
     return _colour(
         channel + change
         for channel, change in zip(colour, rng.normal(0, amount, 3), strict=True)
     )
 
 
-def shade(colour, factor):
+def shade(colour: Colour, factor: float) -> Colour:
+    """Returns the colour darkened (factor below 1) or lightened (above 1)."""
     return _colour(channel * factor for channel in colour)
 
 
-def _colour(channels):
-    return tuple(min(255, max(0, int(channel))) for channel in channels)
+def _colour(channels: Iterable[float]) -> Colour:
+    red, green, blue = (min(255, max(0, int(channel))) for channel in channels)
+    return red, green, blue
 
 
-def pick(rng, *colours):
+def pick(rng: np.random.Generator, *colours: Colour) -> Colour:
+    """Returns one of the colours, chosen at random and jittered."""
     return jitter(rng, colours[rng.integers(len(colours))])
 
 
-def draw_background(rng, size):
-    """Meadow, soil, sky, wall or bokeh, as a blurred mixture of two colours."""
+def draw_background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
+    """Returns a canvas of twice the size with a blurred mixture of two colours.
+
+    It can look like a meadow, soil, the sky, a wall or lights out of focus.
+    """
     width, height = size
     pairs = (
         ((40, 82, 30), (110, 150, 60)),
@@ -51,8 +65,8 @@ def draw_background(rng, size):
     field = Image.fromarray((cells * 255).astype(np.uint8))
     field = field.resize((width, height), Image.Resampling.BICUBIC)
     share = np.asarray(field, np.float32)[..., None] / 255
-    low, high = (np.array(jitter(rng, end), np.float32) for end in (low, high))
-    canvas = Image.fromarray((low + (high - low) * share).astype(np.uint8))
+    darkest, lightest = (np.array(jitter(rng, end), np.float32) for end in (low, high))
+    canvas = Image.fromarray((darkest + (lightest - darkest) * share).astype(np.uint8))
     pencil = ImageDraw.Draw(canvas, "RGBA")
     for _ in range(int(rng.integers(0, 40))):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
@@ -61,13 +75,18 @@ def draw_background(rng, size):
         box = (x - radius, y - radius, x + radius, y + radius)
         pencil.ellipse(box, fill=(*colour, int(rng.integers(30, 120))))
     draw_leaves(rng, canvas, 0.2 * width, front=False)
-    # Out of focus anyway, so it is drawn small and enlarged.
+    # The background is out of focus anyway, so it is drawn small and enlarged.
     canvas = canvas.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 4.5))))
     return canvas.resize((width * _SUPERSAMPLING, height * _SUPERSAMPLING))
 
 
-def draw_leaves(rng, canvas, scale, *, front):
-    """Blades of grass: many behind the flowers, a few across them."""
+def draw_leaves(
+    rng: np.random.Generator, canvas: Image.Image, scale: float, *, front: bool
+) -> None:
+    """Draws blades of grass onto the canvas.
+
+    front: draw the few blades in front of the flowers, not the many behind them.
+    """
     pencil = ImageDraw.Draw(canvas)
     width, height = canvas.size
     count = int(rng.integers(0, 3) if front else rng.integers(0, 30))
@@ -79,9 +98,11 @@ def draw_leaves(rng, canvas, scale, *, front):
         pencil.polygon([(x - thick, height), tip, (x + thick, height)], fill=green)
 
 
-def place_flowers(rng, flowers, size, scale):
-    """Centres that keep some distance from one another."""
-    centres = []
+def place_flowers(
+    rng: np.random.Generator, flowers: int, size: tuple[int, int], scale: float
+) -> list[Point]:
+    """Returns up to `flowers` centres that keep a distance from one another."""
+    centres: list[Point] = []
     for _ in range(60):
         x = rng.uniform(0.25, 0.75) if flowers == 1 else rng.uniform(0.12, 0.88)
         y = rng.uniform(0.28, 0.66) if flowers == 1 else rng.uniform(0.15, 0.8)
@@ -93,7 +114,10 @@ def place_flowers(rng, flowers, size, scale):
     return centres
 
 
-def draw_stem(rng, canvas, centre, scale):
+def draw_stem(
+    rng: np.random.Generator, canvas: Image.Image, centre: Point, scale: float
+) -> None:
+    """Draws a bent stem onto the canvas, from the centre to the lower edge."""
     x, y = centre
     bend = rng.normal(0, 0.3) * scale
     green = jitter(rng, (76, 128, 54), 16)
@@ -102,11 +126,21 @@ def draw_stem(rng, canvas, centre, scale):
     ImageDraw.Draw(canvas).line(points, fill=green, width=width, joint="curve")
 
 
-def paste_flower(rng, canvas, sprite, centre, hold):
-    """Pastes a flower, seen at a slant and turned; hold: the point on the centre."""
+def paste_flower(
+    rng: np.random.Generator,
+    canvas: Image.Image,
+    sprite: Image.Image,
+    centre: Point,
+    *,
+    hold: str,
+) -> None:
+    """Pastes a flower onto the canvas, turned and, if seen from above, at a slant.
+
+    hold: "foot" for a flower that stands upright, "centre" for one seen from above.
+    """
     side = sprite.width
     squash = rng.uniform(0.62, 1.0)
-    # An upright flower sways; one seen from above may lie any way round.
+    # An upright flower leans a little; one seen from above has any direction.
     angle = rng.normal(0, 12) if hold == "foot" else rng.uniform(0, 360)
     turned = sprite.rotate(angle, Image.Resampling.BILINEAR)
     if hold != "foot":
@@ -118,8 +152,8 @@ def paste_flower(rng, canvas, sprite, centre, hold):
     canvas.paste(turned, corner, turned)
 
 
-def photograph(rng, image):
-    """Light, colour temperature, vignette, focus and noise of a camera."""
+def photograph(rng: np.random.Generator, image: Image.Image) -> Image.Image:
+    """Returns the image as a camera might: tinted, unevenly lit, noisy and blurred."""
     pixels = np.asarray(image, np.float32)
     height, width = pixels.shape[:2]
     warmth = rng.normal(0, 0.07)

@@ -1,4 +1,4 @@
-"""A source string -> a list of images, each with a name, a label and a reader."""
+"""Lists the images of a folder of class folders, or of a .zip archive of one."""
 
 import collections
 import dataclasses
@@ -6,73 +6,99 @@ import functools
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pipeline.sources.images import Listing, SourceImage, read_file
 
-# An archive above these is taken for a mistake or an attack.
+# An archive above these limits is taken for a mistake or an attack.
 _ZIP_MAX_FILES = 5_000_000
 _ZIP_MAX_TOTAL_BYTES = 1 << 40
 _ZIP_MAX_FILE_BYTES = 1 << 28
 
+Reader = Callable[[], bytes]
+
 
 def list_folder(folder: pathlib.Path) -> Listing:
-    readers, empty, passed_over = {}, [], []
-    # Links to directories are not followed below the class folders: no loop, no file
-    # from elsewhere by surprise.
+    """Lists all files below the class folders of a folder.
+
+    Hidden files, links to directories and files beside the class folders are ignored
+    and named in the notes of the listing.
+
+    Raises:
+      ValueError: a class folder holds no file.
+    """
+    readers: dict[str, Reader] = {}
+    ignored: list[str] = []
     for entry in sorted(folder.iterdir()):
         if not entry.is_dir() or entry.name.startswith("."):
-            passed_over.append(entry.name)
+            ignored.append(entry.name)
             continue
-        before = len(readers)
-        for directory, subdirectories, names in os.walk(entry):
-            below = pathlib.Path(directory).relative_to(folder).as_posix()
-            passed_over += [
-                f"{below}/{name}"
-                for name in (*subdirectories, *names)
-                if name.startswith(".")
-                or (name in subdirectories and os.path.islink(f"{directory}/{name}"))
-            ]
-            subdirectories[:] = [d for d in subdirectories if not d.startswith(".")]
-            for name in (n for n in names if not n.startswith(".")):
-                read = functools.partial(read_file, os.path.join(directory, name))
-                readers[_to_utf8(f"{below}/{name}")] = read
-        if len(readers) == before:
-            empty.append(entry)
-    if empty:
-        raise ValueError(
-            f"Every class folder needs images. Received: {empty[0]}, which holds no "
-            "file; add images or remove the folder."
-        )
+        class_readers, ignored_in_class = _list_class_folder(folder, entry)
+        if not class_readers:
+            raise ValueError(
+                f"Every class folder needs images. Received: {entry}, which holds no "
+                "file; add images or remove the folder."
+            )
+        readers |= class_readers
+        ignored += ignored_in_class
     listing = _label_by_folder(readers)
-    if not passed_over:
+    if not ignored:
         return listing
-    named = ", ".join(map(_to_utf8, sorted(passed_over)))
-    note = f"passed over, hidden, linked or beside the class folders: {named}"
+    names = ", ".join(map(_to_utf8, sorted(ignored)))
+    note = f"passed over, hidden, linked or beside the class folders: {names}"
     return dataclasses.replace(listing, notes=(*listing.notes, note))
 
 
+def _list_class_folder(
+    folder: pathlib.Path, class_folder: pathlib.Path
+) -> tuple[dict[str, Reader], list[str]]:
+    """Returns relative name -> reader for one class folder, and the ignored names."""
+    readers: dict[str, Reader] = {}
+    ignored = []
+    # os.walk does not follow links to directories: they could form a loop, or lead to
+    # files that the user does not expect.
+    for directory, subdirectories, names in os.walk(class_folder):
+        relative = pathlib.Path(directory).relative_to(folder).as_posix()
+        ignored += [
+            f"{relative}/{name}"
+            for name in (*subdirectories, *names)
+            if name.startswith(".")
+            or (name in subdirectories and os.path.islink(f"{directory}/{name}"))
+        ]
+        subdirectories[:] = [d for d in subdirectories if not d.startswith(".")]
+        for name in (n for n in names if not n.startswith(".")):
+            read = functools.partial(read_file, os.path.join(directory, name))
+            readers[_to_utf8(f"{relative}/{name}")] = read
+    return readers, ignored
+
+
 def _to_utf8(name: str) -> str:
-    """A name that is not UTF-8 on disk, as text that can be stored."""
+    """Returns a file name as valid text, even if it is not UTF-8 on the disk."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 
 def list_zip(path: pathlib.Path) -> Listing:
-    """Members are read in place, never extracted: no name can leave a directory."""
+    """Lists the files of a .zip archive, which are read in place and never extracted.
+
+    So no name in an archive can make a file appear outside a directory.
+
+    Raises:
+      ValueError: the archive is too large, has a password or holds unsafe names.
+    """
     members = [m for m in _open_zip(str(path)).infolist() if not m.is_dir()]
     total_bytes = sum(member.file_size for member in members)
     if len(members) > _ZIP_MAX_FILES or total_bytes > _ZIP_MAX_TOTAL_BYTES:
         raise ValueError(
-            f"An archive may hold {_ZIP_MAX_FILES} files and {_ZIP_MAX_TOTAL_BYTES} "
-            f"bytes. Received: --source={path} with {len(members)} files and "
-            f"{total_bytes} bytes."
+            f"An archive must not hold more than {_ZIP_MAX_FILES} files or "
+            f"{_ZIP_MAX_TOTAL_BYTES} bytes. Received: --source={path} with "
+            f"{len(members)} files and {total_bytes} bytes."
         )
     for member in members:
         parts = pathlib.PurePosixPath(member.filename).parts
         if ".." in parts or parts[0] == "/" or member.flag_bits & 1:
             raise ValueError(
-                "An archive holds relative names and no password. Received: "
-                f"--source={path} with the member {member.filename!r}."
+                "An archive must hold only relative names and have no password. "
+                f"Received: --source={path} with the member {member.filename!r}."
             )
     return _label_by_folder(
         {
@@ -82,7 +108,7 @@ def list_zip(path: pathlib.Path) -> Listing:
     )
 
 
-# Opening reads the whole directory of an archive, so it is done once a process.
+# Opening an archive reads its whole directory, so each process does it only once.
 _open_zip = functools.cache(zipfile.ZipFile)
 
 
@@ -96,51 +122,61 @@ def _read_member(path: str, name: str) -> bytes:
         raise ValueError(f"damaged in the archive: {error}") from error
 
 
-def _label_by_folder(readers: dict[str, Callable[[], bytes]]) -> Listing:
-    """Takes relative name -> reader; the label is the first folder of the name.
+def _label_by_folder(readers: Mapping[str, Reader]) -> Listing:
+    """Returns the images of a relative name -> reader; the first folder is the label.
 
-    Folders that hold everything are passed over. A folder that only repeats the class
-    folders, as in Kaggle's flowers archive, is a second copy: of its files those that
-    differ from the first copy count.
+    A folder that holds everything else is removed from the names. A folder that only
+    repeats the class folders, as in Kaggle's flowers archive, is a second copy: only
+    those of its files that differ from the first copy are listed.
     """
-    readers = {
-        name: read
-        for name, read in readers.items()
-        if not any(p.startswith((".", "__MACOSX")) for p in name.split("/"))
-    }
+    readers = _remove_outer_folders(
+        {
+            name: read
+            for name, read in readers.items()
+            if not any(p.startswith((".", "__MACOSX")) for p in name.split("/"))
+        }
+    )
+    repeating_folders = _find_repeating_folders(readers)
+    images = []
+    repeated: collections.Counter[str] = collections.Counter()
+    for name, read in readers.items():
+        first, _, inner_name = name.partition("/")
+        if first not in repeating_folders:
+            images.append(SourceImage(name, first, read))
+        elif inner_name in readers and _same_bytes(read, readers[inner_name]):
+            repeated[first] += 1
+        else:
+            images.append(SourceImage(name, inner_name.partition("/")[0], read))
+    notes = tuple(
+        f"{first}/ repeats the class folders: {count} files are there already"
+        for first, count in sorted(repeated.items())
+    )
+    return Listing(images, notes)
+
+
+def _remove_outer_folders(readers: Mapping[str, Reader]) -> dict[str, Reader]:
+    """Removes a first folder that all names share; drops names without a folder."""
     while len({name.split("/")[0] for name in readers}) == 1 and all(
         name.count("/") > 1 for name in readers
     ):
         readers = {name.partition("/")[2]: read for name, read in readers.items()}
-    readers = {name: read for name, read in readers.items() if "/" in name}
-    below = collections.defaultdict(set)
-    for name in readers:
-        first, _, rest = name.partition("/")
-        below[first].add(rest.partition("/")[0] if "/" in rest else "")
-    repeats = {
+    return {name: read for name, read in readers.items() if "/" in name}
+
+
+def _find_repeating_folders(names: Mapping[str, Reader]) -> set[str]:
+    """Returns the first folders whose subfolders are all named like class folders."""
+    subfolders = collections.defaultdict(set)
+    for name in names:
+        first, _, inner_name = name.partition("/")
+        subfolders[first].add(inner_name.partition("/")[0] if "/" in inner_name else "")
+    return {
         first
-        for first, inner in below.items()
-        if inner and inner <= set(below) - {first}
+        for first, inner in subfolders.items()
+        if inner and inner <= set(subfolders) - {first}
     }
-    images, repeated = [], collections.Counter()
-    for name, read in readers.items():
-        first, _, rest = name.partition("/")
-        if first not in repeats:
-            images.append(SourceImage(name, first, read))
-        elif rest in readers and _same_bytes(read, readers[rest]):
-            repeated[first] += 1
-        else:
-            images.append(SourceImage(name, rest.partition("/")[0], read))
-    return Listing(
-        images,
-        tuple(
-            f"{first}/ repeats the class folders: {count} files are there already"
-            for first, count in sorted(repeated.items())
-        ),
-    )
 
 
-def _same_bytes(left: Callable[[], bytes], right: Callable[[], bytes]) -> bool:
+def _same_bytes(left: Reader, right: Reader) -> bool:
     try:
         return left() == right()
     except (OSError, ValueError):

@@ -1,43 +1,53 @@
-"""A source string -> a list of images, each with a name, a label and a reader."""
+"""Lists the images of data sets on Kaggle and in tensorflow-datasets."""
 
 import contextlib
 import functools
 import pathlib
 
-from pipeline.sources.folders import (
-    list_folder,
-)
-from pipeline.sources.images import Listing, SourceImage, read_file
+from pipeline.sources.folders import list_folder
+from pipeline.sources.images import SPLITS, Listing, SourceImage, read_file
 from pipeline.system import console
 
 
 def list_kaggle(handle: str) -> Listing:
+    """Downloads a Kaggle data set and lists it as a folder.
+
+    Without a network, the newest version in the local cache of kagglehub is used.
+
+    Raises:
+      ValueError: the data set can neither be downloaded nor found in the cache.
+    """
     import kagglehub
     from kagglehub import config
 
     try:
         folder = kagglehub.dataset_download(handle)
-    except Exception as error:  # kagglehub raises many kinds, requests' among them
-        # Without a version in the handle it asks the network for the newest one.
+    except Exception as error:  # kagglehub raises many types, those of requests too.
+        # A handle without a version makes kagglehub ask the network for the newest.
         cache = pathlib.Path(config.get_cache_folder(), "datasets", handle)
-        complete = [
+        cached_versions = [
             int(marker.stem)
             for marker in cache.glob("*.complete")
             if marker.stem.isdecimal()
         ]
-        if not complete:
+        if not cached_versions:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
-                f"Kaggle could not be reached, or it refused ({reason}). Received: "
-                f"--source=kaggle:{handle}. Download the data set's .zip with a "
-                "browser and give --source=FILE.zip, or try --source=sample."
+                f"The data set could not be downloaded from Kaggle ({reason}). "
+                f"Received: --source=kaggle:{handle}. Download its .zip with a browser "
+                "and use --source=FILE.zip, or try --source=sample."
             ) from error
-        folder = kagglehub.dataset_download(f"{handle}/versions/{max(complete)}")
+        newest = max(cached_versions)
+        folder = kagglehub.dataset_download(f"{handle}/versions/{newest}")
     return list_folder(pathlib.Path(folder))
 
 
 def list_tfds(name: str, work_dir: pathlib.Path) -> Listing:
-    """Any TFDS image classification set; its images become files for a while."""
+    """Lists an image classification set of TFDS; writes its images below work_dir.
+
+    Raises:
+      ValueError: the data set cannot be downloaded, or is of another kind.
+    """
     import requests
 
     with console.quiet_tensorflow_import():
@@ -45,17 +55,19 @@ def list_tfds(name: str, work_dir: pathlib.Path) -> Listing:
     try:
         builder = tfds.builder(name)
         if not builder.data_path.exists():
-            # TFDS itself tries ten times, for minutes. Where only its own host is
-            # slow or refuses, it may go on trying.
+            # TFDS itself tries ten times, for minutes; this finds out at once that
+            # there is no network. A slow host or a proxy that refuses this address may
+            # still let TFDS download.
             with contextlib.suppress(requests.Timeout, requests.exceptions.ProxyError):
                 requests.head("https://storage.googleapis.com", timeout=10)
         builder.download_and_prepare()
-    except Exception as error:  # TFDS raises many kinds, its downloader's among them
+    except Exception as error:  # TFDS raises many types, those of its downloader too.
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"The data set could not be had from tensorflow-datasets ({reason}). "
-            f"Received: --source=tfds:{name}. Prepare it where there is a network and "
-            "copy its directory below ~/tensorflow_datasets, or try --source=sample."
+            "The data set could not be downloaded by tensorflow-datasets "
+            f"({reason}). Received: --source=tfds:{name}. Prepare it on a machine with "
+            "a network and copy its directory to ~/tensorflow_datasets, or try "
+            "--source=sample."
         ) from error
     features = dict(builder.info.features)
     image_key, label_key = builder.info.supervised_keys or ("image", "label")
@@ -66,8 +78,7 @@ def list_tfds(name: str, work_dir: pathlib.Path) -> Listing:
             "Only image classification sets can be used. Received: "
             f"--source=tfds:{name}, whose features are {', '.join(features)}."
         )
-    own_splits = {"train": "train", "validation": "validation", "test": "test"}
-    respected = set(own_splits) <= set(builder.info.splits)
+    has_all_splits = set(SPLITS) <= set(builder.info.splits)
     images = []
     for split in builder.info.splits:
         examples = builder.as_dataset(
@@ -80,10 +91,10 @@ def list_tfds(name: str, work_dir: pathlib.Path) -> Listing:
             path.write_bytes(example[image_key])
             images.append(
                 SourceImage(
-                    f"{label}/{split}-{number}",
-                    label,
-                    functools.partial(read_file, str(path)),
-                    own_splits.get(split) if respected else None,
+                    name=f"{label}/{split}-{number}",
+                    label=label,
+                    read=functools.partial(read_file, str(path)),
+                    split=split if has_all_splits and split in SPLITS else None,
                 )
             )
     return Listing(images)

@@ -1,19 +1,22 @@
-"""A source string -> a list of images, each with a name, a label and a reader."""
+"""Holds SourceImage and Listing, which every kind of source returns."""
 
 import dataclasses
 from collections.abc import Callable
 
+SPLITS = ("train", "validation", "test")
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceImage:
-    """One image before anybody has looked at it.
+    """One image of a source; its file may not have been opened yet.
 
-    name: relative path with "/" separators, unique in the source. It is the key of the
-      image everywhere, so that no absolute path can change an order or a split.
-    label: class name.
-    read: returns the file's bytes; can be pickled.
-    split: the source's own split, if it has one.
-    group: the source's own group: what shares one stays in one split.
+    name: relative path with "/" separators, unique in the source. The name is the key
+      of the image everywhere: an absolute path could change an order or a split.
+    label: name of the class.
+    read: returns the bytes of the file; can be pickled.
+    split: the split that the source assigns, if it assigns one.
+    group: the group that the source assigns, if it assigns one. All images of a group
+      get the same split.
     """
 
     name: str
@@ -25,16 +28,20 @@ class SourceImage:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """images: sorted by name. notes: what a person should know of the source."""
+    """The images of a source.
+
+    images: sorted by name.
+    notes: sentences about the source for the user, such as which files were ignored.
+    """
 
     images: list[SourceImage]
     notes: tuple[str, ...] = ()
 
 
 def read_file(path: str) -> bytes:
-    """With a path as text: it goes to and from another process at a third the cost."""
+    """Returns the content of a file.
+
+    The path is a str: a pathlib.Path takes three times as long to send to a process.
+    """
     with open(path, "rb") as file:
         return file.read()
-
-
-SPLITS = ("train", "validation", "test")

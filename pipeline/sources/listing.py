@@ -1,4 +1,4 @@
-"""A source string -> a list of images, each with a name, a label and a reader."""
+"""Lists the images of a source, whatever its kind."""
 
 import dataclasses
 import functools
@@ -16,10 +16,10 @@ SAMPLE_IMAGES_PER_CLASS = 60
 
 
 def check_source(source: str) -> None:
-    """Looks at what kind of source it is, and no further.
+    """Checks that the source is of a known kind, and that a file or folder exists.
 
     Raises:
-      ValueError: it is none.
+      ValueError: it is not.
     """
     if not (
         source == "sample"
@@ -27,48 +27,48 @@ def check_source(source: str) -> None:
         or os.path.isdir(source)
         or zipfile.is_zipfile(source)
     ):
+        problem = "is another file" if os.path.exists(source) else "does not exist"
         raise ValueError(
-            "--source must be a folder that holds one folder a class, a .zip of one, "
-            "csv:FILE, kaggle:OWNER/NAME, tfds:NAME or sample. Received: "
-            f"--source={source}, which is "
-            + ("another file." if os.path.exists(source) else "not there.")
+            "--source must be a folder with one folder per class, a .zip of such a "
+            "folder, csv:FILE, kaggle:OWNER/NAME, tfds:NAME or sample. Received: "
+            f"--source={source}, which {problem}."
         )
 
 
 def list_images(source: str, *, seed: int, work_dir: pathlib.Path) -> Listing:
-    """Lists the images of a source; reads none of those in a folder or an archive.
+    """Lists the images of a source; opens no image of a folder or an archive.
 
     Args:
-      source: a folder that holds one folder a class, a .zip of one, "sample",
+      source: a folder with one folder per class, a .zip of such a folder, "sample",
         "kaggle:OWNER/NAME", "tfds:NAME" or "csv:FILE".
-      seed: what the sample is drawn from.
-      work_dir: where a source that has no files of its own ("tfds:") puts them; must
-        last as long as the images are read.
+      seed: the seed from which the images of "sample" are drawn.
+      work_dir: where "tfds:" writes its images as files. It must exist as long as the
+        images are read.
 
     Raises:
-      ValueError: the source cannot be used; says what to do.
+      ValueError: the source cannot be used.
     """
     check_source(source)
-    kind, _, rest = source.partition(":")
+    kind, _, address = source.partition(":")
     if source == "sample":
         listing = _list_sample(seed)
     elif kind == "kaggle":
-        listing = list_kaggle(rest)
+        listing = list_kaggle(address)
     elif kind == "tfds":
-        listing = list_tfds(rest, work_dir)
+        listing = list_tfds(address, work_dir)
     elif kind == "csv":
-        listing = list_csv(pathlib.Path(rest))
+        listing = list_csv(pathlib.Path(address))
     elif os.path.isdir(source):
         listing = list_folder(pathlib.Path(source))
     else:
         listing = list_zip(pathlib.Path(source))
     labels = sorted({image.label for image in listing.images})
     if len(labels) < 2:
-        found = f"one class, '{labels[0]}'" if labels else "no image"
+        content = f"one class, '{labels[0]}'" if labels else "no image"
         raise ValueError(
-            "A classifier needs at least two classes: a folder that holds one folder a "
-            f"class, with the images inside. Received: --source={source}, which holds "
-            f"{found}."
+            "A classifier needs at least two classes: a folder with one folder per "
+            f"class, and the images inside. Received: --source={source}, which holds "
+            f"{content}."
         )
     return dataclasses.replace(
         listing, images=sorted(listing.images, key=lambda image: image.name)
@@ -89,5 +89,5 @@ def _list_sample(seed: int) -> Listing:
     )
 
 
-# Looking at an image and writing it both read it; drawing takes 20 ms.
+# An image is read twice, for the inspection and for the records; drawing takes 20 ms.
 _draw_once = functools.cache(drawn_flowers.draw_jpeg)

@@ -1,1 +1,10 @@
-"""."""
+"""What does not depend on images: files, processes, messages, templates, versions.
+
+files.py: writes files and directories that appear whole or not at all; locks
+parallel.py: calls a function for many items on all cores
+beam.py: the same on the workers of an Apache Beam runner
+console.py: progress, error messages, a silent import of TensorFlow
+command_line.py: runs the main function of a command
+templates.py: renders Jinja templates
+versions.py: the versions of this project and of its packages
+"""

@@ -1,25 +1,32 @@
-"""Apache Beam, for data sets that do not fit one machine."""
+"""Runs functions on Apache Beam, for data sets that are too large for one machine."""
 
 import base64
 import dataclasses
 import pathlib
 import pickle
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
 class BeamRunner:
-    """A Beam runner and its options, as its command line takes them.
+    """A Beam runner and its options, written as on Beam's own command line.
 
-    Workers must be able to import `pipeline` and to read the source and write the
-    output, which therefore lie on a file system that all of them share.
+    The workers must be able to import `pipeline`, to read the source and to write the
+    output. Source and output must therefore be on a file system that all workers share.
     """
 
     runner: str
     options: tuple[str, ...] = ()
 
-    def pipeline_options(self):
-        """The options as Beam's object.
+    def pipeline_options(self) -> "PipelineOptions":
+        """Returns the runner and its options as Beam's object.
 
         Raises:
           ValueError: Apache Beam is not installed.
@@ -28,8 +35,9 @@ class BeamRunner:
             from apache_beam.options import pipeline_options
         except ImportError as error:
             raise ValueError(
-                "Apache Beam is not installed: pip install -e '.[beam]'. Received: "
-                f"--beam_runner={self.runner}"
+                "Apache Beam is not installed. Received: "
+                f"--beam_runner={self.runner}. Run pip install -e '.[beam]', or leave "
+                "out --beam_runner."
             ) from error
         return pipeline_options.PipelineOptions(
             [f"--runner={self.runner}", *self.options]
@@ -37,13 +45,18 @@ class BeamRunner:
 
 
 def beam_map(
-    engine: BeamRunner, function: Callable, items: Sequence, *, work_dir: pathlib.Path
-) -> list:
-    """[function(item) for item in items], in any order, on the engine's workers.
+    beam_runner: BeamRunner,
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    work_dir: pathlib.Path,
+) -> list[Result]:
+    """Returns [function(item) for item in items], in any order, computed by Beam.
 
-    function, items and results are pickled; the results pass through work_dir.
+    The function, the items and the results are pickled. The workers write the results
+    to files in work_dir.
     """
-    options = engine.pipeline_options()
+    options = beam_runner.pipeline_options()
     import apache_beam as beam
 
     prefix = work_dir / "mapped"

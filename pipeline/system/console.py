@@ -1,26 +1,29 @@
-"""What a person sees while a command runs."""
+"""Prints progress and error messages, and hides what TensorFlow prints at import."""
 
 import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NoReturn, TypeVar
 
 from absl import logging
+
+Item = TypeVar("Item")
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextlib.contextmanager
 def quiet_tensorflow_import() -> Iterator[None]:
-    """Hides what TensorFlow's libraries write to stderr while they load.
+    """Hides what the libraries of TensorFlow write to stderr while they load.
 
-    They do so before any log level applies, so only the file descriptor can be moved
-    aside. Python exceptions pass through. Later messages show from WARNING (Python) and
-    ERROR (C++) upwards.
+    They write before any log level applies, so file descriptor 2 is redirected for a
+    moment. Python exceptions pass through. Later messages are shown from WARNING
+    (Python) and ERROR (C++) upwards.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.set_verbosity(logging.WARNING)  # TFDS tells every file it opens
+    logging.set_verbosity(logging.WARNING)  # TFDS logs every file that it opens.
     sys.stderr.flush()
     saved = os.dup(2)
     try:
@@ -32,10 +35,13 @@ def quiet_tensorflow_import() -> Iterator[None]:
         os.close(saved)
 
 
-def track(items: Iterable, *, total: int, label: str, unit: str) -> Iterator:
-    """Yields the items and shows progress with a rate and the remaining time.
+def track(
+    items: Iterable[Item], *, total: int, label: str, unit: str
+) -> Iterator[Item]:
+    """Yields the items and shows the progress, the rate and the remaining time.
 
-    A bar on a terminal; elsewhere a plain line every ten seconds and one at the end.
+    On a terminal this is a bar. Elsewhere it is a plain line every ten seconds, and one
+    at the end.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm
@@ -53,8 +59,24 @@ def track(items: Iterable, *, total: int, label: str, unit: str) -> Iterator:
             last = now
 
 
-def fail(program: str, error: BaseException) -> None:
-    """Ends the process with status 1 and the error as one line on stderr."""
+def refuse_arguments(program: str, argv: Sequence[str]) -> None:
+    """Ends the process with one line if there are arguments that are not flags.
+
+    argv: the arguments that remain after the flags; the first one is the program.
+    """
+    if len(argv) > 1:
+        words = " ".join(argv[1:])
+        fail(
+            program,
+            ValueError(
+                f"Unexpected words. Received: {words}. Every argument must be a flag, "
+                "such as --flag=value; see --help."
+            ),
+        )
+
+
+def fail(program: str, error: BaseException) -> NoReturn:
+    """Ends the process with status 1 and prints the error as one line on stderr."""
     line = " ".join(str(error).split()) or "interrupted"
-    sys.stdout.flush()  # in a pipe, what came before would otherwise come after
+    sys.stdout.flush()  # In a pipe, stdout would otherwise appear after stderr.
     sys.exit(f"{program}: error: {line}")

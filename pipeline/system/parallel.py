@@ -1,4 +1,4 @@
-"""map_on_all_cores(): one function over all images, on every core of this machine."""
+"""Calls one function for many items on every core of this machine."""
 
 import collections
 import concurrent.futures
@@ -10,111 +10,136 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
-from pipeline.sources.images import SourceImage
 from pipeline.system import console
 
-# Threads start at once and share Python's lock, which on two cores costs a fifth of
-# what Pillow does. Processes start in a quarter of a second, with TensorFlow in three.
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Threads start at once but share Python's lock, which on two cores costs a fifth of the
+# time that Pillow needs. Processes start in a quarter of a second, with TensorFlow in
+# three seconds. From this number of items on, processes are faster.
 _WORTH_PROCESSES = 1_000
 _WORTH_PROCESSES_WITH_TENSORFLOW = 6_000
 _CHUNK = 16
 
 
 def parallel_map(
-    function: Callable,
-    images: Sequence[SourceImage],
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
     *,
     label: str,
-    tensorflow: bool,
-) -> list:
-    """[function(image) for image in images], with a progress bar.
+    unit: str,
+    needs_tensorflow: bool,
+    preload: str,
+) -> list[Result]:
+    """Returns [function(item) for item in items] and shows the progress.
 
-    function: can be pickled, and so can its results.
-    tensorflow: whether function needs TensorFlow; if not, no process loads it.
+    Args:
+      function: can be pickled, and so can the items and the results.
+      items: the arguments of the calls.
+      label: what the calls do, for the progress line.
+      unit: what the items are, for the progress line.
+      needs_tensorflow: the function uses TensorFlow. If False, no process loads it.
+      preload: the module of the function. It is imported once, and each new process
+        starts with it.
     """
-    if not images:
+    if not items:
         return []
     workers = count_cores()
-    enough = _WORTH_PROCESSES_WITH_TENSORFLOW if tensorflow else _WORTH_PROCESSES
-    if workers > 1 and len(images) >= enough:
-        # No fork of this process: TensorFlow's threads would not come along.
+    least_items = (
+        _WORTH_PROCESSES_WITH_TENSORFLOW if needs_tensorflow else _WORTH_PROCESSES
+    )
+    pool: concurrent.futures.Executor
+    if workers > 1 and len(items) >= least_items:
+        # forkserver, not fork: the threads of TensorFlow do not survive a fork.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["pipeline.look"])
+        context.set_forkserver_preload([preload])
         pool = concurrent.futures.ProcessPoolExecutor(
-            workers, context, initializer=_start_worker, initargs=(tensorflow,)
+            workers, context, initializer=_start_worker, initargs=(needs_tensorflow,)
         )
     else:
-        if tensorflow:
+        if needs_tensorflow:
             load_tensorflow()
         pool = concurrent.futures.ThreadPoolExecutor(workers)
-    chunks = [images[at : at + _CHUNK] for at in range(0, len(images), _CHUNK)]
+    chunks = [items[at : at + _CHUNK] for at in range(0, len(items), _CHUNK)]
     with warnings.catch_warnings(), pool:
         _ignore_warnings()
         map_chunk = functools.partial(_map_chunk, function)
         mapped = map_bounded(pool, map_chunk, chunks, ahead=4 * workers)
         results = itertools.chain.from_iterable(mapped)
-        return list(
-            console.track(results, total=len(images), label=label, unit="images")
-        )
+        return list(console.track(results, total=len(items), label=label, unit=unit))
 
 
 def map_bounded(
     pool: concurrent.futures.Executor,
-    function: Callable,
-    items: Iterable,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
     *,
     ahead: int,
-) -> Iterator:
-    """pool.map in order, no more than `ahead` calls waiting: memory stays flat."""
-    items = iter(items)
+) -> Iterator[Result]:
+    """Yields the results in the order of the items, as pool.map does.
+
+    At most `ahead` calls wait or run at a time, so that memory does not grow with the
+    number of items.
+    """
+    remaining = iter(items)
     waiting = collections.deque(
-        pool.submit(function, item) for item in itertools.islice(items, ahead)
+        pool.submit(function, item) for item in itertools.islice(remaining, ahead)
     )
     try:
         while waiting:
             yield waiting.popleft().result()
             waiting.extend(
-                pool.submit(function, item) for item in itertools.islice(items, 1)
+                pool.submit(function, item) for item in itertools.islice(remaining, 1)
             )
-    finally:  # whoever asked has stopped asking
+    finally:  # After an error, or when the caller stops iterating.
         for future in waiting:
             future.cancel()
 
 
 def count_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
+    """Returns the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Not on macOS.
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _map_chunk(function: Callable, images: Sequence[SourceImage]) -> list:
-    return [function(image) for image in images]
+def _map_chunk(
+    function: Callable[[Item], Result], items: Sequence[Item]
+) -> list[Result]:
+    return [function(item) for item in items]
 
 
 def _ignore_warnings() -> None:
-    """Pillow warns of sizes below our own limit and of odd metadata."""
+    """Hides warnings of Pillow about large sizes, which we limit, and odd metadata."""
     warnings.simplefilter("ignore")
 
 
 def load_tensorflow() -> None:
-    """Before threads need it: what it writes can be hidden by one at a time only."""
+    """Imports TensorFlow before any thread needs it.
+
+    Hiding what it prints redirects file descriptor 2 of the whole process, which two
+    threads cannot do at the same time.
+    """
     with console.quiet_tensorflow_import():
         import tensorflow  # noqa: F401
 
 
-def _start_worker(tensorflow: bool) -> None:
-    """Once in each process."""
-    # Ctrl-C reaches every process of the terminal; the one that asked says so.
+def _start_worker(needs_tensorflow: bool) -> None:
+    """Prepares a new worker process."""
+    # Ctrl-C reaches every process of the terminal; only the main process reports it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _ignore_warnings()
-    if tensorflow:
+    if needs_tensorflow:
         load_tensorflow()
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for work for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    """Ends this process if its parent dies; it would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -65,7 +65,7 @@ def test_sample_is_sixty_images_a_class_that_depend_on_the_seed():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: p / "nowhere", r"is not there\."),
+        (lambda p: p / "nowhere", r"does not exist\."),
         (lambda p: _touch(p / "file.jpg"), "which is another file"),
         (lambda p: p, "holds no image"),
         (lambda p: _touch(p / "only" / "1.jpg").parent.parent, "one class, 'only'"),
@@ -191,7 +191,7 @@ def test_a_csv_names_paths_labels_splits_and_groups(tmp_path):
     ("content", "message"),
     [
         ("file,class\n1.jpg,rose\n", "with file,class"),
-        ("", "with nothing"),
+        ("", "with no rows"),
         ("path,label\n1.jpg,\n", "line 2 of .*label=''"),
         ("path,label,split\n1.jpg,rose,dev\n", "split='dev'"),
         ("path,label\n1.jpg,rose\n1.jpg,tulip\n", "in lines 2 and 3"),

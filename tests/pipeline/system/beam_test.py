@@ -28,7 +28,9 @@ def test_beam_and_one_process_give_the_same_examples_and_findings(tmp_path):
     (folder / "circle" / "bad.jpg").write_text("no image")
     direct = BeamRunner("DirectRunner", ("--direct_num_workers=2",))
     for name, chosen in (("beam", direct), ("alone", None)):
-        prepare.prepare(str(folder), str(tmp_path / name), num_shards=2, engine=chosen)
+        prepare.prepare(
+            str(folder), str(tmp_path / name), num_shards=2, beam_runner=chosen
+        )
     beam, alone = tmp_path / "beam", tmp_path / "alone"
     assert _examples(beam) == _examples(alone)
     for name in ("audit.json", "audit.html", "splits.csv", "features.json"):

@@ -1,0 +1,151 @@
+"""Builds the content of audit.json."""
+
+import collections
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from pipeline.audit.decide import Audit
+from pipeline.sources.images import SPLITS, Listing
+from pipeline.system import versions
+
+# The number of the format; the same as DATA_FORMAT in loading/prepared_data.py.
+FORMAT = 1
+
+_CONFLICT_ACTIONS = {"drop": "all copies left out", "keep": "all copies used"}
+
+
+class Rejected(TypedDict):
+    """An image that is not used, and why."""
+
+    name: str
+    reason: str
+    action: str
+
+
+class NameGroup(TypedDict):
+    """Names of images that belong together, and what was done about them."""
+
+    names: list[str]
+    action: str
+
+
+class Odd(TypedDict):
+    """An image with unusual properties that is used."""
+
+    name: str
+    oddities: list[str]
+    action: str
+
+
+class AuditJson(TypedDict):
+    """The content of audit.json.
+
+    format: number of the format of this file.
+    project: version and commit of the project that wrote it.
+    settings: the source, the seed and the rules.
+    findings: kind of finding -> count.
+    classes: class -> split -> images; empty if nothing was split.
+    images_per_class: class -> usable images.
+    imbalance: images of the largest class per image of the smallest one.
+    sizes: width, height (pixels), file_bytes, stored_bytes -> quantile -> value.
+    """
+
+    format: int
+    project: dict[str, str | None]
+    settings: dict[str, object]
+    notes: list[str]
+    images: int
+    findings: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    images_per_class: dict[str, int]
+    imbalance: float
+    sizes: dict[str, dict[str, float]]
+    rejected: list[Rejected]
+    label_conflicts: list[NameGroup]
+    copies: list[NameGroup]
+    near_duplicates: list[NameGroup]
+    odd: list[Odd]
+
+
+def count_findings(audit: Audit) -> dict[str, int]:
+    """Returns kind of finding -> count, zeros included."""
+    return {
+        "images left out": len(audit.rejected),
+        "pictures under several classes": len(audit.conflicts),
+        "copies left out": sum(len(names) - 1 for names in audit.copies),
+        "groups of near duplicates": len(audit.near_duplicates),
+        "odd images, used": sum(bool(report.oddities) for report in audit.usable),
+    }
+
+
+def audit_to_json(
+    listing: Listing,
+    audit: Audit,
+    split_of: Mapping[str, str],
+    settings: Mapping[str, object],
+) -> AuditJson:
+    """Returns the content of audit.json.
+
+    split_of: name -> split; empty if nothing was split.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for report in audit.usable:
+        if split_of:
+            by_split = counts.setdefault(report.image.label, dict.fromkeys(SPLITS, 0))
+            by_split[split_of[report.image.name]] += 1
+    usable_of = collections.Counter(report.image.label for report in audit.usable)
+    conflict_action = _CONFLICT_ACTIONS.get(str(settings["conflicts"]), "refused")
+    return {
+        "format": FORMAT,
+        "project": versions.project_version(),
+        "settings": dict(settings),
+        "notes": list(listing.notes),
+        "images": len(listing.images),
+        "findings": count_findings(audit),
+        "classes": counts,
+        "images_per_class": dict(sorted(usable_of.items())),
+        "imbalance": max(usable_of.values(), default=0)
+        / max(1, min(usable_of.values(), default=1)),
+        "sizes": {
+            name: _quantiles([getattr(report, name) for report in audit.usable])
+            for name in ("width", "height", "file_bytes", "stored_bytes")
+        },
+        "rejected": [
+            {
+                "name": report.image.name,
+                "reason": str(report.problem),
+                "action": "left out",
+            }
+            for report in audit.rejected
+        ],
+        "label_conflicts": [
+            {"names": names, "action": conflict_action} for names in audit.conflicts
+        ],
+        "copies": [
+            {"names": names, "action": f"{names[0]} used, the others left out"}
+            for names in audit.copies
+        ],
+        "near_duplicates": [
+            {"names": names, "action": "kept in one split"}
+            for names in audit.near_duplicates
+        ],
+        "odd": [
+            {
+                "name": report.image.name,
+                "oddities": list(report.oddities),
+                "action": "used",
+            }
+            for report in audit.usable
+            if report.oddities
+        ],
+    }
+
+
+def _quantiles(values: Sequence[int]) -> dict[str, float]:
+    if not values:
+        return {}
+    names = ("min", "5%", "median", "95%", "max", "sum")
+    points = np.quantile(values, [0, 0.05, 0.5, 0.95, 1]).tolist()
+    return dict(zip(names, [*points, float(sum(values))], strict=True))
