@@ -95,8 +95,15 @@ def format_table(result):
 
 
 def select(result, rows, columns):
-    """Returns a result with only these rows, named by their first cell, and columns."""
-    indices = [result["columns"].index(column) for column in columns]
+    """Returns a result with only these rows and columns.
+
+    rows: their first cells. columns: their titles, from left to right; a title that
+      occurs twice is the first one after the column before it.
+    """
+    indices = []
+    for column in columns:
+        start = indices[-1] + 1 if indices else 0
+        indices.append(result["columns"].index(column, start))
     by_name = {row[0]: row for row in result["rows"]}
     return result | {
         "columns": columns,
