@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from pipeline.augmentation import counter_rng
 from pipeline.augmentation.augmenter import build_augmenter
-from pipeline.augmentation.presets import PRESET_NAMES
+from pipeline.augmentation.presets import PRESETS
 
 BATCH, SIDE = 32, 224
 RANGE = (0, 255)
@@ -31,7 +31,7 @@ EDGES = {"fill_mode": "nearest"}
 
 def keras_layers(preset):
     layers = keras.layers
-    if preset == "notebook":
+    if preset == "basic":
         return [
             layers.RandomShear(x_factor=0.2, **EDGES),
             layers.RandomZoom(0.2, 0.2, **EDGES),
@@ -61,7 +61,7 @@ def keras_layers(preset):
 
 def keras_cv_layers(preset):
     layers = keras_cv.layers
-    if preset == "notebook":
+    if preset == "basic":
         return [
             layers.RandomShear(x_factor=0.2, **EDGES),
             layers.RandomZoom(0.2, 0.2, **EDGES),
@@ -136,7 +136,7 @@ def main(repeats):
     noise = generator.uniform(0, 255, (BATCH, SIDE, SIDE, 3))
     images = tf.constant(noise, tf.float32)
     samples, rows = {}, []
-    for preset in PRESET_NAMES:
+    for preset in PRESETS:
         if preset == "none":
             continue
         functions = contestants(preset)

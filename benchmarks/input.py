@@ -117,12 +117,14 @@ def ours(data, *, cached, augmented=False, decoded=False):
     import tensorflow as tf
 
     from pipeline.augmentation import counter_rng
-    from pipeline.loading import prepared_data
+    from pipeline.augmentation.augmenter import build_augmenter
+    from pipeline.loading import order, prepared_data
+    from pipeline.loading.dataset import make_train_dataset
 
     records = prepared_data.read_records(data, "train", cached=cached)
     if decoded:
         records = keep_decoded(records)
-    change = build_augmenter("notebook")
+    change = build_augmenter("basic")
 
     @tf.function
     def augment_batch(batch):
@@ -140,14 +142,17 @@ def ours(data, *, cached, augmented=False, decoded=False):
         )
     )
     batches = map(augment_batch, batches) if augmented else batches
-    steps = num_batches(records.count, BATCH)
+    steps = order.num_batches(records.count, BATCH)
     return lambda: itertools.islice(batches, steps)
 
 
 def keep_decoded(records):
-    from trainer.features import cache
+    """Returns the records with their decoded images, as --cache=disk keeps them."""
+    from trainer.distribution.runtime import set_up_runtime
+    from trainer.features.cache import cache_images
+    from trainer.features.cache_dir import FeatureCache
 
-    run = set_up_runtime(
+    runtime = set_up_runtime(
         strategy="one_device",
         precision="float32",
         virtual_devices=1,
@@ -155,15 +160,13 @@ def keep_decoded(records):
         seed=SEED,
     )
     with tempfile.TemporaryDirectory() as folder:
-        cache = FeatureCache(pathlib.Path(folder), 10**11, {})
         return cache_images(
-            run,
-            cache,
+            runtime,
+            FeatureCache(pathlib.Path(folder), 10**11, {}),
             records,
             split="train",
             image_size=SIDE,
             batch_size=BATCH,
-            requests=StopSignal(),
         )
 
 

@@ -39,10 +39,12 @@ def make_exports(backbone_name, out):
     import keras
     import tensorflow as tf
 
+    from export.version.write import write_saved_model
     from pipeline import decoding
     from pipeline.sources import drawn_flowers
     from trainer.models import backbones, freezing
-    from trainer.models.classifier import build_classifier
+    from trainer.models.batch_norm_folding import fold_batch_norm
+    from trainer.models.classifier import assemble, build_classifier
 
     keras.utils.set_random_seed(1)
     backbone = backbones.build_backbone(backbone_name, {}, image_size=SIDE)
@@ -96,6 +98,9 @@ def resident_mebibytes():
 def answer_turns(saved_model_dir, signature, inputs_path):
     """One contestant: loads, then runs a request for each line on standard input."""
     import numpy as np
+
+    from export.c_api.library import load_library
+    from export.c_api.session import Session
 
     inputs = np.load(inputs_path, allow_pickle=True)
     load_library()
