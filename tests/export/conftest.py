@@ -16,7 +16,7 @@ from export.checks.check_requests import ExpectedExport, make_requests
 from export.export_run import export_run
 from export.version.folding import predict_probabilities
 from export.version.write import write_saved_model
-from pipeline import decoding, prepare
+from pipeline import decoding
 from pipeline.system import files
 from trainer.config.flags import define_flags, from_flags
 from trainer.training import run_dir
@@ -68,14 +68,6 @@ def replies(answer, images, pixels):
     """The replies by the names of the requests; a test may change them."""
     names = make_requests(images, pixels)
     return dict(zip(names, copy.deepcopy(answer["replies"]), strict=True))
-
-
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory) -> pathlib.Path:
-    base = tmp_path_factory.mktemp("export_data")
-    source = fakes.write_folder(base / "photos", per_class=30)
-    prepare.prepare(str(source), str(base / "data"))
-    return base / "data"
 
 
 @pytest.fixture(scope="session")
