@@ -168,25 +168,22 @@ def _make_inputs(signature_name, spec, encoded_images):
         ]
         return tf.cast(tf.stack(pixels), tf.uint8)
     if signature_name == "classify":
-        feature = {
-            image: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
-            for image in encoded_images
-        }
-        return tf.constant(
-            [
-                tf.train.Example(
-                    features=tf.train.Features(
-                        feature={"image/encoded": feature[image]}
-                    )
-                ).SerializeToString()
-                for image in encoded_images
-            ]
-        )
+        return tf.constant([_make_example(image) for image in encoded_images])
     return tf.constant(encoded_images)
+
+
+def _make_example(encoded_image):
+    """Returns a serialised tf.train.Example that holds an encoded image."""
+    import tensorflow as tf
+
+    content = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded_image]))
+    features = tf.train.Features(feature={"image/encoded": content})
+    return tf.train.Example(features=features).SerializeToString()
 
 
 def _hash_tensor(tensor):
     array = tensor.numpy()
+    is_text = array.dtype == object
     content = (
         repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
     )
