@@ -161,7 +161,7 @@ def _make_inputs(signature_name, spec, encoded_images):
     import tensorflow as tf
 
     if spec.dtype == tf.uint8:
-        side = spec.shape[1:3]
+        side = spec.shape[1:3].as_list()
         pixels = [
             tf.image.resize(tf.io.decode_image(image, 3, expand_animations=False), side)
             for image in encoded_images
@@ -184,9 +184,7 @@ def _make_example(encoded_image):
 def _hash_tensor(tensor):
     array = tensor.numpy()
     is_text = array.dtype == object
-    content = (
-        repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
-    )
+    content = repr(array.tolist()).encode() if is_text else array.tobytes()
     return hashlib.sha256(f"{array.shape}".encode() + content).hexdigest()
 
 

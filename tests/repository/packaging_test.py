@@ -49,7 +49,8 @@ def _imported_modules(folder: pathlib.Path) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 names.add(node.module.split(".")[0])
-    local_names = {*PACKAGES, "fakes", *(p.stem for p in folder.rglob("*_test.py"))}
+    test_modules = {path.stem for path in (fakes.REPOSITORY / "tests").rglob("*.py")}
+    local_names = {*PACKAGES, "fakes", *test_modules}
     return names - set(sys.stdlib_module_names) - local_names
 
 
