@@ -52,14 +52,14 @@ class Photographs(  # type: ignore[call-arg]
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, list[Callable[[], Iterator]]]:
         del dl_manager
-        generators = {}
+        generators: dict[str, list[Callable[[], Iterator]]] = {}
         for split, shards in self._shards_by_split.items():
             images = itertools.chain.from_iterable(shards)
             total = sum(len(shard) for shard in shards)
             label = f"writing {split}"
             # One bar for all shards of a split, which are written in their order.
             progress = console.track(images, total=total, label=label, unit="images")
-            # The last shard has no count: it reads to the end, where the bar is completed.
+            # The last shard has no count: it reads to the end and so completes the bar.
             counts = [*(len(shard) for shard in shards[:-1]), None]
             generators[split] = [
                 functools.partial(_generate_shard, progress, count) for count in counts

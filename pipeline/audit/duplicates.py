@@ -5,9 +5,9 @@ import numpy as np
 from pipeline.inspection import perceptual_hash
 
 # Limits on the number of differing bits, of 256. Measured on real photographs
-# (BUILD_NOTES.md): re-encoded and resized twins differ in at most 16 bits, twins cropped
-# by 2 % in 28, recoloured twins in 50, unrelated photographs in 82 and more, unrelated
-# drawings of one kind in 50 and more.
+# (BUILD_NOTES.md): re-encoded and resized twins differ in at most 16 bits, those
+# cropped by 2 % in 28, recoloured ones in 50, unrelated photographs in 82 and more,
+# unrelated drawings of one kind in 50 and more.
 NEAR_DUPLICATE_BITS = 52
 # The stricter limit for a picture under two classes, which is dropped, not grouped.
 SAME_PICTURE_BITS = 32
