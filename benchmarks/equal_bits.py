@@ -26,6 +26,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUM_EXPORT_IMAGES = 20
+PIXELS_SIDE = 96
 SAMPLE_FLAGS = (
     *("--weights=random", "--deterministic", "--precision=float32"),
     *("--image_size=64", "--batch_size=32", "--head_epochs=2", "--finetune_epochs=2"),
@@ -161,7 +162,7 @@ def _make_inputs(signature_name, spec, encoded_images):
     import tensorflow as tf
 
     if spec.dtype == tf.uint8:
-        side = spec.shape[1:3].as_list()
+        side = (PIXELS_SIDE, PIXELS_SIDE)  # the signature takes any size
         pixels = [
             tf.image.resize(tf.io.decode_image(image, 3, expand_animations=False), side)
             for image in encoded_images
