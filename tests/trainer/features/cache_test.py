@@ -147,10 +147,10 @@ def test_what_is_there_is_found_and_what_depends_on_something_else_is_not(
 ):
     records = prepared_data.read_records(data_dir, "test")
     computed = []
-    compute = features_cache._compute_view
+    compute = features_cache.compute_view
     monkeypatch.setattr(
         features_cache,
-        "_compute_view",
+        "compute_view",
         lambda *args, **options: computed.append(1) or compute(*args, **options),
     )
     cache = _cache(tmp_path)
