@@ -79,6 +79,7 @@ def test_the_graph_check_passes_a_plain_graph(tmp_path):
     assert find_graph_problems(saved) == []
 
 
+@pytest.mark.slow
 def test_weights_stored_twice_are_found(classifier, expected, tmp_path):
     held = hold_variables(classifier)
     held.again = [tf.Variable(weight) for weight in held.weights]
@@ -88,5 +89,6 @@ def test_weights_stored_twice_are_found(classifier, expected, tmp_path):
     assert problem.startswith(f"it stores {stored} bytes of weights")
 
 
+@pytest.mark.slow
 def test_weights_and_nothing_else_are_stored(saved_model, expected):
     assert find_weight_problems(saved_model, expected.weight_bytes) == []

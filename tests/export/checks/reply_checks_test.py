@@ -5,6 +5,9 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from export.checks.reply_checks import find_reply_problems, find_signature_problems
 from export.graph.signatures import PREDICT_METHOD
 
+# The fixtures write a SavedModel and start a process.
+pytestmark = pytest.mark.slow
+
 
 def _change_signatures(answer, change):
     signatures = {

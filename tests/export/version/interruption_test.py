@@ -80,7 +80,8 @@ MOMENTS = {
 def test_a_killed_export_leaves_whole_versions_or_none(trained_run, tmp_path):
     export_dir = tmp_path / "export"
     moments = json.dumps(list(MOMENTS))
-    done = fakes.run("-c", DRIVER, str(trained_run), str(export_dir), moments)
+    arguments = ("-c", DRIVER, str(trained_run), str(export_dir), moments)
+    done = fakes.run(*arguments, timeout_seconds=900)
     assert done.returncode == 0, done.stderr[-2000:]
     states = [json.loads(line) for line in done.stdout.splitlines() if line[0] == "{"]
     count = 0

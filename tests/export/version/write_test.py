@@ -1,6 +1,10 @@
+import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
+
+# The fixtures write a SavedModel and start a process.
+pytestmark = pytest.mark.slow
 
 
 def test_the_method_name_and_the_fingerprint_belong_together(saved_model):
