@@ -1,7 +1,5 @@
-"""`python -m trainer.main`: prepare if needed, train, evaluate, export."""
+"""`python -m trainer.main`: prepares data if needed, trains, evaluates and exports."""
 
-import dataclasses
-import datetime
 import os
 import sys
 
@@ -24,20 +22,17 @@ def main(argv: list[str]) -> None:
         config = config_flags.from_flags(FLAGS)
     except ValueError as error:
         console.fail("trainer.main", error)
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    model_dir = config.model_dir or os.path.join("runs", now)
-    export_dir = config.export_dir or os.path.join(model_dir, "export")
-    config = dataclasses.replace(config, model_dir=model_dir, export_dir=export_dir)
+    model_dir = config.model_dir
     stop_signal = StopSignal()
     preemption.install_handlers(stop_signal)
     try:
         with console.quiet_tensorflow_import():
-            from export import export_run
+            from export.export_run import export_run
             from trainer import train
         summary = train.train(config, stop_signal)
-        if not summary:  # a worker that is not the chief: it writes nothing
+        if not summary:  # This worker is not the chief, so it writes no files.
             return
-        version_dir = summary["export"] or export_run(model_dir, export_dir)
+        version_dir = summary["export"] or export_run(model_dir, config.export_dir)
     except Stopped as stopped:
         print(
             f"trainer.main: stopped by {stopped}; the same command with "

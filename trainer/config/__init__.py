@@ -1,1 +1,8 @@
-"""."""
+"""Reads the settings of a run.
+
+flag_spec.py     FlagSpec and flag(): help, default, choices and old names of one flag
+train_config.py  TrainConfig: every setting of a run, from flags or from config.json
+checks.py        the checks of a TrainConfig
+flags.py         defines the absl flags and makes a TrainConfig of them
+regimes.py       Regime, make_regimes(), rank()
+"""

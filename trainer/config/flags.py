@@ -1,237 +1,131 @@
-"""The flags, the frozen TrainConfig made of them, and the regimes that follow."""
+"""Defines the absl flags of the fields of TrainConfig, and reads them."""
 
 import ast
 import dataclasses
+import datetime
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from absl import flags
 
-from trainer.config.train_config import (
-    AUGMENTS,
-    BATCH_NORMS,
-    CACHES,
-    MIXES,
-    POOLINGS,
-    PRECISIONS,
-    REGIMES,
-    SCHEDULES,
-    STRATEGIES,
-    SWEEPS,
-    XLA,
-    TrainConfig,
-    check,
-)
+from trainer.config.flag_spec import FlagSpec, get_specs
+from trainer.config.train_config import TrainConfig, make_config
+
+# The notebook that this project replaces froze 140 of ResNet50's 175 layers.
+RESNET50_FREEZE_LAYERS = 140
+
+_DEFINERS: dict[Any, Callable[..., Any]] = {
+    str: flags.DEFINE_string,
+    str | None: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    int | None: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+    tuple[str, ...]: flags.DEFINE_list,
+    tuple[int, int] | None: flags.DEFINE_list,
+    Mapping[str, object]: flags.DEFINE_list,
+}
 
 
 def define_flags(values: flags.FlagValues) -> None:
-    """Defines the trainer's flags on `values`."""
+    """Defines a flag on `values` for each field of TrainConfig.
 
-    def string(name, default, text):
-        flags.DEFINE_string(name, default, text, flag_values=values)
+    Choices are not absl enums: absl would show old spellings in the help text, and
+    TrainConfig checks them in any case.
+    """
+    specs = get_specs(TrainConfig)
+    for field in dataclasses.fields(TrainConfig):
+        spec, define = specs[field.name], _DEFINERS[field.type]
+        default = spec.default
+        if define is flags.DEFINE_list and default is not None:
+            default = list(default)
+        choices = f"<{'|'.join(spec.choices)}>: " if spec.choices else ""
+        define(field.name, default, choices + spec.help, flag_values=values)
+        if spec.old_name is not None:
+            define(
+                spec.old_name, None, f"Old name of --{field.name}.", flag_values=values
+            )
+            _hide(values, spec.old_name)
 
-    def integer(name, default, text):
-        flags.DEFINE_integer(name, default, text, flag_values=values)
 
-    def number(name, default, text):
-        flags.DEFINE_float(name, default, text, flag_values=values)
-
-    def choice(name, default, choices, text):
-        flags.DEFINE_enum(name, default, choices, text, flag_values=values)
-
-    string("data_dir", None, "A directory that pipeline.main wrote.")
-    string(
-        "source",
-        None,
-        "Instead of --data_dir: prepare this source first, into MODEL_DIR/data. "
-        "Default: 'sample', the embedded sample.",
-    )
-    string("model_dir", None, "Directory of the run. Default: runs/DATE-TIME.")
-    string("export_dir", None, "Directory of the exports. Default: MODEL_DIR/export.")
-    string("backbone", "ResNet50", "A classification model of keras.applications.")
-    flags.DEFINE_list(
-        "backbone_args",
-        [],
-        "Arguments of the backbone, comma-separated, such as alpha=0.25.",
-        flag_values=values,
-    )
-    string(
-        "weights",
-        "auto",
-        "The backbone's initial weights: imagenet, random, a file, or auto: imagenet, "
-        "and on the embedded sample alone random where they cannot be downloaded.",
-    )
-    integer("image_size", 224, "Side in pixels that images are resized to.")
-    integer("batch_size", 64, "Global batch size, over all replicas.")
-    choice(
-        "augment",
-        "notebook",
-        AUGMENTS,
-        "Random changes to training images. notebook: shear, zoom, flip; light: flip "
-        "and a little zoom, rotation, translation, contrast and brightness; strong: "
-        "all of these, further, and saturation and hue.",
-    )
-    choice(
-        "mix",
-        "none",
-        MIXES,
-        "Mix each training image with another: mixup adds them, cutmix cuts one into "
-        "the other. With --cached_views what the frozen layers made is mixed.",
-    )
-    flags.DEFINE_list(
-        "regimes", list(REGIMES), "What to run, in order.", flag_values=values
-    )
-    choice("pooling", "avg", POOLINGS, "How the head pools the backbone's features.")
-    integer("head_units", 512, "Units of the head's hidden layer.")
-    number("dropout", 0.0, "Share of the head's hidden units dropped in training.")
-    integer("head_epochs", 5, "Epochs of the head regime: the backbone is frozen.")
-    number("head_lr", 0.01, "Learning rate of the head regime.")
-    integer(
-        "freeze_layers",
-        140,
-        "finetune: how many of the backbone's layers stay frozen, counted from the "
-        "input.",
-    )
-    string(
-        "freeze_until", None, "Instead of --freeze_layers: the last layer to freeze."
-    )
-    integer("finetune_epochs", 10, "Epochs of the finetune regime.")
-    number("finetune_lr", 0.001, "Learning rate of the finetune regime.")
-    choice(
-        "finetune_batch_norm",
-        "trained",
-        BATCH_NORMS,
-        "finetune: whether batch norm in the layers that train uses the statistics of "
-        "each batch (trained) or those it came with (frozen).",
-    )
-    choice(
-        "schedule",
-        "notebook",
-        SCHEDULES,
-        "Learning rate over time. notebook: divided by 1 + 1e-6 for each step.",
-    )
-    choice(
-        "strategy",
-        "auto",
-        STRATEGIES,
-        "How to spread the work. auto: multi_worker under TF_CONFIG, mirrored over "
-        "several GPUs, else one device.",
-    )
-    integer(
-        "virtual_devices",
-        1,
-        "Splits the CPU into this many devices, to try --strategy=mirrored without "
-        "GPUs.",
-    )
-    choice(
-        "precision",
-        "auto",
-        PRECISIONS,
-        "Arithmetic in the backbone. auto: half precision where the hardware has it.",
-    )
-    choice(
-        "xla",
-        "auto",
-        XLA,
-        "Whether XLA compiles the model in each step. auto: on accelerators.",
-    )
-    string(
-        "data_service",
-        None,
-        "Decode training images on a tf.data service, such as grpc://HOST:PORT.",
-    )
-    flags.DEFINE_bool(
-        "deterministic",
-        False,
-        "Only arithmetic that gives the same bits every time; slower on GPUs.",
-        flag_values=values,
-    )
-    integer("keep_checkpoints", 2, "How many of the newest checkpoints to keep.")
-    flags.DEFINE_list(
-        "profile_steps",
-        None,
-        "FIRST,LAST: write a TensorBoard profile of these steps of the run.",
-        flag_values=values,
-    )
-    choice(
-        "cache",
-        "memory",
-        CACHES,
-        "What is kept of the images between epochs. memory: encoded bytes, up to 4 GB "
-        "of a split; disk: in --cache_dir, decoded and resized, which spares every "
-        "later epoch the decoding and rounds to whole numbers; off: nothing.",
-    )
-    integer(
-        "cached_views",
-        0,
-        "Compute what the frozen layers make of so many augmented views of each image "
-        "once; the epochs take them in turn. 0 computes it anew in every step.",
-    )
-    string(
-        "cache_dir",
-        None,
-        "Directory of what is computed once: decoded images and what frozen layers "
-        "made; runs may share it. Default: MODEL_DIR/features.",
-    )
-    number("cache_gb", 20.0, "At most so many gigabytes lie in --cache_dir.")
-    flags.DEFINE_bool(
-        "fold_frozen",
-        True,
-        "Fold batch norm of frozen layers into their convolutions, in training and in "
-        "each epoch's validation; the final evaluation does not.",
-        flag_values=values,
-    )
-    choice(
-        "sweep",
-        "none",
-        SWEEPS,
-        "head: first compare heads on cached features by their rate, units, dropout, "
-        "pooling and number of views (up to --cached_views), and keep the best on "
-        "validation.",
-    )
-    integer(
-        "folds",
-        0,
-        "Also print the head's accuracy over so many folds of train and validation. 0: "
-        "do not.",
-    )
-    integer("seed", 1, "Decides splits, initial weights, order and augmentation.")
+def _hide(values: flags.FlagValues, name: str) -> None:
+    """Removes a flag from --help and --helpfull; it can still be used."""
+    flag = values[name]
+    for module_flags in (
+        *values.flags_by_module_dict().values(),
+        *values.flags_by_module_id_dict().values(),
+    ):
+        if flag in module_flags:
+            module_flags.remove(flag)
 
 
 def from_flags(values: flags.FlagValues) -> TrainConfig:
-    """Reads and checks the parsed flags.
+    """Makes a TrainConfig of the parsed flags.
+
+    Directories without a flag are set: MODEL_DIR is runs/DATE-TIME.
 
     Raises:
-      ValueError: a value cannot be used; quotes it.
+      ValueError: a value cannot be used; the message quotes it.
     """
     config = {
-        field.name: values[field.name].value
-        for field in dataclasses.fields(TrainConfig)
+        name: _read_flag(values, name, spec)
+        for name, spec in get_specs(TrainConfig).items()
     }
     config["backbone_args"] = _parse_arguments(config["backbone_args"])
     config["regimes"] = tuple(config["regimes"])
     config["profile_steps"] = _parse_steps(config["profile_steps"])
-    config = TrainConfig(**config)
-    if config.data_dir is None and config.source is None:
-        config = dataclasses.replace(config, source="sample")
-    check(config, freeze_layers_given=values["freeze_layers"].present > 0)
-    return config
+    if config["data_dir"] is not None and config["source"] is not None:
+        raise ValueError(
+            "--data_dir is prepared data and --source is data to prepare: use one of "
+            f"them. Received: --data_dir={config['data_dir']} "
+            f"--source={config['source']}"
+        )
+    if config["data_dir"] is None and config["source"] is None:
+        config["source"] = "sample"
+    is_free = config["freeze_layers"] is None and config["freeze_until"] is None
+    if is_free and config["backbone"] == "ResNet50":
+        config["freeze_layers"] = RESNET50_FREEZE_LAYERS
+    if config["model_dir"] is None:
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        config["model_dir"] = os.path.join("runs", now)
+    return make_config(config)
 
 
-def _parse_steps(texts: list[str] | None) -> tuple[int, int] | None:
-    if texts is None:
+def _read_flag(values: flags.FlagValues, name: str, spec: FlagSpec) -> Any:
+    """Returns the value of a flag, given under its name or under its old name.
+
+    Raises:
+      ValueError: it is given under both.
+    """
+    if spec.old_name is None or not values[spec.old_name].present:
+        return values[name].value
+    old_value = values[spec.old_name].value
+    if values[name].present:
+        raise ValueError(
+            f"--{spec.old_name} is the old name of --{name}: use only --{name}. "
+            f"Received: --{spec.old_name}={old_value} --{name}={values[name].value}"
+        )
+    return old_value
+
+
+def _parse_steps(words: Sequence[str] | None) -> tuple[int, int] | None:
+    """["10", "20"] -> (10, 20)."""
+    if words is None:
         return None
-    if len(texts) == 2 and all(text.isdecimal() for text in texts):
-        first, last = (int(text) for text in texts)
+    if len(words) == 2 and all(word.isdecimal() for word in words):
+        first, last = (int(word) for word in words)
         if first < last:
             return first, last
     raise ValueError(
         "--profile_steps must be two numbers of steps, FIRST,LAST. Received: "
-        f"--profile_steps={','.join(texts)}"
+        f"--profile_steps={','.join(words)}"
     )
 
 
-def _parse_arguments(pairs: list[str]) -> dict[str, object]:
+def _parse_arguments(pairs: Sequence[str]) -> dict[str, object]:
     """["alpha=0.25", "depth=2"] -> {"alpha": 0.25, "depth": 2}."""
-    arguments = {}
+    arguments: dict[str, object] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name.isidentifier():

@@ -1,25 +1,39 @@
-"""The flags, the frozen TrainConfig made of them, and the regimes that follow."""
+"""Defines the regimes of a run: what trains, how fast and for how long."""
 
 import dataclasses
+import enum
 
-from trainer.config.train_config import (
-    TrainConfig,
-)
+from trainer.config.train_config import TrainConfig
+
+_MOMENTUM = 0.9
+
+
+class Freeze(enum.Enum):
+    """The ways to freeze a backbone that name no layer.
+
+    ALL: all of its layers.
+    AUTOMATIC: a share of its layers that follows from the backbone; see
+      freezing.resolve_freeze.
+    """
+
+    ALL = "all"
+    AUTOMATIC = "automatic"
 
 
 @dataclasses.dataclass(frozen=True)
 class Regime:
-    """One stage of training: what trains, how fast and for how long.
+    """One regime of training.
 
-    frozen: how much of the backbone stays as it is: None for all of it, else its first
-      layers, by their number or by the name of the last one.
+    frozen: how much of the backbone does not train: a Freeze, the number of its first
+      layers, or the name of the last of them.
     train_batch_norm: batch norm in the backbone's layers that train uses the statistics
-      of the batch.
-    learning_rate, momentum, schedule: of SGD; see loop.make_optimizer.
+      of each batch.
+    epochs: number of epochs.
+    learning_rate, momentum, schedule: settings of SGD; see optimizer.make_optimizer.
     """
 
     name: str
-    frozen: int | str | None
+    frozen: Freeze | int | str
     train_batch_norm: bool
     epochs: int
     learning_rate: float
@@ -28,29 +42,35 @@ class Regime:
 
 
 def make_regimes(config: TrainConfig) -> list[Regime]:
-    """The stages of a run; another stage is another row."""
-    common = {"momentum": 0.9, "schedule": config.schedule}
-    rows = {
+    """Returns the regimes of a run in order; a new regime is a new entry here."""
+    frozen: Freeze | int | str = Freeze.AUTOMATIC
+    if config.freeze_until is not None:
+        frozen = config.freeze_until
+    elif config.freeze_layers is not None:
+        frozen = config.freeze_layers
+    regimes = {
         "head": Regime(
             name="head",
-            frozen=None,
+            frozen=Freeze.ALL,
             train_batch_norm=False,
             epochs=config.head_epochs,
             learning_rate=config.head_lr,
-            **common,
+            momentum=_MOMENTUM,
+            schedule=config.schedule,
         ),
         "finetune": Regime(
             name="finetune",
-            frozen=config.freeze_until or config.freeze_layers,
+            frozen=frozen,
             train_batch_norm=config.finetune_batch_norm == "trained",
             epochs=config.finetune_epochs,
             learning_rate=config.finetune_lr,
-            **common,
+            momentum=_MOMENTUM,
+            schedule=config.schedule,
         ),
     }
-    return [rows[name] for name in config.regimes]
+    return [regimes[name] for name in config.regimes]
 
 
-def rank(line: dict) -> tuple[float, float]:
-    """Orders weights by validation accuracy, equal ones by validation loss."""
-    return line["val_accuracy"], -line["val_loss"]
+def rank(val_accuracy: float, val_loss: float) -> tuple[float, float]:
+    """Returns the key that orders weights: by validation accuracy, then by loss."""
+    return val_accuracy, -val_loss

@@ -1,174 +1,256 @@
-"""The flags, the frozen TrainConfig made of them, and the regimes that follow."""
+"""Defines TrainConfig: every setting of a run.
+
+The fields are the only place where a flag's name, type, default, choices and help text
+are written; the command line and the reference of the flags are made of them.
+"""
 
 import dataclasses
-import math
+import os
 from collections.abc import Mapping
+from typing import Any
+
+from pipeline.augmentation import presets
+from trainer.config import checks
+from trainer.config.flag_spec import flag, get_specs
 
 REGIMES = ("head", "finetune")
 POOLINGS = ("avg", "max")
-SCHEDULES = ("notebook", "constant", "cosine")
+SCHEDULES = ("inverse_time", "constant", "cosine")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 BATCH_NORMS = ("trained", "frozen")
-AUGMENTS = ("notebook", "light", "strong", "none")
-MIXES = ("none", "mixup", "cutmix")
 XLA = ("auto", "on", "off")
 SWEEPS = ("none", "head")
 CACHES = ("memory", "disk", "off")
 
-# What another machine, or another way to watch, may change in a run that continues.
-# Data that moved is known by its content.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Every setting of a run; each field is the flag of the same name.
+
+    The values are checked when the object is made.
+
+    Raises:
+      ValueError: a value cannot be used; the message quotes it.
+    """
+
+    data_dir: str = flag(
+        None,
+        "A directory that pipeline.main wrote. Default: MODEL_DIR/data, where --source "
+        "is prepared.",
+        may_change=True,
+        is_required=True,
+    )
+    source: str | None = flag(
+        None,
+        "Instead of --data_dir: prepare this source first, into MODEL_DIR/data. "
+        "Default: 'sample', the embedded sample.",
+    )
+    model_dir: str = flag(
+        None,
+        "Directory of the run. Default: runs/DATE-TIME.",
+        may_change=True,
+        is_required=True,
+    )
+    export_dir: str = flag(
+        None,
+        "Directory of the exports. Default: MODEL_DIR/export.",
+        may_change=True,
+        is_required=True,
+    )
+    backbone: str = flag("ResNet50", "A classification model of keras.applications.")
+    backbone_args: Mapping[str, object] = flag(
+        {}, "Arguments of the backbone, comma-separated, such as alpha=0.25."
+    )
+    weights: str = flag(
+        "auto",
+        "The backbone's initial weights: imagenet, random, a file, or auto. auto: "
+        "imagenet; random only on the embedded sample and if the download fails.",
+    )
+    image_size: int = flag(224, "Side in pixels that images are resized to.")
+    batch_size: int = flag(64, "Global batch size, over all replicas.")
+    augment: str = flag(
+        "basic",
+        "Random changes to training images. basic: shear, zoom, flip; light: flip and "
+        "a little zoom, rotation, translation, contrast and brightness; strong: all of "
+        "these with larger amounts, and saturation and hue.",
+        choices=tuple(presets.PRESETS),
+        aliases=presets.ALIASES,
+    )
+    mix: str = flag(
+        "none",
+        "Mix each training image with another one: mixup adds them, cutmix pastes a "
+        "rectangle of one into the other. With --cached_views the outputs of the "
+        "frozen layers are mixed instead of the images.",
+        choices=presets.MIXERS,
+    )
+    regimes: tuple[str, ...] = flag(
+        REGIMES, f"The regimes to run, in order: {', '.join(REGIMES)}."
+    )
+    pooling: str = flag(
+        "avg", "How the head pools the backbone's features.", choices=POOLINGS
+    )
+    head_units: int = flag(512, "Units of the head's hidden layer.")
+    dropout: float = flag(0.0, "Share of the hidden units that training drops.")
+    head_epochs: int = flag(5, "Epochs of the head regime: the backbone is frozen.")
+    head_lr: float = flag(0.01, "Learning rate of the head regime.")
+    freeze_layers: int | None = flag(
+        None,
+        "finetune: number of the backbone's layers that stay frozen, counted from the "
+        "input. Default: 140 for ResNet50; for another backbone about the same share "
+        "of its layers, 0.8, up to the end of a block.",
+    )
+    freeze_until: str | None = flag(
+        None, "Instead of --freeze_layers: name of the last layer to freeze."
+    )
+    finetune_epochs: int = flag(10, "Epochs of the finetune regime.")
+    finetune_lr: float = flag(0.001, "Learning rate of the finetune regime.")
+    finetune_batch_norm: str = flag(
+        "trained",
+        "finetune: statistics that batch norm uses in the layers that train: those of "
+        "each batch (trained) or the stored ones (frozen).",
+        choices=BATCH_NORMS,
+    )
+    schedule: str = flag(
+        "inverse_time",
+        "Learning rate over time. inverse_time: divided by 1 + 1e-6 * step; cosine: "
+        "down to zero at the end of the regime.",
+        choices=SCHEDULES,
+        aliases={"notebook": "inverse_time"},
+    )
+    strategy: str = flag(
+        "auto",
+        "How the work is distributed. auto: multi_worker under TF_CONFIG, mirrored "
+        "over several GPUs, else one device.",
+        choices=STRATEGIES,
+        may_change=True,
+    )
+    virtual_devices: int = flag(
+        1,
+        "Splits the CPU into this many devices, to try --strategy=mirrored without "
+        "GPUs.",
+        may_change=True,
+    )
+    precision: str = flag(
+        "auto",
+        "Arithmetic in the backbone. auto: half precision where the hardware has it.",
+        choices=PRECISIONS,
+    )
+    xla: str = flag(
+        "auto",
+        "Compile the model in each step with XLA. auto: on accelerators.",
+        choices=XLA,
+        may_change=True,
+    )
+    data_service: str | None = flag(
+        None,
+        "Decode training images on a tf.data service, such as grpc://HOST:PORT.",
+        may_change=True,
+    )
+    deterministic: bool = flag(
+        False,
+        "Use only arithmetic that gives the same bits every time; slower on GPUs.",
+        may_change=True,
+    )
+    keep_checkpoints: int = flag(
+        2, "Number of the newest checkpoints to keep.", may_change=True
+    )
+    profile_steps: tuple[int, int] | None = flag(
+        None,
+        "FIRST,LAST: write a TensorBoard profile of these steps of the run.",
+        may_change=True,
+    )
+    cache: str = flag(
+        "memory",
+        "What to keep of the images between epochs. memory: encoded bytes, up to 4 GB "
+        "of a split; disk: decoded and resized images in --cache_dir, so that later "
+        "epochs decode nothing; their pixels are rounded to whole numbers; off: "
+        "nothing.",
+        choices=CACHES,
+    )
+    cached_views: int = flag(
+        0,
+        "Compute the outputs of the frozen layers once, for this many augmented views "
+        "of each image; the epochs take the views in turn. 0: compute them in every "
+        "step.",
+    )
+    cache_dir: str | None = flag(
+        None,
+        "Directory of decoded images and of outputs of frozen layers that are computed "
+        "once; several runs may share it. Default: MODEL_DIR/features.",
+        may_change=True,
+    )
+    cache_gb: float = flag(
+        20.0, "Largest total size of --cache_dir in gigabytes.", may_change=True
+    )
+    fuse_batch_norm: bool = flag(
+        True,
+        "Fuse batch norm of frozen layers into their convolutions, in training and in "
+        "each epoch's validation; the final evaluation does not.",
+        old_name="fold_frozen",
+    )
+    sweep: str = flag(
+        "none",
+        "head: first compare heads on precomputed features by rate, units, dropout, "
+        "pooling and number of views (up to --cached_views), and use the best on "
+        "validation.",
+        choices=SWEEPS,
+    )
+    head_folds: int = flag(
+        0,
+        "Also print the head's accuracy in a cross-validation over this many folds of "
+        "train and validation. 0: do not.",
+        old_name="folds",
+    )
+    seed: int = flag(
+        1, "Decides splits, initial weights, order and augmentation of the images."
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the values; see the class."""
+        checks.check_config(self, get_specs(TrainConfig), regimes=REGIMES)
+
+
+# Another machine, or another way to watch, may change these in a run that continues.
+# Data in another directory are recognised by their content.
 MAY_CHANGE = frozenset(
-    {
-        "data_dir",
-        "model_dir",
-        "export_dir",
-        "strategy",
-        "virtual_devices",
-        "xla",
-        "data_service",
-        "deterministic",
-        "keep_checkpoints",
-        "profile_steps",
-        "cache_dir",
-        "cache_gb",
-    }
+    name for name, spec in get_specs(TrainConfig).items() if spec.may_change
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Every setting of a run; each field is the flag of the same name."""
+def config_from_json(flags: Mapping[str, Any]) -> TrainConfig:
+    """Makes a TrainConfig of the "flags" in config.json.
 
-    data_dir: str | None
-    source: str | None
-    model_dir: str | None
-    export_dir: str | None
-    backbone: str
-    backbone_args: Mapping[str, object]
-    weights: str
-    image_size: int
-    batch_size: int
-    augment: str
-    mix: str
-    regimes: tuple[str, ...]
-    pooling: str
-    head_units: int
-    dropout: float
-    head_epochs: int
-    head_lr: float
-    freeze_layers: int
-    freeze_until: str | None
-    finetune_epochs: int
-    finetune_lr: float
-    finetune_batch_norm: str
-    schedule: str
-    strategy: str
-    virtual_devices: int
-    precision: str
-    xla: str
-    data_service: str | None
-    deterministic: bool
-    keep_checkpoints: int
-    profile_steps: tuple[int, int] | None
-    cache: str
-    cached_views: int
-    cache_dir: str | None
-    cache_gb: float
-    fold_frozen: bool
-    sweep: str
-    folds: int
-    seed: int
+    It accepts the names, spellings and missing directories of earlier versions.
+
+    Raises:
+      ValueError: a value cannot be used.
+    """
+    values = {}
+    for name, spec in get_specs(TrainConfig).items():
+        stored_name = name if name in flags else spec.old_name or name
+        if stored_name in flags:
+            value = flags[stored_name]
+            values[name] = tuple(value) if isinstance(value, list) else value
+    # Earlier versions stored the default of --freeze_layers beside --freeze_until.
+    if values.get("freeze_until") is not None:
+        values["freeze_layers"] = None
+    return make_config(values)
 
 
-def check(config: TrainConfig, *, freeze_layers_given: bool) -> None:
-    if config.data_dir is not None and config.source is not None:
-        raise ValueError(
-            "--data_dir is prepared data, --source is to be prepared: give one. "
-            f"Received: --data_dir={config.data_dir} --source={config.source}"
-        )
-    if config.freeze_until is not None and freeze_layers_given:
-        raise ValueError(
-            "--freeze_until and --freeze_layers say the same thing: give one. Received:"
-            f" --freeze_until={config.freeze_until} "
-            f"--freeze_layers={config.freeze_layers}"
-        )
-    known = set(config.regimes) <= set(REGIMES)
-    if (
-        not known
-        or not config.regimes
-        or len(set(config.regimes)) < len(config.regimes)
-    ):
-        raise ValueError(
-            f"--regimes must be one or more of {','.join(REGIMES)}, each once. "
-            f"Received: --regimes={','.join(config.regimes)}"
-        )
-    for name in (
-        "image_size",
-        "batch_size",
-        "head_units",
-        "head_epochs",
-        "head_lr",
-        "finetune_epochs",
-        "finetune_lr",
-        "virtual_devices",
-        "keep_checkpoints",
-        "cache_gb",
-    ):
-        value = getattr(config, name)
-        if not (value > 0 and math.isfinite(value)):
-            raise ValueError(
-                f"--{name} must be a positive number. Received: --{name}={value}"
-            )
-    for name in ("freeze_layers", "cached_views", "folds", "seed"):
-        value = getattr(config, name)
-        if value < 0:
-            raise ValueError(
-                f"--{name} must not be negative. Received: --{name}={value}"
-            )
-    if not 0 <= config.dropout < 1:
-        raise ValueError(
-            "--dropout must be at least 0 and less than 1. Received: "
-            f"--dropout={config.dropout}"
-        )
+def make_config(values: Mapping[str, Any]) -> TrainConfig:
+    """Makes a TrainConfig of values that may be old spellings or missing directories.
 
-    if config.folds == 1:
-        raise ValueError(
-            "--folds must be at least 2, or 0 for none. Received: --folds=1"
-        )
-    if (config.sweep != "none" or config.folds) and "head" not in config.regimes:
-        raise ValueError(
-            "--sweep and --folds try heads for the head regime. Received: --sweep="
-            f"{config.sweep} --folds={config.folds} "
-            f"--regimes={','.join(config.regimes)}"
-        )
-
-    if config.mix == "cutmix" and config.cached_views and "head" in config.regimes:
-        raise ValueError(
-            "In the head regime --cached_views keeps pooled features, which have no "
-            f"area to cut. Received: --mix=cutmix --cached_views={config.cached_views};"
-            " take --mix=mixup, --cached_views=0 or --regimes=finetune."
-        )
-    if config.data_service is not None:
-        if config.cache == "disk":
-            raise ValueError(
-                "A data service decodes the images, so there are none to keep. "
-                f"Received: --data_service={config.data_service} --cache=disk"
-            )
-        if config.cached_views:
-            raise ValueError(
-                "--cached_views reads no images after the first pass, so a data service"
-                " has nothing to do. Received: --data_service="
-                f"{config.data_service} --cached_views={config.cached_views}"
-            )
-        if not config.data_service.startswith("grpc://"):
-            raise ValueError(
-                "--data_service must be the address of a dispatcher, grpc://HOST:PORT. "
-                f"Received: --data_service={config.data_service}"
-            )
-        if config.deterministic:
-            raise ValueError(
-                "--deterministic needs the examples in one order, which a data service "
-                f"does not keep. Received: --data_service={config.data_service} "
-                "--deterministic"
-            )
+    values: field -> value; "model_dir" must be there.
+    """
+    specs = get_specs(TrainConfig)
+    values = {
+        name: specs[name].aliases.get(value, value) if specs[name].aliases else value
+        for name, value in values.items()
+    }
+    model_dir = values["model_dir"]
+    if values.get("export_dir") is None:
+        values["export_dir"] = os.path.join(model_dir, "export")
+    if values.get("data_dir") is None:
+        values["data_dir"] = os.path.join(model_dir, "data")
+    return TrainConfig(**values)

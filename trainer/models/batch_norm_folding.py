@@ -1,8 +1,8 @@
-"""fold_batch_norm(): a model with its batch norms inside its convolutions.
+"""Folds batch norms into the convolutions before them, for inference.
 
-At inference a batch norm multiplies each channel by a constant and adds another. A
-convolution before it can do both by itself (Jacob et al., 2018, section 3.2), which
-saves a pass over every activation.
+At inference, a batch norm multiplies each channel by a constant and adds another. The
+convolution before it can do both (Jacob et al., 2018, section 3.2), which saves a pass
+over every activation.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from trainer.models.classifier import FrozenPrefix
 
 @dataclasses.dataclass(frozen=True)
 class FoldedModel:
-    """A model for inference, and what became of its batch norms.
+    """A model for inference, and what was done with its batch norms.
 
-    folded: how many are gone.
-    kept: names of those that have no convolution of their own before them.
+    folded: number of batch norms that were folded.
+    kept: names of the batch norms that no convolution of their own precedes.
     """
 
     model: keras.Model
@@ -31,20 +31,20 @@ class FoldedModel:
 def fold_batch_norm(
     backbone: keras.Model, *, precision: str = "float32"
 ) -> FoldedModel:
-    """Copies a functional model with its batch norms folded; see the module.
+    """Copies a functional model and folds its batch norms; see the module.
 
     Args:
-      backbone: with variables in float32; the result shares none of them.
-      precision: of the arithmetic and of the convolutions' weights: "float32",
-        "bfloat16" or "float16"; or of the arithmetic alone, as a Keras policy:
-        "mixed_bfloat16" or "mixed_float16".
+      backbone: a model with float32 variables; the copy shares none of them.
+      precision: "float32", "bfloat16" or "float16": precision of the arithmetic and of
+        the convolutions' weights; or a Keras dtype policy, "mixed_bfloat16" or
+        "mixed_float16": precision of the arithmetic only.
 
     Returns:
-      A model that is right for inference alone.
+      A model that can be used only for inference.
     """
     convolution_of = _find_pairs(backbone)
     folding = set(convolution_of.values())
-    # Where a variable is more than a kernel, half of its bits are too few.
+    # Variables that are not kernels, such as statistics, need all bits of float32.
     whole = precision in ("bfloat16", "float16")
     policy_of_others = f"mixed_{precision}" if whole else precision
 
@@ -52,7 +52,7 @@ def fold_batch_norm(
         if layer.name in convolution_of:
             return keras.layers.Identity(name=layer.name, dtype=precision)
         config = layer.get_config()
-        if not isinstance(layer, keras.layers.Layer):  # an operation: "a + b"
+        if not isinstance(layer, keras.layers.Layer):  # An operation such as a + b.
             return type(layer).from_config(config)
         config["dtype"] = precision if _has_kernel(layer) else policy_of_others
         if layer.name in folding:
@@ -60,7 +60,7 @@ def fold_batch_norm(
         return type(layer).from_config(config)
 
     def call(layer, *inputs, **options):
-        # A batch norm was called with a mask and more, which Identity does not take.
+        # A batch norm was called with options, such as a mask, that Identity refuses.
         return layer(*inputs, **({} if layer.name in convolution_of else options))
 
     copied = keras.models.clone_model(backbone, clone_function=copy, call_function=call)
@@ -95,17 +95,23 @@ def _has_kernel(layer: keras.layers.Layer) -> bool:
 def build_prefix(
     frozen_prefixes: Sequence[FrozenPrefix], *, folded: bool, precision: str
 ) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    """One pass to several frozen_prefixes of a model: normalised images -> their tensors.
+    """Builds the function that computes the outputs of several frozen prefixes at once.
 
-    folded: by a copy with batch norm in its convolutions, else by its own layers.
-    precision: the Keras policy that the model was built under.
+    Args:
+      frozen_prefixes: frozen prefixes of one classifier.
+      folded: compute with a copy of the layers, with batch norm in the convolutions;
+        otherwise with the layers of the classifier.
+      precision: the Keras dtype policy that the classifier was built under.
+
+    Returns:
+      run(normalised images) -> the output of each frozen prefix.
     """
     prefix = keras.Model(
         frozen_prefixes[0].prefix.input,
         [frozen_prefix.prefix.output for frozen_prefix in frozen_prefixes],
     )
     if folded:
-        # Weights stay in float32: collectives that spread them do not take bfloat16.
+        # Weights stay in float32: collectives that copy them do not support bfloat16.
         prefix = fold_batch_norm(prefix, precision=precision).model
 
     def run(images):
@@ -116,8 +122,8 @@ def build_prefix(
 
 
 def _find_pairs(backbone: keras.Model) -> dict[str, str]:
-    """Name of a batch norm -> name of the convolution whose output it alone reads."""
-    readers = {}
+    """Returns batch norm -> the convolution whose output only this batch norm reads."""
+    readers: dict[str, set[str]] = {}
     for layer in backbone.layers:
         for node in layer._inbound_nodes:
             for tensor in node.input_tensors:
@@ -163,9 +169,9 @@ def _copy_folded(
 
 
 def _copy_weights(layer: keras.layers.Layer, new: keras.layers.Layer) -> None:
-    if isinstance(layer, keras.Model):  # ConvNeXt has models for layers
+    if isinstance(layer, keras.Model):  # Layers of ConvNeXt can be models.
         new.set_weights(layer.get_weights())
     elif isinstance(layer, keras.layers.Layer) and layer.weights:
-        store = {}
+        store: dict[str, np.ndarray] = {}
         layer.save_own_variables(store)
         new.load_own_variables(store)

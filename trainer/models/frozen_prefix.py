@@ -1,4 +1,4 @@
-"""Where the frozen part of a model ends: find_frontier()."""
+"""Finds the frozen prefix of a classifier: the part whose output never changes."""
 
 import keras
 
@@ -6,13 +6,16 @@ from trainer.models.classifier import Classifier, FrozenPrefix
 
 
 def find_frozen_prefix(classifier: Classifier) -> FrozenPrefix | None:
-    """Splits a classifier whose layers are frozen as they shall be in training.
+    """Splits a classifier into a frozen prefix and a suffix.
 
-    Prefix and suffix share the classifier's layers and variables, and one after the
-    other compute what the backbone computes, to the bit.
+    Prefix and suffix share the layers and variables of the classifier. Together they
+    compute the output of the backbone, bit for bit.
+
+    Args:
+      classifier: its layers are frozen as in training.
 
     Returns:
-      None where a layer that trains sees the image itself.
+      The frozen prefix; None if a layer that trains reads the image itself.
     """
     backbone = classifier.backbone
     if not backbone.trainable_variables:
@@ -34,15 +37,15 @@ def find_frozen_prefix(classifier: Classifier) -> FrozenPrefix | None:
 
 
 def _last_dominator(backbone: keras.Model) -> keras.Operation | None:
-    """The last layer on every path from the image to what trains and to the end.
+    """Returns the last operation on all paths from the image to what trains and the end.
 
-    A layer is dominated by itself and by what dominates all of its inputs (Allen and
-    Cocke, 1972).
+    An operation is dominated by itself and by the operations that dominate all of its
+    inputs (Allen and Cocke, 1972). None: only the image is on all paths.
     """
-    dominators = {}
-    ordered = backbone.operations  # from the image on
+    dominators: dict[str, set[str]] = {}
+    ordered = backbone.operations  # in the order of computation
     for operation in ordered:
-        # The first is of the backbone; later ones are of models that share the layer.
+        # The first node belongs to this backbone, later ones to models that share it.
         inputs = {
             tensor._keras_history.operation.name
             for tensor in operation._inbound_nodes[0].input_tensors
@@ -57,5 +60,5 @@ def _last_dominator(backbone: keras.Model) -> keras.Operation | None:
     }
     needed = trains | {backbone.output._keras_history.operation.name}
     common = set.intersection(*(dominators[name] for name in needed)) - trains
-    found = [operation for operation in ordered[1:] if operation.name in common]
-    return found[-1] if found else None
+    shared_path = [operation for operation in ordered[1:] if operation.name in common]
+    return shared_path[-1] if shared_path else None

@@ -1,57 +1,118 @@
 import dataclasses
+import json
 import pathlib
 
 import fakes
 import pytest
 from absl import flags
 
-from pipeline.augmentation.presets import MIXERS, PRESET_NAMES
 from trainer.config.flags import define_flags, from_flags
-from trainer.config.regimes import Regime, make_regimes
-from trainer.config.train_config import AUGMENTS, MIXES
+from trainer.config.regimes import Freeze, Regime, make_regimes
+from trainer.config.train_config import config_from_json
+
+
+def _make_values():
+    values = flags.FlagValues()
+    # absl's own --flagfile lies on the global flags.
+    flags.DEFINE_string("flagfile", None, "", flag_values=values)
+    define_flags(values)
+    return values
 
 
 def _parse(*arguments):
-    values = flags.FlagValues()
-    # absl's own --flagfile lives on the global flags.
-    flags.DEFINE_string("flagfile", None, "", flag_values=values)
-    define_flags(values)
-    values(["program", *arguments])
+    values = _make_values()
+    values(["program", "--model_dir=RUN", *arguments])
     return from_flags(values)
 
 
 def test_the_defaults_are_the_notebooks_recipe_on_the_sample():
-    settings = _parse()
-    assert settings.source == "sample"
-    assert settings.backbone == "ResNet50"
-    assert settings.freeze_layers == 140
-    regimes = make_regimes(settings)
-    sgd = {"momentum": 0.9, "schedule": "notebook"}
-    assert regimes == [
-        Regime("head", None, False, epochs=5, learning_rate=0.01, **sgd),
+    config = _parse()
+    assert config.source == "sample"
+    assert config.backbone == "ResNet50"
+    assert config.freeze_layers == 140
+    sgd = {"momentum": 0.9, "schedule": "inverse_time"}
+    assert make_regimes(config) == [
+        Regime("head", Freeze.ALL, False, epochs=5, learning_rate=0.01, **sgd),
         Regime("finetune", 140, True, epochs=10, learning_rate=0.001, **sgd),
     ]
 
 
 def test_the_flag_file_for_the_notebook_is_the_defaults_with_its_precision():
-    path = pathlib.Path(fakes.REPOSITORY) / "trainer" / "notebook.flags"
-    written = [line for line in path.read_text().splitlines() if line.startswith("--")]
+    path = pathlib.Path(fakes.REPOSITORY, "trainer/recipes/kaggle_notebook.flags")
     expected = dataclasses.replace(_parse(), precision="float32", weights="imagenet")
-    assert _parse(*written) == expected
+    assert _parse(f"--flagfile={path}") == expected
+
+
+def test_the_default_of_freeze_layers_is_a_number_for_resnet50_alone():
+    assert make_regimes(_parse("--backbone=MobileNet"))[1].frozen is Freeze.AUTOMATIC
+    frozen_layers = ["--backbone=MobileNet", "--freeze_layers=7"]
+    assert make_regimes(_parse(*frozen_layers))[1].frozen == 7
+    config = _parse("--freeze_until=conv1_conv")
+    assert config.freeze_layers is None
+    assert make_regimes(config)[1].frozen == "conv1_conv"
+
+
+def test_directories_without_a_flag_are_set():
+    config = _parse()
+    assert (config.export_dir, config.data_dir) == ("RUN/export", "RUN/data")
+    config = _parse("--data_dir=DATA", "--export_dir=EXPORT")
+    assert (config.export_dir, config.data_dir) == ("EXPORT", "DATA")
+    assert config.source is None
+    values = _make_values()
+    values(["program"])
+    model_dir = pathlib.Path(from_flags(values).model_dir)
+    assert model_dir.parent == pathlib.Path("runs")
+
+
+OLD_SPELLINGS = {
+    "--augment=notebook": "--augment=basic",
+    "--schedule=notebook": "--schedule=inverse_time",
+    "--folds=3": "--head_folds=3",
+    "--nofold_frozen": "--nofuse_batch_norm",
+    "--fold_frozen=false": "--fuse_batch_norm=false",
+}
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+@pytest.mark.parametrize("old", OLD_SPELLINGS)
+def test_old_spellings_of_flags_are_accepted(old, in_file, tmp_path):
+    expected = _parse(OLD_SPELLINGS[old])
+    if in_file:
+        (tmp_path / "old.flags").write_text(old + "\n")
+        old = f"--flagfile={tmp_path / 'old.flags'}"
+    assert _parse(old) == expected
+
+
+def test_old_spellings_are_not_in_the_help_text():
+    shown = _make_values().get_help()
+    assert "head_folds" in shown
+    assert "<basic|light|strong|none>" in shown
+    for old in ("notebook", "--folds", "fold_frozen"):
+        assert old not in shown
+
+
+def test_the_config_of_an_earlier_version_is_read():
+    config = _parse("--head_folds=3", "--nofuse_batch_norm", "--profile_steps=1,2")
+    stored = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert config_from_json(stored) == config
+    stored |= {"folds": 3, "fold_frozen": False, "augment": "notebook"}
+    stored |= {"schedule": "notebook", "export_dir": None, "data_dir": None}
+    del stored["head_folds"], stored["fuse_batch_norm"]
+    assert config_from_json(stored) == config
+    # Its default of --freeze_layers was stored beside --freeze_until.
+    stored["freeze_until"] = "conv1_conv"
+    assert config_from_json(stored).freeze_layers is None
+    with pytest.raises(ValueError, match="Received: --seed=-1"):
+        config_from_json(stored | {"seed": -1})
 
 
 def test_backbone_arguments_are_parsed_as_python_values():
-    settings = _parse("--backbone_args=alpha=0.25,depth_multiplier=2,name=small")
-    assert settings.backbone_args == {
+    config = _parse("--backbone_args=alpha=0.25,depth_multiplier=2,name=small")
+    assert config.backbone_args == {
         "alpha": 0.25,
         "depth_multiplier": 2,
         "name": "small",
     }
-
-
-def test_the_augment_choices_are_the_presets_that_exist():
-    assert AUGMENTS == PRESET_NAMES
-    assert MIXES == MIXERS
 
 
 @pytest.mark.parametrize(
@@ -81,6 +142,10 @@ def test_the_augment_choices_are_the_presets_that_exist():
         (["--data_service=host:5050"], "--data_service=host:5050"),
         (["--data_service=grpc://h:1", "--deterministic"], "--deterministic"),
         (["--data_service=grpc://h:1", "--cached_views=1"], "--cached_views=1"),
+        (["--head_folds=1"], "--head_folds=1"),
+        (["--folds=2", "--head_folds=3"], "--folds=2 --head_folds=3"),
+        (["--augment=weak"], "--augment=weak"),
+        (["--xla=maybe"], "--xla=maybe"),
         (["--cached_views=-1"], "--cached_views=-1"),
         (["--cache_gb=0"], "--cache_gb=0.0"),
         (["--mix=cutmix", "--cached_views=2"], "--mix=cutmix --cached_views=2"),

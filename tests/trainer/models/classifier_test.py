@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.config.regimes import Freeze
 from trainer.models import backbones, freezing
 from trainer.models.classifier import (
     build_classifier,
@@ -62,7 +63,7 @@ def test_the_boundary_of_resnet50_is_where_the_job_says():
     assert count_parameters(backbone.trainable_variables) == 14_978_048
     assert count_parameters(backbone.weights) == 23_587_712
     assert freezing.resolve_freeze(backbone, "conv4_block6_3_conv") == 140
-    assert freezing.resolve_freeze(backbone, None) == 175
+    assert freezing.resolve_freeze(backbone, Freeze.ALL) == 175
 
 
 def test_freezing_can_be_changed_again_and_again():

@@ -8,7 +8,7 @@ from absl import flags
 
 from pipeline import prepare
 from trainer.config.flags import define_flags, from_flags
-from trainer.config.regimes import Regime, make_regimes
+from trainer.config.regimes import Freeze, Regime, make_regimes
 from trainer.models import backbones
 from trainer.training import checkpoints, run_dir
 from trainer.training.regimes import train_regimes
@@ -37,7 +37,7 @@ def test_a_third_regime_is_another_row(tmp_path):
     with runtime.strategy.scope():
         classifier = fakes.make_classifier()
     head, finetune = make_regimes(config)
-    assert (head.frozen, finetune.frozen) == (None, "conv_pw_9_bn")
+    assert (head.frozen, finetune.frozen) == (Freeze.ALL, "conv_pw_9_bn")
     unfreeze = Regime(
         name="unfreeze",
         frozen=20,
