@@ -1,4 +1,4 @@
-"""Strategy, precision and seeds, set up once a process and in one fixed order."""
+"""Lets workers agree and exchange values: broadcast, barrier, reduce, gather."""
 
 import functools
 from collections.abc import Callable
@@ -11,26 +11,26 @@ from trainer.distribution.runtime import Runtime
 
 
 def has_several_workers(runtime: Runtime) -> bool:
-    """Whether other processes take part, and may fail."""
+    """Returns True if other processes take part, which can fail."""
     return isinstance(runtime.strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def broadcast_from_chief(runtime: Runtime, number: int) -> int:
-    """The chief's number, on every worker.
+    """Broadcasts the chief's number to all workers.
 
-    Returns once every worker is here: what the chief wrote before can be read.
+    It is also a barrier: files that the chief wrote before can be read afterwards.
     """
     return _all_reduce_sum(runtime, int(number) if runtime.is_chief else 0)
 
 
 def barrier(runtime: Runtime) -> None:
-    """Returns once every worker is here."""
+    """Waits until every worker has called it."""
     broadcast_from_chief(runtime, 0)
 
 
-def any_worker(runtime: Runtime, says: bool) -> bool:
-    """Whether one of the workers says so, on every worker."""
-    return _all_reduce_sum(runtime, int(says)) > 0
+def any_worker(runtime: Runtime, flag: bool) -> bool:
+    """Returns True on every worker if `flag` is true on any of them."""
+    return _all_reduce_sum(runtime, int(flag)) > 0
 
 
 def _all_reduce_sum(runtime: Runtime, number: int) -> int:
@@ -42,18 +42,21 @@ def _all_reduce_sum(runtime: Runtime, number: int) -> int:
 
 @functools.cache
 def _make_sum(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Traced once: by itself strategy.gather is traced in each call, for 0.1 s."""
+    """Builds the sum over all replicas, traced once.
+
+    strategy.gather would be traced again in each call, which takes 0.1 s.
+    """
 
     @tf.function
-    def add_up(number):
-        one_each = strategy.run(lambda: number)
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, one_each, axis=None)
+    def sum_over_replicas(number):
+        per_replica = strategy.run(lambda: number)
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
-    return add_up
+    return sum_over_replicas
 
 
 def make_input_context(runtime: Runtime) -> tf.distribute.InputContext:
-    """What of each split this process reads."""
+    """Returns which shard of a split this process reads, and the number of replicas."""
     strategy = runtime.strategy
     local = len(strategy.extended.worker_devices)
     resolver = strategy.cluster_resolver
@@ -65,11 +68,11 @@ def make_input_context(runtime: Runtime) -> tf.distribute.InputContext:
     )
 
 
-# Not by strategy.distribute_datasets_from_function: it reads through an iterator of its
-# own for each device, whose tuner cannot be turned off and sleeps ever longer, up to a
-# minute. Whoever is done with an epoch waits until it wakes, as long as the epoch took.
+# Not by strategy.distribute_datasets_from_function: it reads through its own iterator
+# for each device. The tuner of that iterator cannot be turned off, and it sleeps longer and
+# longer, up to a minute. The end of an epoch waits until the tuner wakes up.
 def next_batch(strategy: tf.distribute.Strategy, iterator: tf.data.Iterator):
-    """One batch for each of this process's replicas."""
+    """Reads one batch for each replica of this process."""
     local = len(strategy.extended.worker_devices)
     parts = [next(iterator) for _ in range(local)]
     return strategy.experimental_distribute_values_from_function(
@@ -78,7 +81,15 @@ def next_batch(strategy: tf.distribute.Strategy, iterator: tf.data.Iterator):
 
 
 def all_gather(runtime: Runtime, rows: np.ndarray, count: int) -> np.ndarray:
-    """Every worker's [share, ...] -> [count, ...] in stored order, on all of them."""
+    """Gathers the rows of all workers, on every worker.
+
+    Args:
+      rows: [shard, ...], the rows of this worker's shard in stored order.
+      count: number of examples of the split.
+
+    Returns:
+      [count, ...] in stored order.
+    """
     input_context = make_input_context(runtime)
     if input_context.num_input_pipelines == 1:
         return rows
@@ -91,15 +102,15 @@ def all_gather(runtime: Runtime, rows: np.ndarray, count: int) -> np.ndarray:
         ),
         len(strategy.extended.worker_devices),
     )
-    ours = strategy.experimental_distribute_values_from_function(
+    per_replica = strategy.experimental_distribute_values_from_function(
         lambda context: tf.constant(
             parts[context.replica_id_in_sync_group % len(parts)]
         )
     )
-    one_after_the_other = strategy.gather(ours, axis=0).numpy().astype(rows.dtype)
+    shard_by_shard = strategy.gather(per_replica, axis=0).numpy().astype(rows.dtype)
     positions = [
         position
         for pipeline in range(input_context.num_input_pipelines)
         for position in range(pipeline, count, input_context.num_input_pipelines)
     ]
-    return one_after_the_other[np.argsort(positions)]
+    return shard_by_shard[np.argsort(positions)]

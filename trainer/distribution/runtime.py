@@ -1,4 +1,4 @@
-"""Strategy, precision and seeds, set up once a process and in one fixed order."""
+"""Sets up strategy, precision and seeds: once in a process, in one fixed order."""
 
 import dataclasses
 import json
@@ -13,15 +13,15 @@ from trainer.distribution.preemption import StopSignal
 
 @dataclasses.dataclass(frozen=True)
 class Runtime:
-    """What a run computes on.
+    """The devices and the arithmetic of a run.
 
-    strategy: the process's one strategy.
+    strategy: the only strategy of the process.
     precision: name of the Keras dtype policy that models are built under.
-    reason: why --precision=auto chose it, or that it was asked for.
-    jit: whether XLA compiles the core of each step.
-    deterministic: whether operations without a deterministic form are refused.
-    is_chief: whether this process writes the run's files.
-    stop_signal: set once the process was asked to stop.
+    reason: why --precision=auto chose it, or that the flag did.
+    jit: True if XLA compiles the core of each step.
+    deterministic: True if operations without a deterministic form are refused.
+    is_chief: True if this process writes the files of the run.
+    stop_signal: is set after the process was asked to stop.
     """
 
     strategy: tf.distribute.Strategy
@@ -44,7 +44,7 @@ def set_up_runtime(
     deterministic: bool = False,
     stop_signal: StopSignal | None = None,
 ) -> Runtime:
-    """Sets the process up; call it once, before any tensor is made.
+    """Sets up the process. Call it once, before any tensor is made.
 
     Raises:
       ValueError: the strategy does not fit the machine, or the global batch size is
@@ -55,8 +55,8 @@ def set_up_runtime(
             tf.config.list_physical_devices("CPU")[0],
             [tf.config.LogicalDeviceConfiguration()] * virtual_devices,
         )
-    made = _make_strategy(strategy)
-    replicas = made.num_replicas_in_sync
+    distribution = _make_strategy(strategy)
+    replicas = distribution.num_replicas_in_sync
     if batch_size % replicas:
         raise ValueError(
             f"--batch_size must be divisible by the {replicas} replicas. Received: "
@@ -64,17 +64,17 @@ def set_up_runtime(
         )
     keras.utils.set_random_seed(seed)
     if deterministic:
-        # keras-cv asks for it, though our augmentation draws nothing from it.
+        # keras-cv needs the generator, although our augmentation draws nothing from it.
         tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
         tf.config.experimental.enable_op_determinism()
-    chosen, reason = choose_precision(precision)
-    keras.config.set_dtype_policy(chosen)
+    policy, reason = choose_precision(precision)
+    keras.config.set_dtype_policy(policy)
     has_accelerator = bool(tf.config.list_physical_devices("GPU"))
-    resolver = made.cluster_resolver
+    resolver = distribution.cluster_resolver
     task_id = resolver.task_id if resolver is not None else None
     return Runtime(
-        strategy=made,
-        precision=chosen,
+        strategy=distribution,
+        precision=policy,
         reason=reason,
         jit=xla == "on" or (xla == "auto" and has_accelerator),
         deterministic=deterministic,
@@ -86,7 +86,7 @@ def set_up_runtime(
 def _make_strategy(name: str) -> tf.distribute.Strategy:
     tf_config = os.environ.get("TF_CONFIG", "")
     if name == "multi_worker" or (name == "auto" and tf_config):
-        # Before anything asks for the logical devices: it has to set up collectives.
+        # Before the logical devices are listed: the strategy has to set up collectives.
         _check_cluster(tf_config)
         return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
@@ -111,9 +111,9 @@ def _check_cluster(tf_config: str) -> None:
 
 
 def choose_precision(requested: str) -> tuple[str, str]:
-    """--precision -> (Keras dtype policy, reason)."""
+    """Returns the Keras dtype policy for --precision, and the reason for it."""
     if requested != "auto":
-        return requested, "asked for"
+        return requested, "set by --precision"
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         if _cpu_has_bfloat16():
@@ -130,5 +130,7 @@ def choose_precision(requested: str) -> tuple[str, str]:
 
 
 def _cpu_has_bfloat16() -> bool:
-    cpuinfo = pathlib.Path("/proc/cpuinfo")  # Linux only; elsewhere: not known
+    cpuinfo = pathlib.Path(
+        "/proc/cpuinfo"
+    )  # Only Linux has it; elsewhere the answer is not known.
     return cpuinfo.is_file() and "avx512_bf16" in cpuinfo.read_text()

@@ -1,1 +1,9 @@
-"""."""
+"""Evaluates classifiers and reports the results.
+
+evaluate.py       classifies every example of a split once, on all workers
+metrics.py        accuracy, AUC, calibration, figures of each class
+epoch_metrics.py  the line of metrics.jsonl
+summary.py        the content of summary.json
+figures.py        curves, confusion matrix, wrong images
+report.py         report.html and test_predictions.csv
+"""

@@ -1,4 +1,4 @@
-"""Every example of a split, once: evaluate(), and map_examples() beneath it."""
+"""Classifies every example of a split exactly once, on all workers together."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,7 +18,7 @@ def make_eval_step(
 ) -> Callable:
     """Builds eval_step(batch) -> per-replica (logits, labels, positions, weights).
 
-    frozen_prefix: what the batches hold has precomputed it.
+    frozen_prefix: the batches hold its outputs instead of images.
     """
     return _make_eval_step(
         runtime,
@@ -31,10 +31,10 @@ def make_joint_eval_step(
     classifiers: Sequence[Classifier],
     frozen_prefixes: Sequence[FrozenPrefix | None],
 ) -> Callable:
-    """As make_eval_step for M classifiers; its logits are [B, M, K].
+    """Builds the same step for M classifiers; its logits are [B, M, K].
 
-    frozen_prefixes: one in each, behind what is the same in all and is computed once; None
-      where nothing is.
+    frozen_prefixes: one of each classifier. Their prefixes must be equal, and are
+      computed once for all; None if the classifiers have nothing in common.
     """
 
     def compute(images):
@@ -57,8 +57,8 @@ def _make_eval_step(runtime: Runtime, compute: Callable) -> Callable:
 
     def replica_step(batch):
         batch = drop_padding(runtime, batch)
-        rest = (batch["label"], batch["position"], batch["weight"])
-        return (compute(batch["image"]), *rest)
+        logits = compute(batch["image"])
+        return (logits, batch["label"], batch["position"], batch["weight"])
 
     @tf.function
     def eval_step(batch):
@@ -68,10 +68,10 @@ def _make_eval_step(runtime: Runtime, compute: Callable) -> Callable:
 
 
 def drop_padding(runtime: Runtime, batch: dict) -> dict:
-    """A replica's batch without the rows that only fill it up, which come last.
+    """Removes the rows of weight 0 from a replica's batch; they are its last rows.
 
-    One row stays in any case, because fused layers do not survive an empty batch; and
-    all do under XLA, which compiles anew for each shape.
+    One row stays in any case, because fused layers fail on an empty batch. Under XLA
+    all rows stay, because XLA compiles again for each new shape.
     """
     if runtime.jit:
         return batch
@@ -89,28 +89,31 @@ def evaluate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Classifies every example of a split exactly once.
 
+    Args:
+      eval_step: from make_eval_step or make_joint_eval_step.
+
     Returns:
-      what the step makes of them, such as logits float32 [N, K], and labels int32 [N],
-      in stored order.
+      Logits float32 [N, K] (or [N, M, K]) and labels int32 [N], in stored order.
 
     Raises:
-      preemption.Stopped: on every worker, if one of them was asked to.
+      preemption.Stopped: on every worker, if one of them was asked to stop.
     """
-    parts = map_examples(
+    batches = map_examples(
         runtime,
         eval_step,
         records,
         image_size=image_size,
         batch_size=batch_size,
     )
-    ours = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    shard_results = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
     logits, labels, positions = (
-        collectives.all_gather(runtime, part, records.count) for part in ours
+        collectives.all_gather(runtime, result, records.count)
+        for result in shard_results
     )
     if not np.array_equal(positions, np.arange(records.count)):
         raise RuntimeError(
-            f"evaluated {len(labels)} examples of {records.count}: a bug, not a "
-            "mistake of yours"
+            f"The evaluation returned {len(labels)} examples of {records.count}. This "
+            "is a bug of the program."
         )
     return logits, labels
 
@@ -123,15 +126,16 @@ def map_examples(
     image_size: int,
     batch_size: int,
 ) -> Iterator[list[np.ndarray]]:
-    """Runs a step on this worker's share of a split, while the others do theirs.
+    """Runs a step on this worker's shard of a split; every worker has to call it.
 
-    step: (batch) -> per-replica (*results, weights).
+    Args:
+      step: (batch) -> per-replica (*results, weights).
 
     Yields:
-      the results of each batch's rows, in stored order, without the padding.
+      The results for the examples of each batch, in stored order, without the padding.
 
     Raises:
-      preemption.Stopped: on every worker, if one of them was asked to.
+      preemption.Stopped: on every worker, if one of them was asked to stop.
     """
     strategy = runtime.strategy
     batches = make_eval_dataset(

@@ -63,7 +63,7 @@ def accuracy_and_loss(logits: np.ndarray, labels: np.ndarray) -> tuple[float, fl
 
 
 def confidence_interval(correct: int, count: int) -> tuple[float, float]:
-    """Returns the 95 % interval of an accuracy from independent examples (Wilson, 1927).
+    """Returns the 95 % interval of an accuracy (Wilson, 1927).
 
     correct, count: numbers of correct predictions and of examples.
     """
