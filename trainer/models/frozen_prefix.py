@@ -37,7 +37,7 @@ def find_frozen_prefix(classifier: Classifier) -> FrozenPrefix | None:
 
 
 def _last_dominator(backbone: keras.Model) -> keras.Operation | None:
-    """Returns the last operation on all paths from the image to what trains and the end.
+    """Returns the last operation on all paths from the image to the layers that train.
 
     An operation is dominated by itself and by the operations that dominate all of its
     inputs (Allen and Cocke, 1972). None: only the image is on all paths.

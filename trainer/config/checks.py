@@ -1,0 +1,140 @@
+"""Checks the values of a TrainConfig, without TensorFlow."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from trainer.config.flag_spec import FlagSpec
+
+if TYPE_CHECKING:  # train_config imports this file
+    from trainer.config.train_config import TrainConfig
+
+_POSITIVE = (
+    "image_size",
+    "batch_size",
+    "head_units",
+    "head_epochs",
+    "head_lr",
+    "finetune_epochs",
+    "finetune_lr",
+    "virtual_devices",
+    "keep_checkpoints",
+    "cache_gb",
+)
+_NOT_NEGATIVE = ("freeze_layers", "cached_views", "head_folds", "seed")
+
+
+def check_config(
+    config: "TrainConfig", specs: Mapping[str, FlagSpec], *, regimes: Sequence[str]
+) -> None:
+    """Checks each value, and the values that exclude one another.
+
+    Args:
+      specs: field -> description of its flag.
+      regimes: the regimes that exist.
+
+    Raises:
+      ValueError: a value cannot be used; the message quotes it.
+    """
+    _check_choices(config, specs)
+    _check_regimes(config, regimes)
+    _check_ranges(config)
+    _check_head_search(config)
+    _check_mixing(config)
+    _check_data_service(config)
+
+
+def _check_choices(config: "TrainConfig", specs: Mapping[str, FlagSpec]) -> None:
+    for name, spec in specs.items():
+        value = getattr(config, name)
+        if spec.choices and value not in spec.choices:
+            raise ValueError(
+                f"--{name} must be one of {', '.join(spec.choices)}. Received: "
+                f"--{name}={value}"
+            )
+
+
+def _check_regimes(config: "TrainConfig", regimes: Sequence[str]) -> None:
+    if config.freeze_until is not None and config.freeze_layers is not None:
+        raise ValueError(
+            "--freeze_until and --freeze_layers exclude each other: use one of them. "
+            f"Received: --freeze_until={config.freeze_until} "
+            f"--freeze_layers={config.freeze_layers}"
+        )
+    is_known = set(config.regimes) <= set(regimes)
+    is_repeated = len(set(config.regimes)) < len(config.regimes)
+    if not config.regimes or not is_known or is_repeated:
+        raise ValueError(
+            f"--regimes must be one or more of {','.join(regimes)}, each once. "
+            f"Received: --regimes={','.join(config.regimes)}"
+        )
+
+
+def _check_ranges(config: "TrainConfig") -> None:
+    for name in _POSITIVE:
+        value = getattr(config, name)
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(
+                f"--{name} must be a positive number. Received: --{name}={value}"
+            )
+    for name in _NOT_NEGATIVE:
+        value = getattr(config, name)
+        if value is not None and value < 0:
+            raise ValueError(
+                f"--{name} must not be negative. Received: --{name}={value}"
+            )
+    if not 0 <= config.dropout < 1:
+        raise ValueError(
+            "--dropout must be at least 0 and less than 1. Received: "
+            f"--dropout={config.dropout}"
+        )
+
+
+def _check_head_search(config: "TrainConfig") -> None:
+    if config.head_folds == 1:
+        raise ValueError(
+            "--head_folds must be at least 2, or 0 for no folds. Received: "
+            "--head_folds=1"
+        )
+    if (config.sweep != "none" or config.head_folds) and "head" not in config.regimes:
+        raise ValueError(
+            "--sweep and --head_folds try heads for the head regime. Received: "
+            f"--sweep={config.sweep} --head_folds={config.head_folds} "
+            f"--regimes={','.join(config.regimes)}; add head to --regimes."
+        )
+
+
+def _check_mixing(config: "TrainConfig") -> None:
+    if config.mix == "cutmix" and config.cached_views and "head" in config.regimes:
+        raise ValueError(
+            "In the head regime --cached_views keeps pooled features, which have no "
+            f"area to cut. Received: --mix=cutmix --cached_views={config.cached_views};"
+            " use --mix=mixup, --cached_views=0 or --regimes=finetune."
+        )
+
+
+def _check_data_service(config: "TrainConfig") -> None:
+    if config.data_service is None:
+        return
+    if config.cache == "disk":
+        raise ValueError(
+            "A data service decodes the images, so --cache=disk has no images to "
+            f"write. Received: --data_service={config.data_service} --cache=disk"
+        )
+    if config.cached_views:
+        raise ValueError(
+            "--cached_views reads no images after the first pass, so a data service "
+            f"has no work. Received: --data_service={config.data_service} "
+            f"--cached_views={config.cached_views}"
+        )
+    if not config.data_service.startswith("grpc://"):
+        raise ValueError(
+            "--data_service must be the address of a dispatcher, grpc://HOST:PORT. "
+            f"Received: --data_service={config.data_service}"
+        )
+    if config.deterministic:
+        raise ValueError(
+            "--deterministic needs the examples in one order, which a data service "
+            f"does not keep. Received: --data_service={config.data_service} "
+            "--deterministic"
+        )
