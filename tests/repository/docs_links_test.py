@@ -31,7 +31,10 @@ def _anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
 def test_relative_links_lead_to_a_file_and_a_heading(path):
-    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+    prose = re.sub(
+        r"^ *```.*?^ *```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE
+    )
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
         if "://" in link:
             continue
         name, _, anchor = link.partition("#")
@@ -43,10 +46,13 @@ def test_relative_links_lead_to_a_file_and_a_heading(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
 def test_paths_of_the_repository_exist(path):
+    if path.name == "CHANGELOG.md":
+        return  # It names files that are gone.
     text = path.read_text()
     new_paths = set(_NEW_PATH.findall(text))
     for name in set(_PATH.findall(text)) - new_paths:
-        assert (fakes.REPOSITORY / name).exists(), name
+        is_placeholder = "NAME" in name
+        assert is_placeholder or (fakes.REPOSITORY / name).exists(), name
 
 
 def test_the_readme_fits_on_a_page():
