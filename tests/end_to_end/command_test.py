@@ -103,7 +103,7 @@ def test_the_screen_says_what_will_happen_and_what_happened(walked):
     shown = (walked / "train.out").read_text()
     for words in (
         "1 replica",
-        "float32 (asked for)",
+        "float32 (set by --precision)",
         "batch     8 global",
         "60 of the backbone's 86 layers are frozen, up to conv_pw_9_bn",
         "(139,648 of them in the backbone)",
@@ -117,7 +117,7 @@ def test_the_screen_says_what_will_happen_and_what_happened(walked):
 def test_the_exports_are_the_trainers_predictions_on_the_test_split(
     walked, photographs, tmp_path
 ):
-    from saved_model_test import PROBE
+    from probe import PROBE
 
     with open(walked / "run" / "test_predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))

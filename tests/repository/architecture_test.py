@@ -1,0 +1,162 @@
+"""Checks the rules that keep the packages in order, from their source."""
+
+import ast
+import os
+import pathlib
+import subprocess
+import sys
+
+import fakes
+import pytest
+
+PACKAGES = ("pipeline", "trainer", "export")
+FILES = sorted(
+    path
+    for package in PACKAGES
+    for path in (fakes.REPOSITORY / package).rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+# For each room the rooms of its own package that it may import. Every package may
+# also import the packages before it.
+PIPELINE = {
+    "system": set(),
+    "decoding": set(),
+    "sources": {"system"},
+    "augmentation": set(),
+    "loading": {"system", "decoding", "sources"},
+    "inspection": {"system", "decoding", "sources"},
+    "audit": {"system", "inspection", "sources"},
+    "splits": {"audit", "sources"},
+    "records": {"system", "sources"},
+    "prepare": {"system", "sources", "inspection", "audit", "splits", "records"},
+    "main": {"system", "prepare"},
+}
+BELOW_TRAINING = {"config", "distribution", "models", "evaluation", "features"}
+TRAINER = {
+    "config": set(),
+    "models": {"config"},
+    "distribution": set(),
+    "evaluation": {"distribution", "models"},
+    "features": BELOW_TRAINING - {"features"},
+    "training": BELOW_TRAINING,
+    "head_search": {*BELOW_TRAINING, "training"},
+    "final_evaluation": {*BELOW_TRAINING, "training"},
+    "train": {*BELOW_TRAINING, "training", "head_search", "final_evaluation"},
+    "main": {"config", "distribution", "train"},
+}
+EXPORT = {
+    "protocol": set(),
+    "c_api": {"protocol"},
+    "local_server": {"protocol", "c_api"},
+    "remote": {"protocol"},
+    "graph": {"protocol"},
+    "version": {"protocol", "graph"},
+    # The C API runs in a process of its own.
+    "checks": {"protocol", "graph"},
+    "export_run": {"version", "checks"},
+    "main": {"export_run", "version"},
+    "serve": {"local_server"},
+    "client": {"protocol", "remote"},
+}
+ROOMS = {"pipeline": PIPELINE, "trainer": TRAINER, "export": EXPORT}
+
+# Importing these must not load TensorFlow, so that help and mistakes come at once.
+LIGHT = (
+    *("pipeline.sources", "pipeline.inspection", "pipeline.audit", "pipeline.splits"),
+    *("pipeline.prepare", "pipeline.system", "pipeline.augmentation.presets"),
+    *("trainer.config", "export.protocol", "export.c_api", "export.remote"),
+    *("export.local_server", "export.client"),
+)
+
+
+def _module(path: pathlib.Path) -> str:
+    return ".".join(path.relative_to(fakes.REPOSITORY).with_suffix("").parts)
+
+
+def _imports(path: pathlib.Path) -> set[str]:
+    """Returns the full names that a file imports, also those inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_imports_go_one_way(path):
+    package, room = _module(path).split(".")[:2]
+    for name in _imports(path):
+        other_package, *rest = name.split(".")
+        if other_package not in PACKAGES or not rest:
+            continue
+        assert rest[0] != "main", name
+        if other_package == package:
+            assert rest[0] in ROOMS[package][room] | {room}, name
+        elif (package, room) == ("trainer", "main"):
+            assert name in ("export.export_run", "export.export_run.export_run") or (
+                other_package == "pipeline"
+            ), name
+        else:
+            assert PACKAGES.index(other_package) < PACKAGES.index(package), name
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_special_imports_stay_in_their_room(path):
+    imports = _imports(path)
+    if any(name.split(".")[0] == "keras_cv" for name in imports):
+        assert _module(path) == "pipeline.augmentation.affine"
+    if path.is_relative_to(fakes.REPOSITORY / "export"):
+        forbidden = (
+            *(f"trainer.training.{name}" for name in ("loop", "step", "epoch")),
+            "pipeline.augmentation",
+        )
+        assert not [name for name in imports if name.startswith(forbidden)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_flags_are_read_in_the_commands_and_in_config_alone(path):
+    names = {
+        node.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Name)
+    }
+    if "FLAGS" in names:
+        module = _module(path)
+        assert (
+            path.name == "main.py"
+            or module in ("export.client", "export.serve")
+            or module.startswith("trainer.config.")
+        )
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_no_file_is_long(path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
+@pytest.mark.slow
+def test_light_modules_do_not_load_tensorflow():
+    modules = [
+        _module(path)
+        for path in FILES
+        if any(_module(path) == m or _module(path).startswith(f"{m}.") for m in LIGHT)
+    ]
+    script = (
+        "import importlib, sys\n"
+        f"for name in {modules}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'tensorflow.python' not in sys.modules, name\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=fakes.REPOSITORY,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
