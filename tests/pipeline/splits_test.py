@@ -1,8 +1,10 @@
 import collections
 
+import numpy as np
 import pytest
 
 from pipeline import splits
+from pipeline.sources.images import SPLITS
 
 SHARES = (0.8, 0.1, 0.1)
 # Of the keys "0" to "29": (t)rain, (v)alidation or t(e)st.
@@ -83,3 +85,16 @@ def test_folds_part_the_groups_and_each_is_tested_on_once():
         assert 35 < made.count("validation") < 90
     assert set(tested.values()) == {1}
     assert set(tested) == set(keys)
+
+
+def test_groups_are_spread_evenly_over_folds_whatever_their_split():
+    keys = [str(number) for number in range(4000)]
+    folds = {key: splits.fold_of(key, num_folds=4, seed=1) for key in keys}
+    for split in SPLITS:
+        folds_in_split = [
+            folds[key]
+            for key in keys
+            if splits.split_of(key, fractions=SHARES, seed=1) == split
+        ]
+        fractions = np.bincount(folds_in_split, minlength=4) / len(folds_in_split)
+        np.testing.assert_allclose(fractions, 0.25, atol=0.08)

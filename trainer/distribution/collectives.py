@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -69,9 +70,11 @@ def make_input_context(runtime: Runtime) -> tf.distribute.InputContext:
 
 
 # Not by strategy.distribute_datasets_from_function: it reads through its own iterator
-# for each device. The tuner of that iterator cannot be turned off, and it sleeps longer and
-# longer, up to a minute. The end of an epoch waits until the tuner wakes up.
-def next_batch(strategy: tf.distribute.Strategy, iterator: tf.data.Iterator):
+# for each device. The tuner of that iterator cannot be turned off, and it sleeps longer
+# and longer, up to a minute. The end of an epoch waits until the tuner wakes up.
+def next_batch(
+    strategy: tf.distribute.Strategy, iterator: tf.data.Iterator
+) -> dict[str, Any]:
     """Reads one batch for each replica of this process."""
     local = len(strategy.extended.worker_devices)
     parts = [next(iterator) for _ in range(local)]

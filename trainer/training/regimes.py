@@ -142,7 +142,7 @@ def _restore(
         raise ValueError(
             f"The checkpoint holds {num_stored} best weights and the model trains "
             f"{num_expected}: it has a format before 1, which this version cannot "
-            f"read. Received: --model_dir={model_dir}; name another directory to start a "
-            "new run."
+            f"read. Received: --model_dir={model_dir}; name another directory to start "
+            "a new run."
         )
     return checkpoint.best_weights

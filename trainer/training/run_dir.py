@@ -103,9 +103,7 @@ def restore_classifier(
             backbone,
             config.backbone,
             num_classes=len(classes),
-            pooling=config.pooling,
-            head_units=config.head_units,
-            dropout=config.dropout,
+            head=config.head,
         )
     backbones.load_weights(classifier.model, str(best_weights_path(model_dir, regime)))
     return classifier
