@@ -42,6 +42,7 @@ def make_exports(backbone_name, out):
     from export.version.write import write_saved_model
     from pipeline import decoding
     from pipeline.sources import drawn_flowers
+    from trainer.config.head_config import HeadConfig
     from trainer.models import backbones, freezing
     from trainer.models.batch_norm_folding import fold_batch_norm
     from trainer.models.classifier import assemble, build_classifier
@@ -52,9 +53,7 @@ def make_exports(backbone_name, out):
         backbone,
         backbone_name,
         num_classes=len(CLASSES),
-        pooling="avg",
-        head_units=128,
-        dropout=0.2,
+        head=HeadConfig("avg", units=128, dropout=0.2),
     )
     drawn = [
         decoding.decode_and_resize(

@@ -1,1 +1,29 @@
-"""From batches to the best weights."""
+"""Trains an image classifier: from batches to the best weights.
+
+main.py              the command; its flags are the fields of config.TrainConfig
+train.py             train(): the whole job in order
+final_evaluation.py  summary.json and report.html from the best weights
+config/              settings of a run
+models/              backbone, head, frozen layers
+distribution/        devices and workers, signals
+evaluation/          evaluation of a split, metrics, report
+features/            outputs of the frozen layers, computed once
+training/            regimes, epochs, steps, checkpoints, run directory
+head_search/         --sweep and --head_folds
+recipes/             files for --flagfile
+cluster/             examples for Kubernetes and Slurm
+
+The way of one training step:
+
+| # | what happens | file |
+|---|---|---|
+| 1 | each replica gets a batch | distribution/collectives.py |
+| 2 | images are augmented and mixed on the device | training/step.py |
+| 3 | the frozen prefix computes its output, or | models/frozen_prefix.py |
+|   | the batch already holds it, precomputed | features/ |
+| 4 | logits, loss and gradients | training/step.py, models/classifier.py |
+| 5 | gradients are summed over replicas and applied | training/step.py |
+| 6 | workers agree whether to save or to stop | training/loop.py |
+| 7 | the position is saved in a checkpoint | training/epoch.py, checkpoints.py |
+| 8 | validation after the epoch, metrics.jsonl | training/epoch.py |
+"""

@@ -232,9 +232,7 @@ def _make_classifier(
             backbone,
             config.backbone,
             num_classes=len(info.classes),
-            pooling=config.pooling,
-            head_units=config.head_units,
-            dropout=config.dropout,
+            head=config.head,
         )
 
 

@@ -41,6 +41,7 @@ def make_classifier():
     import keras
     import tensorflow as tf
 
+    from trainer.config.head_config import HeadConfig
     from trainer.models import backbones, freezing
     from trainer.models.classifier import build_classifier
 
@@ -50,9 +51,7 @@ def make_classifier():
         backbone,
         "MobileNet",
         num_classes=len(CLASSES),
-        pooling="avg",
-        head_units=16,
-        dropout=0.0,
+        head=HeadConfig("avg", units=16, dropout=0.0),
     )
     drawn = [
         np.asarray(draw(label, index).resize((32, 32)))

@@ -4,5 +4,6 @@ flag_spec.py     FlagSpec and flag(): help, default, choices and old names of on
 train_config.py  TrainConfig: every setting of a run, from flags or from config.json
 checks.py        the checks of a TrainConfig
 flags.py         defines the absl flags and makes a TrainConfig of them
+head_config.py   HeadConfig: the settings of the head
 regimes.py       Regime, make_regimes(), rank()
 """

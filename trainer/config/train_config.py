@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.augmentation import presets
 from trainer.config import checks
 from trainer.config.flag_spec import flag, get_specs
+from trainer.config.head_config import HeadConfig
 
 REGIMES = ("head", "finetune")
 POOLINGS = ("avg", "max")
@@ -209,6 +210,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Checks the values; see the class."""
         checks.check_config(self, get_specs(TrainConfig), regimes=REGIMES)
+
+    @property
+    def head(self) -> HeadConfig:
+        """The settings of the head."""
+        return HeadConfig(self.pooling, self.head_units, self.dropout)
 
 
 # Another machine, or another way to watch, may change these in a run that continues.

@@ -130,9 +130,7 @@ def _make_pooled_prefix(
             classifier.backbone,
             config.backbone,
             num_classes=num_classes,
-            pooling=pooling,
-            head_units=config.head_units,
-            dropout=config.dropout,
+            head=dataclasses.replace(config.head, pooling=pooling),
         )
         prefix = find_frozen_prefix(with_pooling)
     assert prefix is not None, "a frozen backbone always has a prefix"

@@ -1,4 +1,4 @@
-"""Backbone and head, and what of them trains."""
+"""Finds and builds a backbone of keras.applications, and loads its weights."""
 
 import inspect
 import os
@@ -10,10 +10,10 @@ import keras
 
 
 def find_backbone(name: str) -> tuple[Callable, Callable]:
-    """Name in keras.applications -> (constructor, preprocess_input).
+    """Returns the constructor and preprocess_input of a model in keras.applications.
 
     Raises:
-      ValueError: no such classification model.
+      ValueError: keras.applications has no classification model of that name.
     """
     constructors = {
         attribute: value
@@ -24,7 +24,8 @@ def find_backbone(name: str) -> tuple[Callable, Callable]:
     if name not in constructors:
         raise ValueError(
             "--backbone must be a classification model of keras.applications. "
-            f"Received: --backbone={name}; there are {', '.join(sorted(constructors))}."
+            f"Received: --backbone={name}; use one of "
+            f"{', '.join(sorted(constructors))}."
         )
     # "keras.src.applications.mobilenet_v3" -> keras.applications.mobilenet_v3
     module = constructors[name].__module__.rpartition(".")[2]
@@ -37,7 +38,7 @@ def build_backbone(
     """Builds a backbone without its classification layer, with random weights.
 
     Raises:
-      ValueError: unknown backbone, or it does not take the arguments or the size.
+      ValueError: there is no such backbone, or it refuses the arguments or the size.
     """
     constructor, _ = find_backbone(name)
     try:
@@ -63,10 +64,17 @@ def load_backbone_weights(
     *,
     random_if_offline: bool,
 ) -> str:
-    """Loads --weights into a backbone; returns where they came from.
+    """Loads the weights that --weights names into a backbone.
 
-    random_if_offline: with weights="auto", keep the random ones and warn if ImageNet's
-    cannot be downloaded.
+    Args:
+      backbone: its weights are replaced.
+      name, arguments: as for build_backbone.
+      weights: "imagenet", "random", "auto" or the path of a file.
+      random_if_offline: with weights="auto", if the ImageNet weights cannot be
+        downloaded: keep the random weights and print a warning.
+
+    Returns:
+      "imagenet", "random" or the path: where the weights came from.
 
     Raises:
       ValueError: the download failed, or the file does not fit the backbone.
@@ -88,25 +96,26 @@ def load_backbone_weights(
         if weights == "auto" and random_if_offline:
             print(
                 f"WARNING: ImageNet weights for {name} could not be downloaded "
-                f"({error}). Continuing from RANDOM weights: good enough to see the "
-                "whole job run, not to classify well."
+                f"({error}). The run continues with RANDOM weights: it shows all "
+                "steps, but its classifier will not be accurate."
             )
             return "random"
         raise ValueError(
             f"ImageNet weights for {name} could not be loaded: {error} Received: "
-            f"--weights={weights}. Download the '..._notop.h5' file where there is a "
-            "network and give its path with --weights=PATH, or train from scratch with "
-            "--weights=random."
+            f"--weights={weights}. Download the '..._notop.h5' file on a machine "
+            "with a network and pass its path with --weights=PATH, or train from "
+            "scratch with --weights=random."
         ) from error
     backbone.set_weights(pretrained.get_weights())
     return "imagenet"
 
 
 def load_weights(model: keras.Model, path: str) -> None:
-    """Loads a file of exactly this model's weights.
+    """Loads a file that holds exactly the weights of a model.
 
     Raises:
-      ValueError: no such file, not a weights file, or of another architecture.
+      ValueError: the file is missing, is no weights file, or has the weights of another
+        architecture.
     """
     problem = None
     if not os.path.isfile(path):
@@ -114,29 +123,31 @@ def load_weights(model: keras.Model, path: str) -> None:
     else:
         try:
             with warnings.catch_warnings():
-                # Keras warns of containers it could not match by a second name, though
-                # it has loaded them by the first.
+                # Keras warns if it cannot match a container by a second name, although
+                # it has already loaded the container by the first.
                 warnings.filterwarnings("ignore", message="Skipping nested container")
                 model.load_weights(path)
-            stored, expected = _count_arrays(path), len(_weights(model))
-            if stored is not None and stored != expected:
-                problem = f"it holds {stored} arrays, {model.name} has {expected}"
+            num_stored, num_expected = _count_arrays(path), len(_weights(model))
+            if num_stored is not None and num_stored != num_expected:
+                problem = (
+                    f"it holds {num_stored} arrays, {model.name} has {num_expected}"
+                )
         except (ValueError, OSError) as error:
             problem = str(error).split("\n")[0]
     if problem is not None:
         raise ValueError(
-            f"The weights do not fit {model.name}: {problem}. Received: {path}; a file "
-            "fits that comes from the same backbone with the same --backbone_args, "
-            "without its classification layer."
+            f"The weights do not fit {model.name}: {problem}. Received: {path}; use a "
+            "file of the same backbone with the same --backbone_args, without its "
+            "classification layer."
         )
 
 
-def _weights(model: keras.Model) -> list:
+def _weights(model: keras.Model) -> list[keras.Variable]:
     return [v for v in model.weights if "seed_generator" not in v.path]
 
 
 def _count_arrays(path: str) -> int | None:
-    """Weight arrays in a Keras 3 file; None for a legacy one, which Keras checks."""
+    """Counts the arrays in a Keras 3 file; None for an older file, which Keras checks."""
     if not path.endswith(".weights.h5"):
         return None
     names = []

@@ -1,24 +1,26 @@
-"""Backbone and head, and what of them trains."""
+"""Builds a classifier of a backbone and a head, and computes its outputs."""
 
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
 
+from trainer.config.head_config import HeadConfig
 from trainer.models import backbones
 
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """An image classifier in its parts, which share all variables with `model`.
+    """An image classifier and its parts, which share all variables with `model`.
 
-    normalise: float32 [B, S, S, 3], range [0, 255] -> what the backbone was trained on.
-    backbone: -> features [B, H, W, C].
-    head: -> float32 logits [B, K].
-    model: the three in a row; never augments.
+    normalise: images float32 [B, S, S, 3], range [0, 255] -> normalised images, in the
+      range that the backbone was trained on.
+    backbone: normalised images -> features [B, H, W, C].
+    head: features -> logits float32 [B, K].
+    model: normalise, backbone and head in a row; it never augments.
     """
 
     normalise: Callable
@@ -29,14 +31,15 @@ class Classifier:
 
 @dataclasses.dataclass(frozen=True)
 class FrozenPrefix:
-    """The last tensor through which everything that trains sees the image.
+    """The frozen first part of a classifier, whose outputs can be computed once.
 
-    What lies before it is the same in every epoch and need be computed but once.
+    It ends at the last tensor through which all layers that train read the image.
 
-    name: of the backbone's layer whose output it is, or of the head's pooling where no
-      layer of the backbone trains.
-    prefix: normalised images -> that tensor.
-    suffix: that tensor -> the backbone's output; None where it is the pooled one.
+    name: name of the backbone's layer that computes this tensor; name of the head's
+      pooling layer if no layer of the backbone trains.
+    prefix: normalised images -> this tensor.
+    suffix: this tensor -> the output of the backbone; None if the tensor is the pooled
+      output of the backbone.
     """
 
     name: str
@@ -49,24 +52,22 @@ def build_classifier(
     backbone_name: str,
     *,
     num_classes: int,
-    pooling: str,
-    head_units: int,
-    dropout: float,
+    head: HeadConfig,
 ) -> Classifier:
-    """Puts normalisation before and a new head behind a backbone.
+    """Builds a classifier of a backbone: normalisation before it, a new head after it.
 
-    The head is pooling, Dense(head_units, relu), dropout, Dense(num_classes).
+    backbone_name: name of the backbone in keras.applications.
     """
     _, normalise = backbones.find_backbone(backbone_name)
     features = keras.Input(backbone.output.shape[1:], name="features")
     pool = {
         "avg": keras.layers.GlobalAveragePooling2D,
         "max": keras.layers.GlobalMaxPooling2D,
-    }[pooling]
-    x = pool(name=f"{pooling}_pooling")(features)
-    x = keras.layers.Dense(head_units, activation="relu", name="hidden")(x)
-    x = keras.layers.Dropout(dropout, name="dropout")(x)
-    # float32 under every policy: half-precision logits lose the small probabilities.
+    }[head.pooling]
+    x = pool(name=f"{head.pooling}_pooling")(features)
+    x = keras.layers.Dense(head.units, activation="relu", name="hidden")(x)
+    x = keras.layers.Dropout(head.dropout, name="dropout")(x)
+    # float32 under every policy: half precision rounds small probabilities to 0.
     logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)
     return assemble(normalise, backbone, keras.Model(features, logits, name="head"))
 
@@ -74,14 +75,14 @@ def build_classifier(
 def assemble(
     normalise: Callable, backbone: keras.Model, head: keras.Model
 ) -> Classifier:
-    """Puts the parts of a Classifier in a row."""
+    """Connects normalisation, backbone and head to a Classifier."""
     images = keras.Input(backbone.input.shape[1:], dtype="float32", name="image")
     model = keras.Model(images, head(backbone(normalise(images))), name="classifier")
     return Classifier(normalise=normalise, backbone=backbone, head=head, model=model)
 
 
-def count_parameters(variables: list) -> int:
-    """Number of scalars in a list of variables."""
+def count_parameters(variables: Sequence[keras.Variable]) -> int:
+    """Returns the number of scalars in some variables."""
     return sum(math.prod(variable.shape) for variable in variables)
 
 
@@ -93,22 +94,25 @@ def compute_logits(
     dropout_seed: tf.Tensor | None = None,
     train_backbone: bool = False,
 ) -> tf.Tensor:
-    """float32 [B, S, S, 3], range [0, 255] -> float32 logits [B, K].
+    """Computes the logits of images, float32 [B, K].
 
-    frozen_prefix: where `images` are what its prefix made of the images instead.
-    dropout_seed: int32 [2]; apply the head's dropout, with randomness that follows from
-      it: a layer's own would be the same on every replica.
-    train_backbone: those of the backbone's layers that are not frozen behave as in
-      training: batch norm uses the batch's statistics and moves its own towards them.
-      A frozen batch norm never does.
+    Args:
+      images: float32 [B, S, S, 3], range [0, 255]; with frozen_prefix the outputs of
+        its prefix.
+      frozen_prefix: the frozen prefix that computed `images`; None for images.
+      dropout_seed: int32 [2]; applies the dropout of the head with this seed. The
+        layer's own seed would be the same on every replica. None: no dropout.
+      train_backbone: unfrozen layers of the backbone behave as in training: batch norm
+        uses the statistics of the batch and moves its own towards them. A frozen batch
+        norm never does.
     """
-    layers = classifier.head.layers[1:]  # after its input
+    layers = classifier.head.layers[1:]  # without the input layer
     if frozen_prefix is None:
         x = classifier.backbone(classifier.normalise(images), training=train_backbone)
     elif frozen_prefix.suffix is not None:
         x = frozen_prefix.suffix(images, training=train_backbone)
     else:
-        x, layers = images, layers[1:]  # after the pooling
+        x, layers = images, layers[1:]  # without the pooling
     for layer in layers:
         if not isinstance(layer, keras.layers.Dropout):
             x = layer(x)
@@ -118,14 +122,17 @@ def compute_logits(
 
 
 def compute_embedding(classifier: Classifier, images: tf.Tensor) -> tf.Tensor:
-    """float32 [B, S, S, 3], range [0, 255] -> the pooled features [B, C]."""
+    """Computes the pooled features of images, [B, C].
+
+    images: float32 [B, S, S, 3], range [0, 255].
+    """
     features = classifier.backbone(classifier.normalise(images), training=False)
     return classifier.head.layers[1](features)
 
 
 @contextlib.contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
-    """Builds the models inside under this Keras dtype policy."""
+    """Sets the Keras dtype policy for the models that the block builds."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

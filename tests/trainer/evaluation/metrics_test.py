@@ -27,6 +27,41 @@ def test_the_interval_is_wilsons():
     assert metrics.confidence_interval(10, 10)[1] == 1.0
 
 
+def _plain_loss(logits, labels):
+    """Mean cross-entropy by a shifted sum of exponentials."""
+    largest = logits.max(axis=1, keepdims=True).astype(np.float64)
+    log_sum = largest[:, 0] + np.log(np.exp(logits - largest).sum(axis=1))
+    return (log_sum - logits[np.arange(len(labels)), labels]).mean()
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 7])
+def test_scipy_gives_what_the_plain_arithmetic_gives(num_classes):
+    rng = np.random.default_rng(num_classes)
+    logits = rng.normal(0, 5, (200, num_classes)).astype(np.float32)
+    labels = np.arange(200) % num_classes
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        metrics.softmax(logits), probabilities, rtol=0, atol=1e-12
+    )
+    accuracy, loss = metrics.accuracy_and_loss(logits, labels)
+    assert loss == pytest.approx(_plain_loss(logits, labels), abs=1e-12)
+    names = [f"class {k}" for k in range(num_classes)]
+    described = metrics.compute_metrics(logits, labels, names)
+    assert (described["accuracy"], described["loss"]) == (accuracy, loss)
+    order = np.argsort(-probabilities, axis=1)[:, :2]
+    assert described["top_2_accuracy"] == np.mean(
+        [label in row for label, row in zip(labels, order, strict=True)]
+    )
+    # The share of pairs (one of the class, one of another) in the right order.
+    aucs = []
+    for k in range(num_classes):
+        own, other = probabilities[labels == k, k], probabilities[labels != k, k]
+        differences = own[:, None] - other
+        aucs.append(np.mean(differences > 0) + np.mean(differences == 0) / 2)
+    assert described["auc"] == pytest.approx(np.mean(aucs), abs=1e-12)
+
+
 def test_description_by_hand():
     probabilities = np.array(
         [

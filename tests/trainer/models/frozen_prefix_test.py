@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.config.head_config import HeadConfig
 from trainer.models import backbones, freezing
 from trainer.models.classifier import build_classifier, compute_logits
 from trainer.models.frozen_prefix import find_frozen_prefix
@@ -14,7 +15,7 @@ def _classifier(name, side=SIDE, **arguments):
     keras.utils.set_random_seed(2)
     backbone = backbones.build_backbone(name, arguments, image_size=side)
     return build_classifier(
-        backbone, name, num_classes=3, pooling="avg", head_units=8, dropout=0.0
+        backbone, name, num_classes=3, head=HeadConfig("avg", 8, 0.0)
     )
 
 

@@ -1,0 +1,17 @@
+"""Defines the settings of a classifier's head."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadConfig:
+    """The settings of a head: pooling, Dense(units, relu), dropout, Dense(classes).
+
+    pooling: "avg" or "max".
+    units: units of the hidden layer.
+    dropout: share of the hidden units that training drops, in [0, 1).
+    """
+
+    pooling: str
+    units: int
+    dropout: float
