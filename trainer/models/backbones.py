@@ -147,7 +147,7 @@ def _weights(model: keras.Model) -> list[keras.Variable]:
 
 
 def _count_arrays(path: str) -> int | None:
-    """Counts the arrays in a Keras 3 file; None for an older file, which Keras checks."""
+    """Counts the arrays in a Keras 3 file; None for an older one: Keras checks it."""
     if not path.endswith(".weights.h5"):
         return None
     names = []
