@@ -1,71 +1,83 @@
-"""A SavedModel on TensorFlow's C API: what TensorFlow Serving's own loader builds on.
+"""Replays the warm-up requests of a SavedModel and answers requests from a file.
 
-Nothing of Python's TensorFlow is loaded. As a command it answers a file of requests,
-which is how an export is tried before anybody sees it:
-`python -m export.session SAVED_MODEL REQUESTS REPLIES`.
+As a command, `python -m export.c_api.answer SAVED_MODEL REQUESTS REPLIES`, it checks an
+export before it is published.
 """
 
 import pathlib
 import pickle
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
 from export.c_api.session import Session
 from export.protocol import messages, tensors
+from export.protocol.exchange import Answer, Arrays, Failure, Request
+from export.protocol.messages import prediction_log_pb2
 from export.protocol.status import StatusError
 from export.protocol.tfrecord import read_records
 
 
 def replay_warmup(session: Session, saved_model_dir: str) -> int:
-    """Answers the requests of a model's warm-up file; returns how many there are.
+    """Runs the requests in a model's warm-up file.
+
+    Returns:
+      The number of requests.
 
     Raises:
-      StatusError: one cannot be answered.
+      OSError: the file cannot be read.
+      StatusError: the model cannot answer a request.
       ValueError: the file is damaged.
     """
-    path = pathlib.Path(saved_model_dir, messages.WARMUP_FILE)
     count = 0
-    for record in read_records(path):
+    for record in read_records(pathlib.Path(saved_model_dir, messages.WARMUP_FILE)):
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        session.run(*_read_request(log))
         count += 1
-        log = messages.prediction_log_pb2.PredictionLog.FromString(record)
-        if log.HasField("classify_log"):
-            request = log.classify_log.request
-            examples = request.input.example_list.examples
-            encoded = [example.SerializeToString() for example in examples]
-            inputs = {"inputs": np.array(encoded, object)}
-        else:
-            request = log.predict_log.request
-            inputs = {
-                name: tensors.to_array(tensor)
-                for name, tensor in request.inputs.items()
-            }
-        session.run(request.model_spec.signature_name or "serving_default", inputs)
     return count
 
 
-def answer(saved_model_dir: str, requests: list[tuple[str, dict]]) -> dict:
-    """Loads a SavedModel, replays its warm-up and answers requests.
+def _read_request(log: prediction_log_pb2.PredictionLog) -> Request:
+    """Returns the signature and the inputs of a recorded request."""
+    if log.HasField("classify_log"):
+        classify_request = log.classify_log.request
+        examples = classify_request.input.example_list.examples
+        serialized = [example.SerializeToString() for example in examples]
+        return (
+            classify_request.model_spec.signature_name or "serving_default",
+            {"inputs": np.array(serialized, object)},
+        )
+    request = log.predict_log.request
+    return (
+        request.model_spec.signature_name or "serving_default",
+        {name: tensors.to_array(tensor) for name, tensor in request.inputs.items()},
+    )
 
-    requests: (signature, inputs) each.
 
-    Returns:
-      signatures: name -> serialized SignatureDef; warmed_up: number of requests;
-      replies: for each request its outputs, or (code, message); python_tensorflow:
-      whether Python's TensorFlow was loaded after all.
+def answer(saved_model_dir: str, requests: Sequence[Request]) -> Answer:
+    """Loads a SavedModel, replays its warm-up requests and answers other requests.
+
+    Raises:
+      OSError: the warm-up file cannot be read, or TensorFlow's C library is missing.
+      StatusError: the model does not load, or it cannot answer a warm-up request.
+      ValueError: the warm-up file is damaged.
     """
     session = Session(saved_model_dir)
     warmed_up = replay_warmup(session, saved_model_dir)
-    replies = []
+    replies: list[Arrays | Failure] = []
     for signature, inputs in requests:
         try:
             replies.append(session.run(signature, inputs))
         except StatusError as error:
             replies.append((error.code, error.message))
-    declared = {k: v.SerializeToString() for k, v in session.signatures.items()}
+    signatures = {
+        name: signature_def.SerializeToString()
+        for name, signature_def in session.signatures.items()
+    }
     session.close()
     return {
-        "signatures": declared,
+        "signatures": signatures,
         "warmed_up": warmed_up,
         "replies": replies,
         "python_tensorflow": "tensorflow.python" in sys.modules,
@@ -73,13 +85,16 @@ def answer(saved_model_dir: str, requests: list[tuple[str, dict]]) -> dict:
 
 
 def main(saved_model_dir: str, requests_path: str, replies_path: str) -> None:
-    """See the module; requests and replies are pickles of what answer() takes."""
+    """Answers a pickled list of requests and writes a pickled Answer.
+
+    If that fails, the last line on stderr names the reason.
+    """
     requests = pickle.loads(pathlib.Path(requests_path).read_bytes())
     try:
-        answered = answer(saved_model_dir, requests)
+        replies = answer(saved_model_dir, requests)
     except (StatusError, ValueError, OSError) as error:
         sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))
-    pathlib.Path(replies_path).write_bytes(pickle.dumps(answered))
+    pathlib.Path(replies_path).write_bytes(pickle.dumps(replies))
 
 
 if __name__ == "__main__":

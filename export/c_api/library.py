@@ -1,8 +1,6 @@
-"""A SavedModel on TensorFlow's C API: what TensorFlow Serving's own loader builds on.
+"""Loads TensorFlow's C library with ctypes and declares its functions.
 
-Nothing of Python's TensorFlow is loaded. As a command it answers a file of requests,
-which is how an export is tried before anybody sees it:
-`python -m export.session SAVED_MODEL REQUESTS REPLIES`.
+The functions are documented in tensorflow/c/c_api.h and tensorflow/c/tf_tensor.h.
 """
 
 import ctypes
@@ -13,10 +11,14 @@ import sys
 
 
 class Output(ctypes.Structure):
+    """TF_Output: one output of an operation."""
+
     _fields_ = (("operation", ctypes.c_void_p), ("index", ctypes.c_int))
 
 
 class Buffer(ctypes.Structure):
+    """TF_Buffer: bytes that TensorFlow allocated."""
+
     _fields_ = (
         ("data", ctypes.c_void_p),
         ("length", ctypes.c_size_t),
@@ -26,20 +28,34 @@ class Buffer(ctypes.Structure):
 
 @functools.cache
 def load_library() -> ctypes.CDLL:
-    """Loads TensorFlow's libraries, which write to stderr; once a process.
+    """Loads the library once per process. It writes log lines to stderr.
+
+    If Python's TensorFlow is not loaded, XLA is switched off for the process.
 
     Raises:
-      OSError: they are not there.
+      OSError: tensorflow is not installed, or its package has no C library.
     """
     spec = importlib.util.find_spec("tensorflow")
+    if spec is None or not spec.submodule_search_locations:
+        raise OSError("The package tensorflow is not installed.")
     folder = pathlib.Path(spec.submodule_search_locations[0])
-    found = [*folder.glob("libtensorflow_cc.so.?"), *folder.glob("*_cc.?.dylib")]
-    if not found:
+    paths = [*folder.glob("libtensorflow_cc.so.?"), *folder.glob("*_cc.?.dylib")]
+    if not paths:
         raise OSError(
-            f"TensorFlow's C API is not there. Received: {folder}, which has no "
-            "libtensorflow_cc.so.2; install tensorflow from its wheel."
+            "TensorFlow's C library libtensorflow_cc.so.2 is missing; install "
+            f"tensorflow from its wheel. Received: {folder}"
         )
-    library = ctypes.CDLL(str(found[0]))
+    library = ctypes.CDLL(str(paths[0]))
+    _declare_functions(library)
+    # TensorFlow Serving calls this when it starts, so that graphs that need XLA fail.
+    # The call holds for the whole process: a process that trains must not make it.
+    if "tensorflow.python" not in sys.modules:
+        library._ZN10tensorflow21DisableXlaCompilationEv()
+    return library
+
+
+def _declare_functions(library: ctypes.CDLL) -> None:
+    """Sets result and argument types; by default ctypes truncates pointers to ints."""
     pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
     signatures = {
         "TF_NewStatus": (pointer, []),
@@ -86,8 +102,3 @@ def load_library() -> ctypes.CDLL:
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    # TensorFlow Serving calls it when it starts: a graph that needs XLA fails there. It
-    # holds for the whole process, so not for one that trains as well.
-    if "tensorflow.python" not in sys.modules:
-        library._ZN10tensorflow21DisableXlaCompilationEv()
-    return library

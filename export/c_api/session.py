@@ -1,12 +1,7 @@
-"""A SavedModel on TensorFlow's C API: what TensorFlow Serving's own loader builds on.
-
-Nothing of Python's TensorFlow is loaded. As a command it answers a file of requests,
-which is how an export is tried before anybody sees it:
-`python -m export.session SAVED_MODEL REQUESTS REPLIES`.
-"""
+"""Loads a SavedModel and runs its signatures on TensorFlow's C API."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,20 +10,24 @@ from export.protocol import messages, tensors
 from export.protocol.messages import meta_graph_pb2
 from export.protocol.status import Code, StatusError
 
-_STRING_BYTES = 24  # sizeof(TF_TString)
+# sizeof(TF_TString): a tensor of strings is an array of them.
+_STRING_BYTES = 24
 
 
 class Session:
-    """One loaded SavedModel; any number of threads may run it at once.
+    """A loaded SavedModel, like tf.compat.v1.Session without Python's TensorFlow.
 
-    signatures: name -> tensorflow.SignatureDef, as the model declares them.
+    Any number of threads may call run() at the same time.
+
+    signatures: name -> tensorflow.SignatureDef, as the model declares it.
     """
 
     def __init__(self, saved_model_dir: str):
         """Loads a SavedModel with the tag "serve".
 
         Raises:
-          StatusError: TensorFlow's own, if it does not load.
+          OSError: TensorFlow's C library is missing.
+          StatusError: TensorFlow cannot load the model.
         """
         self._library = load_library()
         tags = (ctypes.c_char_p * 1)(b"serve")
@@ -59,7 +58,7 @@ class Session:
         finally:
             self._library.TF_DeleteBuffer(meta_graph)
             self._library.TF_DeleteSessionOptions(options)
-        # The loader's own, of no use to a caller.
+        # Only the loader runs this signature.
         parsed.signature_def.pop("__saved_model_init_op", None)
         self.signatures = dict(parsed.signature_def)
 
@@ -68,11 +67,14 @@ class Session:
     ) -> dict[str, np.ndarray]:
         """Runs a signature.
 
-        inputs: name -> array; strings are bytes in an array of objects.
+        inputs: name -> array; strings are bytes in an array of dtype object.
+
+        Returns:
+          The outputs, name -> array, with strings as in the inputs.
 
         Raises:
-          StatusError: with the code TensorFlow Serving gives: no such signature, not
-            its inputs, or an error of the graph.
+          StatusError: the model has no such signature, the inputs do not fit it, or the
+            graph fails. The code and message are those of TensorFlow Serving.
         """
         if signature_name not in self.signatures:
             raise StatusError(
@@ -91,26 +93,29 @@ class Session:
             )
         for name, info in signature.inputs.items():
             _check_fits(name, inputs[name], info)
-        fed = [inputs[name] for name in signature.inputs]
-        names = list(signature.outputs)
-        results = self._run(
-            [info.name for info in signature.inputs.values()],
-            fed,
-            [signature.outputs[name].name for name in names],
+        arrays = self._run_graph(
+            [(info.name, inputs[name]) for name, info in signature.inputs.items()],
+            [info.name for info in signature.outputs.values()],
         )
-        return dict(zip(names, results, strict=True))
+        return dict(zip(signature.outputs, arrays, strict=True))
 
-    def _run(self, feeds: list[str], arrays: list, fetches: list[str]) -> list:
+    def _run_graph(
+        self, feeds: Sequence[tuple[str, np.ndarray]], fetches: Sequence[str]
+    ) -> list[np.ndarray]:
+        """Runs the graph on arrays for the tensors in feeds; returns the fetches.
+
+        Tensors are named OPERATION:INDEX.
+        """
         library, status = self._library, _Status(self._library)
         outputs = (ctypes.c_void_p * len(fetches))()
         inputs = (ctypes.c_void_p * len(feeds))()
         try:
-            for index, array in enumerate(arrays):
+            for index, (_, array) in enumerate(feeds):
                 inputs[index] = _to_tensor(library, array)
             library.TF_SessionRun(
                 self._session,
                 None,
-                self._endpoints(feeds),
+                self._endpoints([name for name, _ in feeds]),
                 inputs,
                 len(feeds),
                 self._endpoints(fetches),
@@ -122,13 +127,14 @@ class Session:
                 status.pointer,
             )
             status.check()
-            return [_from_tensor(library, tensor) for tensor in outputs]
+            return [_from_tensor(library, tensor) for tensor in outputs if tensor]
         finally:
             for tensor in (*inputs, *outputs):
                 if tensor:
                     library.TF_DeleteTensor(tensor)
 
-    def _endpoints(self, names: list[str]) -> ctypes.Array:
+    def _endpoints(self, names: Sequence[str]) -> ctypes.Array:
+        """Finds tensors by name (OPERATION:INDEX) in the graph."""
         endpoints = (Output * len(names))()
         for endpoint, name in zip(endpoints, names, strict=True):
             operation, _, index = name.partition(":")
@@ -141,7 +147,7 @@ class Session:
         return endpoints
 
     def close(self) -> None:
-        """Frees the model; nothing may be running."""
+        """Frees the model. No thread may be in run()."""
         status = _Status(self._library)
         if self._session:
             self._library.TF_CloseSession(self._session, status.pointer)
@@ -152,11 +158,14 @@ class Session:
 
 
 class _Status:
+    """A TF_Status: receives the error of one call."""
+
     def __init__(self, library: ctypes.CDLL):
         self._library = library
         self.pointer = library.TF_NewStatus()
 
     def check(self) -> None:
+        """Raises the error of the call as a StatusError."""
         code = self._library.TF_GetCode(self.pointer)
         if code:
             message = self._library.TF_Message(self.pointer).decode("utf-8", "replace")
@@ -167,9 +176,8 @@ class _Status:
 
 
 def _check_fits(name: str, array: np.ndarray, info: meta_graph_pb2.TensorInfo) -> None:
-    """Type and shape, in the words of TensorFlow Serving."""
-    wanted = tensors.NUMPY_OF[info.dtype]
-    if array.dtype != wanted:
+    """Checks type and shape of an input with the messages of TensorFlow Serving."""
+    if array.dtype != tensors.NUMPY_OF[info.dtype]:
         number, _ = tensors.DTYPES[array.dtype.name]
         raise StatusError(
             Code.INVALID_ARGUMENT,
@@ -178,8 +186,8 @@ def _check_fits(name: str, array: np.ndarray, info: meta_graph_pb2.TensorInfo) -
         )
     sizes = [dimension.size for dimension in info.tensor_shape.dim]
     if len(sizes) != array.ndim or any(
-        wanted not in (-1, size)
-        for wanted, size in zip(sizes, array.shape, strict=True)
+        declared_size not in (-1, size)
+        for declared_size, size in zip(sizes, array.shape, strict=True)
     ):
         raise StatusError(
             Code.INVALID_ARGUMENT,
@@ -188,6 +196,7 @@ def _check_fits(name: str, array: np.ndarray, info: meta_graph_pb2.TensorInfo) -
 
 
 def _to_tensor(library: ctypes.CDLL, array: np.ndarray) -> int:
+    """Copies an array to a new TF_Tensor, which the caller deletes."""
     number, _ = tensors.DTYPES[array.dtype.name]
     is_string = array.dtype == object
     length = array.size * (_STRING_BYTES if is_string else array.dtype.itemsize)
@@ -196,15 +205,16 @@ def _to_tensor(library: ctypes.CDLL, array: np.ndarray) -> int:
     data = library.TF_TensorData(tensor)
     if is_string:
         for index, value in enumerate(array.ravel().tolist()):
-            at = data + index * _STRING_BYTES
-            library.TF_StringInit(at)
-            library.TF_StringCopy(at, value, len(value))
+            address = data + index * _STRING_BYTES
+            library.TF_StringInit(address)
+            library.TF_StringCopy(address, value, len(value))
     elif length:
         ctypes.memmove(data, np.ascontiguousarray(array).ctypes.data, length)
     return tensor
 
 
 def _from_tensor(library: ctypes.CDLL, tensor: int) -> np.ndarray:
+    """Copies a TF_Tensor to an array."""
     number = library.TF_TensorType(tensor)
     dtype = tensors.NUMPY_OF[number]
     rank = library.TF_NumDims(tensor)
@@ -217,8 +227,8 @@ def _from_tensor(library: ctypes.CDLL, tensor: int) -> np.ndarray:
         return array
     flat = array.reshape(-1)
     for index in range(flat.size):
-        at = data + index * _STRING_BYTES
+        address = data + index * _STRING_BYTES
         flat[index] = ctypes.string_at(
-            library.TF_StringGetDataPointer(at), library.TF_StringGetSize(at)
+            library.TF_StringGetDataPointer(address), library.TF_StringGetSize(address)
         )
     return array

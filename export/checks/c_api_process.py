@@ -7,27 +7,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import TypedDict
 
-from export.checks.check_requests import Arrays, Failure, Request
+from export.protocol.exchange import Answer, Request
 
 # The directory that holds the package `export`: the repository, or site-packages.
 _IMPORT_ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-class Answer(TypedDict):
-    """The result of export.c_api.answer.
-
-    signatures: name -> serialized SignatureDef.
-    warmed_up: number of requests in the warm-up file.
-    replies: the outputs of each request, or the status code and message of its failure.
-    python_tensorflow: True if Python's TensorFlow was loaded.
-    """
-
-    signatures: dict[str, bytes]
-    warmed_up: int
-    replies: list[Arrays | Failure]
-    python_tensorflow: bool
 
 
 def answer_with_c_api(

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from export.protocol import messages
+from export.protocol.exchange import Arrays, Failure, Request
 from export.protocol.messages import example_pb2
 
 BATCH_SIZES = (1, 3, 64)
@@ -22,10 +23,6 @@ BAD_IMAGES = {
     b"\x60\xea\0\0\x01\0\x18\0" + bytes(24),
 }
 
-# Inputs or outputs of a signature: name -> array. Strings are bytes objects.
-Arrays = dict[str, np.ndarray]
-Request = tuple[str, Arrays]  # signature, inputs
-Failure = tuple[int, str]  # status code, message
 Replies = Mapping[str, Arrays | Failure]
 
 

@@ -1,7 +1,7 @@
-"""TensorFlow Serving's messages and tensors, without loading TensorFlow itself.
+"""Imports TensorFlow Serving's messages without Python's TensorFlow.
 
-`import tensorflow` takes seconds and hundreds of megabytes. A client, a server on the C
-API and the check outside Python need nothing of it but the generated messages.
+`import tensorflow` takes seconds and hundreds of megabytes. The client, the local
+server and the check on the C API need only the generated message classes.
 """
 
 import contextlib
@@ -16,16 +16,20 @@ from google.protobuf import json_format
 
 @contextlib.contextmanager
 def _bare_tensorflow() -> Iterator[None]:
-    """Lets the generated messages import a `tensorflow` that is but a folder.
+    """Replaces the package `tensorflow` by an empty one during the imports below.
 
-    It is taken away again, so that a later `import tensorflow` is the real one; where
-    that is loaded already, it serves.
+    The message modules are in subfolders of `tensorflow`, and Python imports a parent
+    package first. The empty package has the real folder as its search path, so that the
+    subfolders are found. It is removed afterwards: a later `import tensorflow` imports
+    the real package. If the real package is already loaded, nothing is replaced.
     """
     if "tensorflow" in sys.modules:
         yield
         return
-    bare = types.ModuleType("tensorflow")
     spec = importlib.util.find_spec("tensorflow")
+    if spec is None or spec.submodule_search_locations is None:
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+    bare = types.ModuleType("tensorflow")
     bare.__path__ = list(spec.submodule_search_locations)
     sys.modules["tensorflow"] = bare
     try:
@@ -69,15 +73,30 @@ __all__ = [
     "types_pb2",
 ]
 
-# What every server calls the model, and so part of its addresses.
+# The name of the model in every request and in the server's addresses.
 MODEL_NAME = "photographs"
 
-# Beside the versions: which of them are served, and under which labels.
+# In the export directory: the versions that a server loads, and their labels.
 MODELS_FILE = "models.config"
+
+# In the directory of a version: the requests that a server answers while it loads it.
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+
+# The batch sizes of the warm-up requests. A server that batches pads each batch to one
+# of them, see batching_parameters.txt.
+WARMUP_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
+# The method of a signature that TensorFlow Serving's Classify calls, and the feature of
+# a tf.train.Example that holds the image.
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+CLASSIFY_KEY = "image/encoded"
 
 
 def to_dict(message: google.protobuf.message.Message) -> dict:
-    """A message as TensorFlow Serving's REST shows it, every field included."""
+    """Converts a message to the dictionary that TensorFlow Serving's REST API returns.
+
+    Fields that are not set appear with their default value.
+    """
     return json_format.MessageToDict(
         message,
         preserving_proto_field_name=True,
@@ -86,21 +105,14 @@ def to_dict(message: google.protobuf.message.Message) -> dict:
 
 
 def metadata_to_dict(response: get_model_metadata_pb2.GetModelMetadataResponse) -> dict:
-    """The signatures are packed, so a message of their own; see to_dict."""
+    """Converts a reply of GetModelMetadata as to_dict does.
+
+    It is a function of its own because the reply holds the signatures as a packed
+    message (google.protobuf.Any), which is unpacked first.
+    """
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(signatures)
     return {
         "model_spec": to_dict(response.model_spec),
         "metadata": {"signature_def": to_dict(signatures)},
     }
-
-
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-CLASSIFY_METHOD = "tensorflow/serving/classify"
-
-
-CLASSIFY_KEY = "image/encoded"
-
-
-# What a batching server fills its batches up to; see deploy.py.
-WARMUP_BATCH_SIZES = (1, 2, 4, 8, 16, 32)

@@ -1,10 +1,10 @@
-"""The status codes that TensorFlow, gRPC and TensorFlow Serving share."""
+"""Names the status codes that TensorFlow, gRPC and TensorFlow Serving share."""
 
 import enum
 
 
 class Code(enum.IntEnum):
-    """The codes that this project names; the values are those of google.rpc.Code."""
+    """Status codes that this project uses; the values are those of google.rpc.Code."""
 
     OK = 0
     INVALID_ARGUMENT = 3
@@ -18,8 +18,9 @@ class Code(enum.IntEnum):
     UNAVAILABLE = 14
 
 
-# As TensorFlow Serving's REST handler translates them; every other code is 500.
-HTTP_STATUS_OF_CODE = {
+# The HTTP status that TensorFlow Serving's REST API sends for a code; it sends 500 for
+# every other code.
+HTTP_STATUS_OF_CODE: dict[int, int] = {
     Code.INVALID_ARGUMENT: 400,
     Code.DEADLINE_EXCEEDED: 504,
     Code.NOT_FOUND: 404,
@@ -32,7 +33,10 @@ HTTP_STATUS_OF_CODE = {
 
 
 class StatusError(Exception):
-    """An error that carries one of the codes, TensorFlow's others included."""
+    """An error of a server or of TensorFlow with its status code.
+
+    code: a Code, or another number of google.rpc.Code that TensorFlow reports.
+    """
 
     def __init__(self, code: int, message: str):
         super().__init__(message)

@@ -1,7 +1,6 @@
-"""TensorFlow Serving's messages and tensors, without loading TensorFlow itself.
+"""Converts between TensorProto messages and numpy arrays, without TensorFlow.
 
-`import tensorflow` takes seconds and hundreds of megabytes. A client, a server on the C
-API and the check outside Python need nothing of it but the generated messages.
+tf.make_tensor_proto and tf.make_ndarray do the same but need Python's TensorFlow.
 """
 
 import math
@@ -10,9 +9,12 @@ import numpy as np
 
 from export.protocol.messages import tensor_pb2, tensor_shape_pb2, types_pb2
 
+# A message of a few bytes can ask for any number of copies of one value. The limit
+# keeps such a request from taking all memory.
 _MAX_COPIES = 1 << 24
 
-# numpy's type -> TensorFlow's number for it, and the message field that may hold it.
+# Name of a numpy dtype -> number of TensorFlow's DataType, and the field of a
+# TensorProto that holds values of this type.
 DTYPES = {
     "float32": (types_pb2.DT_FLOAT, "float_val"),
     "float64": (types_pb2.DT_DOUBLE, "double_val"),
@@ -32,33 +34,39 @@ _FIELD_OF = dict(DTYPES.values())
 
 
 def dtype_name(number: int) -> str:
-    """TensorFlow's number for a type -> its name there, such as "string"."""
+    """Returns the name of a TensorFlow DataType, such as "string" for 7.
+
+    A number that is no DataType is returned as text.
+    """
     if number not in types_pb2.DataType.values():
         return str(number)
     return types_pb2.DataType.Name(number).removeprefix("DT_").lower()
 
 
 def to_array(tensor: tensor_pb2.TensorProto) -> np.ndarray:
-    """A tensor message -> an array; strings are bytes in an array of objects.
+    """Converts a TensorProto to an array of the same shape and type.
 
-    Fewer values than the shape asks for are filled up with the last one, none with
-    zeros, as TensorFlow does.
+    A message may hold fewer values than its shape has: the last value is repeated, and
+    a message without values becomes zeros (empty strings), as in TensorFlow.
+
+    Returns:
+      The array; a tensor of strings becomes an array of dtype object that holds bytes.
 
     Raises:
-      ValueError: the message does not describe a tensor.
+      ValueError: the message is not a valid tensor.
     """
     if tensor.dtype not in NUMPY_OF:
         raise ValueError(
-            "Tensors are of numbers, booleans or strings. Received: dtype="
+            "A tensor has numbers, booleans or strings. Received: dtype="
             f"{dtype_name(tensor.dtype)}"
         )
     dtype = NUMPY_OF[tensor.dtype]
     shape = tuple(dimension.size for dimension in tensor.tensor_shape.dim)
     if tensor.tensor_shape.unknown_rank or any(size < 0 for size in shape):
-        raise ValueError(f"A tensor's shape is known. Received: shape={shape}")
+        raise ValueError(f"A tensor must have a known shape. Received: shape={shape}")
     count = math.prod(shape)
     if tensor.tensor_content and tensor.dtype == types_pb2.DT_STRING:
-        raise ValueError("Strings are in string_val. Received: tensor_content")
+        raise ValueError("Strings must be in string_val. Received: tensor_content")
     if tensor.tensor_content:
         if len(tensor.tensor_content) != count * dtype.itemsize:
             raise ValueError(
@@ -72,28 +80,32 @@ def to_array(tensor: tensor_pb2.TensorProto) -> np.ndarray:
         raise ValueError(
             f"A tensor of shape {shape} has {count} values. Received: {len(values)}"
         )
-    # Of one value a message may ask for any number of copies.
     if count > max(len(values), _MAX_COPIES):
         raise ValueError(
-            f"A tensor has at most {_MAX_COPIES} values that it does not spell out. "
+            f"At most {_MAX_COPIES} values may be left out of a message. "
             f"Received: shape={shape} and {len(values)} values"
         )
     array = (
         np.full(count, b"", object)
         if dtype == np.dtype(object)
-        else (np.zeros(count, dtype))
+        else np.zeros(count, dtype)
     )
     try:
         array[: len(values)] = values
     except OverflowError as error:
-        raise ValueError(f"Values fit their type. Received: {error}") from error
+        raise ValueError(
+            f"A value does not fit the type {dtype}. Received: {error}"
+        ) from error
     if values:
         array[len(values) :] = values[-1]
     return array.reshape(shape)
 
 
 def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """The inverse of to_array; strings are bytes in an array of objects."""
+    """Converts an array to a TensorProto, the inverse of to_array.
+
+    array: numbers, booleans, or bytes in an array of dtype object.
+    """
     number, _ = DTYPES[array.dtype.name]
     shape = tensor_shape_pb2.TensorShapeProto(
         dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in array.shape]

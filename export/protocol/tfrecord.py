@@ -1,24 +1,69 @@
-"""TensorFlow Serving's messages and tensors, without loading TensorFlow itself.
+"""Reads TFRecord files and verifies their checksums, without TensorFlow.
 
-`import tensorflow` takes seconds and hundreds of megabytes. A client, a server on the C
-API and the check outside Python need nothing of it but the generated messages.
+The readers of tf.data need Python's TensorFlow, and the one of TensorBoard is private.
 """
 
 import os
 import struct
 from collections.abc import Iterator
 
+# Length (uint64) and checksum of the length (uint32); behind the data: its checksum.
+_HEADER = struct.Struct("<QI")
+_FOOTER = struct.Struct("<I")
 
-def read_records(path: str | os.PathLike) -> Iterator[bytes]:
-    """The records of a TFRecord file, in order.
+# CRC-32C, the polynomial of Castagnoli with its bits reversed (RFC 3720, B.4).
+_POLYNOMIAL = 0x82F63B78
+_MASK_DELTA = 0xA282EAD8
+
+
+def _make_table() -> tuple[int, ...]:
+    """Computes the CRC-32C of each byte."""
+    table = []
+    for crc in range(256):
+        for _ in range(8):
+            crc = crc >> 1 ^ (_POLYNOMIAL if crc & 1 else 0)
+        table.append(crc)
+    return tuple(table)
+
+
+_TABLE = _make_table()
+
+
+def masked_crc32c(data: bytes) -> int:
+    """Computes the checksum that TFRecord files store.
+
+    It is the CRC-32C, rotated and shifted by a constant as in TensorFlow's
+    tsl/lib/hash/crc32c.h. The loop takes 0.3 seconds per megabyte; a warm-up file has
+    1.4 megabytes, so that no compiled package is required for it.
+    """
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """Yields the records of a TFRecord file that is not compressed, in order.
 
     Raises:
-      ValueError: the file ends within a record.
+      OSError: the file cannot be read.
+      ValueError: the file ends within a record, or a checksum is wrong.
     """
     with open(path, "rb") as file:
-        while header := file.read(12):  # length, and its checksum
-            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else -1
-            record = file.read(length) if 0 <= length <= os.path.getsize(path) else b""
-            if len(record) != length or len(file.read(4)) != 4:
+        file_bytes = os.path.getsize(path)
+        while header := file.read(_HEADER.size):
+            if len(header) < _HEADER.size:
                 raise ValueError(f"The file ends within a record. Received: {path}")
+            length, length_crc = _HEADER.unpack(header)
+            # The length is verified before it is used: a wrong one could ask for more
+            # memory than there is.
+            if masked_crc32c(header[:8]) != length_crc:
+                raise ValueError(f"The length of a record is damaged. Received: {path}")
+            if file.tell() + length + _FOOTER.size > file_bytes:
+                raise ValueError(f"The file ends within a record. Received: {path}")
+            record = file.read(length)
+            (record_crc,) = _FOOTER.unpack(file.read(_FOOTER.size))
+            if masked_crc32c(record) != record_crc:
+                raise ValueError(f"The data of a record is damaged. Received: {path}")
             yield record

@@ -33,6 +33,11 @@ def test_a_broken_warm_up_is_found(saved_model, classifier, tmp_path):
     with pytest.raises(ValueError, match="ends within a record"):
         answer_with_c_api(folder, [])
     path.write_bytes(whole.replace(b"image_bytes", b"image_bites"))
+    with pytest.raises(ValueError, match="data of a record is damaged"):
+        answer_with_c_api(folder, [])
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        (first, *_) = tf.data.TFRecordDataset(str(saved_model / messages.WARMUP_FILE))
+        writer.write(first.numpy().replace(b"image_bytes", b"image_bites"))
     with pytest.raises(ValueError, match="image_bites"):
         answer_with_c_api(folder, [])
     path.write_bytes(b"")
