@@ -117,7 +117,7 @@ def test_the_screen_says_what_will_happen_and_what_happened(walked):
 def test_the_exports_are_the_trainers_predictions_on_the_test_split(
     walked, photographs, tmp_path
 ):
-    from probe import PROBE
+    from fakes.probe import PROBE
 
     with open(walked / "run" / "test_predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))

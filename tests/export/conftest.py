@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
-from image_files import photograph
+from fakes.image_files import photograph
 
 from export.checks.c_api_process import answer_with_c_api
 from export.checks.check_requests import ExpectedExport, make_requests

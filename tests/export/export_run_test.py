@@ -6,8 +6,8 @@ import fakes
 import numpy as np
 import pytest
 import tensorflow as tf
-from image_files import photograph
-from probe import PROBE
+from fakes.image_files import photograph
+from fakes.probe import PROBE
 
 from export import export_run
 from export.checks.graph_checks import read_meta_graph

@@ -6,9 +6,9 @@ import fakes
 import numpy as np
 import pytest
 import tensorflow as tf
+from fakes.image_files import BAD_IMAGES, IMAGES, photograph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_files import BAD_IMAGES, IMAGES, photograph
 
 from export.c_api.session import Session
 from export.protocol.status import StatusError

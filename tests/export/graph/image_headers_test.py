@@ -1,6 +1,6 @@
 import pytest
 import tensorflow as tf
-from image_files import (
+from fakes.image_files import (
     BAD_IMAGES,
     IMAGES,
     animation,

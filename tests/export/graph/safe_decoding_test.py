@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from image_files import BAD_IMAGES, IMAGES, photograph
+from fakes.image_files import BAD_IMAGES, IMAGES, photograph
 
 from export.graph.safe_decoding import decode_rows
 from pipeline import decoding

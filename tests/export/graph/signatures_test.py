@@ -4,7 +4,7 @@ import fakes
 import numpy as np
 import pytest
 import tensorflow as tf
-from image_files import BAD_IMAGES, photograph
+from fakes.image_files import BAD_IMAGES, photograph
 from PIL import Image
 
 from export.graph.safe_decoding import decode_rows

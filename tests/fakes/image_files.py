@@ -4,8 +4,9 @@ import io
 import struct
 import zlib
 
-import fakes
 from PIL import Image
+
+from fakes import images
 
 
 def encode(image_format, mode="RGB", size=(40, 30), **options) -> bytes:
@@ -16,7 +17,7 @@ def encode(image_format, mode="RGB", size=(40, 30), **options) -> bytes:
 
 def photograph(index=0) -> bytes:
     file = io.BytesIO()
-    fakes.draw("stripe", index).save(file, "JPEG")
+    images.draw("stripe", index).save(file, "JPEG")
     return file.getvalue()
 
 
