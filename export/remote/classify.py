@@ -1,189 +1,202 @@
-"""`python -m export.client IMAGES...`: asks a server what is on photographs.
+"""Sends images to a server in batches, retries, and makes one row per image.
 
-The server is TensorFlow Serving or export.serve, over gRPC or REST. Of the model it
-needs the signature serving_default as export.main writes it.
+Retries are written here, because no library does all of it. The retryPolicy of gRPC
+makes at most 5 attempts and does not retry a request larger than its retry buffer (256
+KiB by default), which a batch of photographs exceeds. urllib3.Retry has no deadline for
+all attempts together. Neither reports that the server has not answered yet.
 """
 
 import collections
 import concurrent.futures
 import dataclasses
 import functools
-import itertools
-import os
 import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NotRequired, TypedDict
 
-from export.protocol.status import StatusError
-from export.remote import transports
-from pipeline.inspection import reencoding
+from export.protocol.status import Code, StatusError
+from export.remote import image_files
 
-# What pipeline.main reads, by name.
-_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
+# Sends images, with the seconds until the deadline; see transports.predict_by_grpc.
+Predict = Callable[[list[bytes], float], dict[str, list]]
 
 _OUTPUTS = ("probabilities", "class_id", "label", "decode_ok")
 
+# Pauses between attempts double from the first to the longest.
 _FIRST_PAUSE_SECONDS = 0.1
-_QUIET_RETRIES = 4
 _LONGEST_PAUSE_SECONDS = 3.0
+# The number of retries before the user is told: the pauses take 1.5 seconds.
+_QUIET_RETRIES = 4
+
+
+class Row(TypedDict):
+    """The result of one image, in the order of the keys in the output.
+
+    name: path of the file.
+    decode_ok, label, class_id, probabilities: outputs of serving_default.
+    probability: the largest of the probabilities.
+    error: why the image has no class. If the file could not be read, the row has only
+      this and the name.
+    """
+
+    name: str
+    decode_ok: NotRequired[bool]
+    label: NotRequired[str]
+    class_id: NotRequired[int]
+    probability: NotRequired[float]
+    probabilities: NotRequired[list[float]]
+    error: NotRequired[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """What became of a batch.
+    """The results of one batch.
 
-    rows: one dictionary a photograph; seconds: how long the server took, retries
-    included.
+    rows: one for each image, in the order of the batch.
+    seconds: from the first attempt to the answer; 0 if no file could be read, so that
+      nothing was sent.
     """
 
-    rows: list[dict]
+    rows: list[Row]
     seconds: float
 
 
-# From files to rows.
-
-
-def find_images(arguments: list[str]) -> list[str]:
-    """Files as they are named and, of folders, what is named like an image.
-
-    Says what it skips.
-    """
-    found = []
-    for argument in arguments:
-        if not os.path.isdir(argument):
-            found.append(argument)
-            continue
-        for folder, folders, names in os.walk(argument):
-            folders.sort()
-            for name in sorted(names):
-                path = os.path.join(folder, name)
-                if name.lower().endswith(_SUFFIXES):
-                    found.append(path)
-                else:
-                    print(f"skipped, not named as an image: {path}", file=sys.stderr)
-    return found
-
-
-def read_upright(path: str) -> bytes:
-    """A file as preparation would have stored it: upright by EXIF.
-
-    Raises:
-      OSError: it cannot be read.
-    """
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
-        raise OSError(f"Not a file: {path}")
-    with open(path, "rb") as file:
-        image_bytes = file.read()
-    try:
-        return reencoding.bytes_to_store(image_bytes, max_side_px=None)
-    # Pillow raises anything for a damaged file; what is wrong with it, the server says.
-    except Exception:
-        return image_bytes
-
-
-def _with_retries(
-    predict: Callable, images: list[bytes], seconds: float, stop: threading.Event
-) -> dict:
-    deadline = time.monotonic() + seconds
-    for attempt in itertools.count():
-        try:
-            return predict(images, max(deadline - time.monotonic(), 0.001))
-        except StatusError as error:
-            pause = min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
-            pause *= random.uniform(0.5, 1.0)  # so that clients do not come in step
-            left = deadline - time.monotonic()
-            if error.code != transports.UNAVAILABLE or left < pause:
-                raise
-            if attempt == _QUIET_RETRIES:
-                _say_once(f"not answered yet: {error.message}")
-            if stop.wait(pause):
-                raise
-
-
-@functools.cache
-def _say_once(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def classify_batch(
-    predict: Callable, paths: list[str], seconds: float, stop: threading.Event
-) -> Reply:
-    """Reads, sends and explains one batch.
-
-    Raises:
-      StatusError: the server does not answer it.
-    """
-    rows, sent, images = [{"name": path} for path in paths], [], []
-    for row in rows:
-        try:
-            images.append(read_upright(row["name"]))
-            sent.append(row)
-        except OSError as error:
-            row["error"] = error.strerror or str(error)
-    if not images:
-        return Reply(rows, 0.0)
-    start = time.monotonic()
-    outputs = _with_retries(predict, images, seconds, stop)
-    took = time.monotonic() - start
-    for key in _OUTPUTS:
-        found = outputs.get(key)
-        if not isinstance(found, list) or len(found) != len(images):
-            raise StatusError(
-                transports.INTERNAL,
-                f"serving_default gives {', '.join(_OUTPUTS)} for each image. "
-                f"Received: {', '.join(sorted(outputs)) or 'none of them'}",
-            )
-    for index, row in enumerate(sent):
-        row |= {key: outputs[key][index] for key in ("decode_ok", "label", "class_id")}
-        row["probability"] = max(outputs["probabilities"][index])
-        row["probabilities"] = outputs["probabilities"][index]
-        if not row["decode_ok"]:
-            row["error"] = "not decodable"
-    return Reply(rows, took)
-
-
 def classify(
-    predict: Callable,
-    paths: list[str],
+    predict: Predict,
+    paths: Sequence[str],
     *,
     batch_size: int,
     in_flight: int,
     seconds: float,
 ) -> Iterator[Reply]:
-    """The batches in the order of the files, however they come back.
+    """Yields the replies in the order of the paths, whichever comes first.
 
-    A file is read by the thread that sends it, so no more photographs than are in
-    flight are ever in memory.
+    The thread that sends a batch reads its files, so that the memory holds at most
+    `in_flight` batches.
+
+    in_flight: number of requests at the same time.
+    seconds: for one batch, retries included.
 
     Raises:
-      StatusError: the server does not answer a batch; those before it have been given.
+      StatusError: the server does not answer a batch. All earlier batches have been
+        yielded.
     """
     stop = threading.Event()
     pool = concurrent.futures.ThreadPoolExecutor(in_flight)
-    waiting = collections.deque()
-
-    def first() -> Reply:
-        batch, future = waiting.popleft()
-        try:
-            return future.result()
-        except StatusError as error:
-            more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
-            raise StatusError(
-                error.code, f"no answer for {batch[0]}{more}: {error.message}"
-            ) from error
-
+    pending: collections.deque[
+        tuple[Sequence[str], concurrent.futures.Future[Reply]]
+    ] = collections.deque()
     try:
-        for index in range(0, len(paths), batch_size):
-            batch = paths[index : index + batch_size]
+        for start in range(0, len(paths), batch_size):
+            batch = paths[start : start + batch_size]
             future = pool.submit(classify_batch, predict, batch, seconds, stop)
-            waiting.append((batch, future))
-            # A slow batch at the head holds up nobody, and results are small.
-            if len(waiting) > 4 * in_flight:
-                yield first()
-        while waiting:
-            yield first()
+            pending.append((batch, future))
+            # Other batches are sent while the first one is slow. Replies are small.
+            if len(pending) > 4 * in_flight:
+                yield _wait_for_reply(*pending.popleft())
+        while pending:
+            yield _wait_for_reply(*pending.popleft())
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _wait_for_reply(
+    paths: Sequence[str], future: concurrent.futures.Future[Reply]
+) -> Reply:
+    try:
+        return future.result()
+    except StatusError as error:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        raise StatusError(
+            error.code, f"no answer for {paths[0]}{more}: {error.message}"
+        ) from error
+
+
+def classify_batch(
+    predict: Predict, paths: Sequence[str], seconds: float, stop: threading.Event
+) -> Reply:
+    """Reads and sends one batch.
+
+    stop: ends the retries when it is set.
+
+    Raises:
+      StatusError: the server does not answer, or not with the outputs of an export.
+    """
+    images: list[bytes] = []
+    sent_paths: list[str] = []
+    unread_rows: dict[int, Row] = {}
+    for index, path in enumerate(paths):
+        try:
+            images.append(image_files.read_upright(path))
+            sent_paths.append(path)
+        except OSError as error:
+            unread_rows[index] = {"name": path, "error": error.strerror or str(error)}
+    if not images:
+        return Reply(list(unread_rows.values()), 0.0)
+    start = time.monotonic()
+    outputs = _predict_with_retries(predict, images, seconds, stop)
+    took_seconds = time.monotonic() - start
+    sent_rows = iter(_make_rows(sent_paths, outputs))
+    rows = [
+        unread_rows[index] if index in unread_rows else next(sent_rows)
+        for index in range(len(paths))
+    ]
+    return Reply(rows, took_seconds)
+
+
+def _make_rows(paths: Sequence[str], outputs: dict[str, list]) -> list[Row]:
+    for key in _OUTPUTS:
+        values = outputs.get(key)
+        if not isinstance(values, list) or len(values) != len(paths):
+            raise StatusError(
+                Code.INTERNAL,
+                f"serving_default must return {', '.join(_OUTPUTS)} for each image. "
+                f"Received: {', '.join(sorted(outputs)) or 'none of them'}",
+            )
+    rows: list[Row] = []
+    for index, path in enumerate(paths):
+        row: Row = {
+            "name": path,
+            "decode_ok": outputs["decode_ok"][index],
+            "label": outputs["label"][index],
+            "class_id": outputs["class_id"][index],
+            "probability": max(outputs["probabilities"][index]),
+            "probabilities": outputs["probabilities"][index],
+        }
+        if not row["decode_ok"]:
+            row["error"] = "not decodable"
+        rows.append(row)
+    return rows
+
+
+def _predict_with_retries(
+    predict: Predict, images: list[bytes], seconds: float, stop: threading.Event
+) -> dict[str, list]:
+    deadline = time.monotonic() + seconds
+    attempt = 0
+    while True:
+        try:
+            return predict(images, max(deadline - time.monotonic(), 0.001))
+        except StatusError as error:
+            pause_seconds = min(
+                _FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS
+            )
+            # Random, so that clients that failed together do not retry together.
+            pause_seconds *= random.uniform(0.5, 1.0)
+            remaining_seconds = deadline - time.monotonic()
+            if error.code != Code.UNAVAILABLE or remaining_seconds < pause_seconds:
+                raise
+            if attempt == _QUIET_RETRIES:
+                _print_once(f"not answered yet: {error.message}")
+            if stop.wait(pause_seconds):
+                raise
+        attempt += 1
+
+
+@functools.cache
+def _print_once(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ images.py: draws small photographs and writes them to disk.
 models.py: builds and trains the smallest real classifier.
 processes.py: runs commands and clusters in processes of their own.
 serving.py: writes servable models and runs the local server.
+stub_servers.py: runs servers in the process of the test, whose answers it decides.
 """
 
 from fakes.images import CLASSES, colour_jpeg, draw, write_folder

@@ -1,0 +1,55 @@
+"""Finds image files in folders and reads them as the server needs them."""
+
+import itertools
+import os
+import sys
+from collections.abc import Sequence
+
+from pipeline.inspection import reencoding
+from pipeline.inspection.formats import SUFFIXES
+
+_SUFFIXES = tuple(itertools.chain.from_iterable(SUFFIXES.values()))
+
+
+def find_images(arguments: Sequence[str]) -> list[str]:
+    """Returns the paths of images.
+
+    A file is taken whatever its name is. A folder is searched with its subfolders, in
+    the order of the names, for files with the suffix of an image; other files in it are
+    skipped with a line on stderr.
+    """
+    paths = []
+    for argument in arguments:
+        if not os.path.isdir(argument):
+            paths.append(argument)
+            continue
+        for folder, subfolders, names in os.walk(argument):
+            subfolders.sort()  # os.walk visits them in the order of this list
+            for name in sorted(names):
+                path = os.path.join(folder, name)
+                if name.lower().endswith(_SUFFIXES):
+                    paths.append(path)
+                else:
+                    print(f"skipped, not named as an image: {path}", file=sys.stderr)
+    return paths
+
+
+def read_upright(path: str) -> bytes:
+    """Returns the bytes of an image, rotated as EXIF tells, as in the training data.
+
+    A file that Pillow cannot decode is returned as it is: the server decides and
+    reports whether it can decode it.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    # Reading from a pipe could wait forever.
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"Not a file: {path}")
+    with open(path, "rb") as file:
+        image_bytes = file.read()
+    try:
+        return reencoding.bytes_to_store(image_bytes, max_side_px=None)
+    # For a damaged file Pillow raises exceptions of any type.
+    except Exception:
+        return image_bytes
