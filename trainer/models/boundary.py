@@ -79,5 +79,5 @@ def _list_cuts(backbone: keras.Model) -> list[_Cut]:
 def _belong_together(first: keras.Operation, second: keras.Operation) -> bool:
     """Returns True for a layer and its activation, and a kernel and its batch norm."""
     if isinstance(second, keras.layers.BatchNormalization):
-        return bool(getattr(first, "trainable_variables", None))
+        return bool(getattr(first, "variables", None))  # whether they train or not
     return isinstance(second, _ACTIVATIONS)

@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from trainer.models import backbones, boundary
+from trainer.models import backbones, boundary, freezing
 
 # Backbone -> number of frozen layers, the last of them, and the next layer. All are at
 # the end of a block. None: a name that keras counts up in each process.
@@ -36,6 +36,9 @@ def test_a_boundary_parts_no_convolution_from_its_activation():
     # 31 layers: 24.8 are wanted, and relu_7 is the 25th.
     assert boundary.choose_boundary(backbone) == 25
     assert backbone.layers[24].name == "relu_7"
+    # It does not depend on what is frozen at the moment.
+    freezing.freeze(backbone, 31)
+    assert boundary.choose_boundary(backbone) == 25
 
 
 @pytest.mark.slow
@@ -43,6 +46,8 @@ def test_a_boundary_parts_no_convolution_from_its_activation():
 def test_the_default_boundary_is_the_end_of_a_block(name):
     num_layers, last, following = BOUNDARIES[name]
     backbone = backbones.build_backbone(name, {}, image_size=96)
+    assert boundary.choose_boundary(backbone) == num_layers
+    freezing.freeze(backbone, len(backbone.layers))
     assert boundary.choose_boundary(backbone) == num_layers
     names = [layer.name for layer in backbone.layers]
     assert last in (names[num_layers - 1], None)
