@@ -112,6 +112,8 @@ def _refuse_findings(audit: Audit) -> None:
         )
 
 
+# Longer than a screen: it is the order of the whole preparation, and no step of it
+# belongs elsewhere.
 def prepare(
     source: str,
     out_dir: str,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -37,30 +37,15 @@ def evaluate_run(
     Returns:
       The content of summary.json; None on a worker that is not the chief.
     """
-    records = {
-        split: prepared_data.read_records(config.data_dir, split)
-        for split in ("validation", "test")
-    }
     names = list(dict.fromkeys(line["regime"] for line in history))
     with runtime.strategy.scope():
         classifiers = [
             run_dir.restore_classifier(config, classes, model_dir, name)
             for name in names
         ]
-        eval_step = evaluate.make_joint_eval_step(
-            runtime, classifiers, _find_common_prefixes(config, classifiers)
-        )
-    # Logits [N, regimes, K], and labels [N].
-    (val_logits, val_labels), (test_logits, test_labels) = (
-        evaluate.evaluate(
-            runtime,
-            eval_step,
-            records[split],
-            image_size=config.image_size,
-            batch_size=config.batch_size,
-        )
-        for split in ("validation", "test")
-    )
+    eval_step = _make_eval_step(runtime, config, classifiers)
+    val_logits, val_labels = _classify(runtime, config, eval_step, "validation")
+    test_logits, test_labels = _classify(runtime, config, eval_step, "test")
     if not runtime.is_chief:
         return None
     regimes = {
@@ -92,13 +77,35 @@ def evaluate_run(
         summary=summary,
         history=history,
         classifier=classifiers[names.index(best)],
-        records=records["test"],
+        records=prepared_data.read_records(config.data_dir, "test"),
         image_size=config.image_size,
         logits=best_logits,
         labels=test_labels,
     )
     files.write_json(model_dir / run_dir.SUMMARY_FILE, summary)
     return summary
+
+
+def _make_eval_step(
+    runtime: Runtime, config: TrainConfig, classifiers: Sequence[Classifier]
+) -> Callable:
+    with runtime.strategy.scope():
+        return evaluate.make_joint_eval_step(
+            runtime, classifiers, _find_common_prefixes(config, classifiers)
+        )
+
+
+def _classify(
+    runtime: Runtime, config: TrainConfig, eval_step: Callable, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the logits float32 [N, classifiers, K] and the labels int32 [N]."""
+    return evaluate.evaluate(
+        runtime,
+        eval_step,
+        prepared_data.read_records(config.data_dir, split),
+        image_size=config.image_size,
+        batch_size=config.batch_size,
+    )
 
 
 def _summarise_regime(

@@ -210,20 +210,16 @@ def _find_or_compute(
                 labels_missing = False
         labels = np.fromfile(labels_path, np.int32, num_rows)
         in_memory = cache_dir.fits_in_memory(entry.num_views * sum(file_bytes))
-        return [
-            prepared_data.with_features(
-                records,
-                tuple(
-                    array_file.open_array(
-                        path, (num_rows, *shape), entry.dtype, in_memory=in_memory
-                    )
-                    for path in views
-                ),
-                labels,
-                input_context,
+
+        def open_views(output: int) -> Records:
+            shape = (num_rows, *entry.shapes[output])
+            arrays = tuple(
+                array_file.open_array(path, shape, entry.dtype, in_memory=in_memory)
+                for path in paths[output]
             )
-            for views, shape in zip(paths, entry.shapes, strict=True)
-        ]
+            return prepared_data.with_features(records, arrays, labels, input_context)
+
+        return [open_views(output) for output in range(len(entry.names))]
 
 
 def _check_room(

@@ -2,6 +2,7 @@
 layers."""
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -145,32 +146,15 @@ def load_features(
         if is_servable and regime_input.frozen_prefix is not None
     }
 
-    def extract(
-        prefixes: Mapping[str, FrozenPrefix],
-        records: Records,
-        split: str,
-        views: Sequence[View],
-    ) -> dict[str, Records]:
-        extractor = PrefixExtractor(
-            runtime, classifier, list(prefixes.values()), config.fuse_batch_norm
-        )
-        features = cache_features(
-            extractor,
-            cache,
-            records,
-            split=split,
-            views=views,
-            image_size=config.image_size,
-            batch_size=config.batch_size,
-        )
-        return dict(zip(prefixes, features, strict=True))
-
+    extract = functools.partial(_extract, runtime, config, cache, classifier)
     if inputs[0].val_features is None:
         # If there is no room for the features of all prefixes, there may be room for
         # those of the first one.
         for some_prefixes in (prefixes, {first_prefix.name: first_prefix}):
             try:
-                features = extract(some_prefixes, val_images, "validation", [View()])
+                features = extract(
+                    some_prefixes, images=val_images, split="validation", views=[View()]
+                )
             except ValueError as error:
                 problem = error
             else:
@@ -182,9 +166,36 @@ def load_features(
             )
     if inputs[0].train_features is None and config.cached_views:
         views = make_views(config, config.cached_views)
-        features = extract(prefixes, train_images, "train", views)
+        features = extract(prefixes, images=train_images, split="train", views=views)
         inputs = _add_features(inputs, servable, "train", features)
     return inputs
+
+
+def _extract(
+    runtime: Runtime,
+    config: TrainConfig,
+    cache: FeatureCache,
+    classifier: Classifier,
+    prefixes: Mapping[str, FrozenPrefix],
+    *,
+    images: Records,
+    split: str,
+    views: Sequence[View],
+) -> dict[str, Records]:
+    """Maps the name of each prefix to records with its features."""
+    extractor = PrefixExtractor(
+        runtime, classifier, list(prefixes.values()), config.fuse_batch_norm
+    )
+    features = cache_features(
+        extractor,
+        cache,
+        images,
+        split=split,
+        views=views,
+        image_size=config.image_size,
+        batch_size=config.batch_size,
+    )
+    return dict(zip(prefixes, features, strict=True))
 
 
 def _check_cutmix(config: TrainConfig, inputs: Sequence[RegimeInput]) -> None:

@@ -27,6 +27,7 @@ from trainer.training.optimizer import make_optimizer
 from trainer.training.position import Position
 
 
+# Longer than a screen: the order of these calls is what makes a run continue exactly.
 def train_regimes(
     runtime: Runtime,
     config: TrainConfig,
@@ -61,14 +62,7 @@ def train_regimes(
     first_regime = position.regime
     for index, regime in enumerate(regimes[first_regime:], start=first_regime):
         _freeze_for(runtime, classifier, regime)
-        optimizer = make_optimizer(
-            runtime,
-            classifier,
-            learning_rate=regime.learning_rate,
-            momentum=regime.momentum,
-            schedule=regime.schedule,
-            total_steps=epoch_steps * regime.epochs,
-        )
+        optimizer = _make_optimizer(runtime, classifier, regime, epoch_steps)
         best_weights: Sequence[np.ndarray] = ()
         with runtime.strategy.scope():
             if checkpoint is not None and index == first_regime:
@@ -103,14 +97,18 @@ def train_regimes(
                 val_images=val_images,
             )
             position, best_weights = run_epochs(run, position, best_weights)
-        with runtime.strategy.scope():
-            checkpoints.restore_variables(
-                freezing.list_unfrozen(classifier), best_weights
-            )
+        _use_best_weights(runtime, classifier, best_weights)
         if runtime.is_chief:
             run_dir.save_best_weights(classifier, model_dir, regime.name)
         collectives.barrier(runtime)
     return position
+
+
+def _use_best_weights(
+    runtime: Runtime, classifier: Classifier, best_weights: Sequence[np.ndarray]
+) -> None:
+    with runtime.strategy.scope():
+        checkpoints.restore_variables(freezing.list_unfrozen(classifier), best_weights)
 
 
 def _freeze_for(runtime: Runtime, classifier: Classifier, regime: Regime) -> None:
@@ -124,6 +122,19 @@ def _freeze_for(runtime: Runtime, classifier: Classifier, regime: Regime) -> Non
         backbone, regime.train_batch_norm and has_several_replicas and not runtime.jit
     )
     progress.print_regime(regime, classifier, frozen_layers=frozen_layers)
+
+
+def _make_optimizer(
+    runtime: Runtime, classifier: Classifier, regime: Regime, epoch_steps: int
+) -> keras.optimizers.Optimizer:
+    return make_optimizer(
+        runtime,
+        classifier,
+        learning_rate=regime.learning_rate,
+        momentum=regime.momentum,
+        schedule=regime.schedule,
+        total_steps=epoch_steps * regime.epochs,
+    )
 
 
 def _restore(
