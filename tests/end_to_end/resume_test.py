@@ -18,7 +18,6 @@ import pytest
 
 from pipeline import prepare
 from trainer.training import checkpoints, run_dir
-from trainer.training.checkpoints import Checkpoint, Position
 
 FLAGS = (
     *fakes.TINY_MODEL_FLAGS,
@@ -73,7 +72,7 @@ def _assert_same_run(left: pathlib.Path, right: pathlib.Path) -> None:
     assert _lines(left) == _lines(right)
     ends = [checkpoints.load_newest(model_dir) for model_dir in (left, right)]
     assert ends[0].position.total_steps == ends[1].position.total_steps
-    for part in ("variables", "optimizer", "best"):
+    for part in ("variables", "optimizer", "best_weights"):
         for ours, theirs in zip(
             getattr(ends[0], part), getattr(ends[1], part), strict=True
         ):
@@ -210,47 +209,6 @@ def test_a_lost_worker_ends_the_other_and_both_can_continue(data_dir, tmp_path):
     _assert_same_run(whole, pieces)
 
 
-def _save(model_dir: pathlib.Path, steps: int, *, keep: int) -> None:
-    values = [np.full([3], steps, np.float32), np.array(steps, np.int64)]
-    position = Position(total_steps=steps, history=({"val_loss": 0.5},), best=(0.5, -1))
-    checkpoint = Checkpoint(position, variables=values, optimizer=[], best=values[:1])
-    checkpoints.save(model_dir, checkpoint, keep=keep)
-
-
-def test_the_newest_checkpoints_are_kept_and_come_back_as_they_were(tmp_path):
-    for steps in range(1, 13):
-        _save(tmp_path, steps, keep=3)
-    names = [path.name for path in checkpoints.list_checkpoints(tmp_path)]
-    assert names == [f"step-{steps:010d}.npz" for steps in (12, 11, 10)]
-    assert sorted(os.listdir(tmp_path / "checkpoints")) == sorted(names)
-    loaded = checkpoints.load_newest(tmp_path)
-    assert loaded.position == Position(
-        total_steps=12, history=({"val_loss": 0.5},), best=(0.5, -1)
-    )
-    np.testing.assert_array_equal(loaded.variables[0], np.full([3], 12, np.float32))
-    assert loaded.variables[1].dtype == np.int64
-    assert loaded.optimizer == []
-
-
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
-    tmp_path, damage, capsys
-):
-    for steps in (1, 2):
-        _save(tmp_path, steps, keep=2)
-    newest, before = checkpoints.list_checkpoints(tmp_path)
-    content = bytearray(newest.read_bytes())
-    value = content.index(np.full([3], 2, np.float32).tobytes())
-    content[value] ^= 1
-    kept = {"flip": content, "cut": content[:-20], "empty": b""}[damage]
-    newest.write_bytes(kept)
-    assert checkpoints.load_newest(tmp_path).position.total_steps == 1
-    assert f"WARNING: {newest.name} is damaged" in capsys.readouterr().out
-    before.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="No checkpoint of the run can be read"):
-        checkpoints.load_newest(tmp_path)
-
-
 @pytest.mark.slow
 def test_weights_that_the_disk_has_no_room_for_are_not_begun(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 10**6})
@@ -260,6 +218,7 @@ def test_weights_that_the_disk_has_no_room_for_are_not_begun(tmp_path, monkeypat
     assert [path.name for path in tmp_path.rglob("*")] == ["checkpoints"]
 
 
+@pytest.mark.slow
 def test_a_run_continues_only_with_its_own_flags(data_dir, tmp_path):
     arguments = (
         "-m",
