@@ -66,6 +66,8 @@ def _list_cuts(backbone: keras.Model) -> list[_Cut]:
         followers = [operations[reader] for reader in readers[operation.name]]
         if len(followers) == 1 and _belong_together(operation, followers[0]):
             continue
+        if _ends_in_depthwise(operation):
+            continue
         crossing = [
             before._inbound_nodes[0].outputs[0]
             for before in operations[: index + 1]
@@ -74,6 +76,18 @@ def _list_cuts(backbone: keras.Model) -> list[_Cut]:
         num_values = sum(math.prod(tensor.shape[1:]) for tensor in crossing)
         cuts.append(_Cut(num_layers, len(crossing), num_values))
     return cuts
+
+
+def _ends_in_depthwise(operation: keras.Operation) -> bool:
+    """Returns True after a depthwise convolution, its batch norm and its activation.
+
+    That is the middle of a separable block (Howard et al., 2017): the convolution that
+    mixes the channels follows.
+    """
+    while isinstance(operation, (keras.layers.BatchNormalization, *_ACTIVATIONS)):
+        (tensor,) = operation._inbound_nodes[0].input_tensors
+        operation = tensor._keras_history.operation
+    return isinstance(operation, keras.layers.DepthwiseConv2D)
 
 
 def _belong_together(first: keras.Operation, second: keras.Operation) -> bool:

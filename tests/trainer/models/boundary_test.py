@@ -6,7 +6,7 @@ from trainer.models import backbones, boundary, freezing
 # Backbone -> number of frozen layers, the last of them, and the next layer. All are at
 # the end of a block. None: a name that keras counts up in each process.
 BOUNDARIES = {
-    "MobileNet": (70, "conv_dw_11_relu", "conv_pw_11"),
+    "MobileNet": (67, "conv_pw_10_relu", "conv_dw_11"),
     "MobileNetV2": (125, "block_13_project_BN", "block_14_expand"),
     "MobileNetV3Small": (124, "expanded_conv_8_project_bn", "expanded_conv_9_expand"),
     "VGG16": (15, "block4_pool", "block5_conv1"),
