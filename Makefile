@@ -13,8 +13,11 @@ SETTINGS := setup.py pyproject.toml
 demo: $(INSTALLED)
 	$(VENV)/bin/python -m trainer.main
 
+# COVERAGE='--cov=pipeline --cov=trainer --cov=export' prints the coverage of the fast
+# tests; the slow ones run in processes of their own, which it does not see.
 test: $(INSTALLED_DEV)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -m 'not slow' $(COVERAGE)
+	$(VENV)/bin/python -m pytest -m slow
 
 test-fast: $(INSTALLED_DEV)
 	$(VENV)/bin/python -m pytest -m 'not slow'
