@@ -32,9 +32,7 @@ flags.DEFINE_bool(
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        words = " ".join(argv[1:])
-        console.fail("export.main", ValueError(f"Unexpected words. Received: {words}"))
+    console.refuse_arguments("export.main", argv)
     if FLAGS.rollback == (FLAGS.model_dir is not None):
         error = ValueError(
             "Either --model_dir=RUN, to export it, or --rollback. Received: "

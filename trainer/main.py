@@ -15,9 +15,7 @@ config_flags.define_flags(FLAGS)
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        words = " ".join(argv[1:])
-        console.fail("trainer.main", ValueError(f"Unexpected words. Received: {words}"))
+    console.refuse_arguments("trainer.main", argv)
     try:
         config = config_flags.from_flags(FLAGS)
     except ValueError as error:
