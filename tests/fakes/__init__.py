@@ -2,14 +2,15 @@
 
 images.py: draws small photographs and writes them to disk.
 models.py: builds and trains the smallest real classifier.
-processes.py: runs commands and clusters in processes of their own.
+processes.py: runs commands and clusters in processes of their own, and kills them.
+fork_server.py: the process that imports TensorFlow once and forks for each command.
 serving.py: writes servable models and runs the local server.
 stub_servers.py: runs servers in the process of the test, whose answers it decides.
 """
 
 from fakes.images import CLASSES, colour_jpeg, draw, write_folder
 from fakes.models import TINY_MODEL_FLAGS, make_classifier, one_device_runtime, train
-from fakes.processes import REPOSITORY, run, run_workers
+from fakes.processes import REPOSITORY, Kill, run, run_forked, run_workers
 from fakes.serving import COLOURS, Server, publish, write_servable
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "COLOURS",
     "REPOSITORY",
     "TINY_MODEL_FLAGS",
+    "Kill",
     "Server",
     "colour_jpeg",
     "draw",
@@ -24,6 +26,7 @@ __all__ = [
     "one_device_runtime",
     "publish",
     "run",
+    "run_forked",
     "run_workers",
     "train",
     "write_folder",

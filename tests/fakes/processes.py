@@ -1,9 +1,11 @@
-"""Runs Python commands in processes of their own, as a user would."""
+"""Runs Python commands in processes of their own, as a user would, and kills them."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +26,60 @@ def run(*arguments: str, timeout_seconds: float = 300) -> subprocess.CompletedPr
         timeout=timeout_seconds,
         check=False,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Kill:
+    """The moment in which a command is killed: in one call of a function.
+
+    function: its full name, such as os.replace, which pathlib calls too.
+    argument: counts only calls with this text in an argument that is text or a path.
+    call: the number of the call, from 1.
+    after: send the signal after the call, not before it.
+    seconds: send the signal this long after the beginning of the call.
+    signal_number: the signal.
+    """
+
+    function: str
+    argument: str = ""
+    call: int = 1
+    after: bool = False
+    seconds: float = 0.0
+    signal_number: int = signal.SIGKILL
+
+
+def run_forked(
+    jobs: Sequence[tuple[Sequence[str], Kill | None]], *, timeout_seconds: float = 550
+) -> list[subprocess.CompletedProcess]:
+    """Runs command lines one after another in forks of one process.
+
+    TensorFlow is imported once for all of them. Otherwise each command runs as with
+    `run("-m", *command)`.
+
+    Args:
+      jobs: the module and the flags of each command, and when it is killed.
+    """
+    script = pathlib.Path(__file__).with_name("fork_server.py")
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        described = [
+            {"command": command, "kill": kill and dataclasses.asdict(kill)}
+            for command, kill in jobs
+        ]
+        (directory / "jobs.json").write_text(json.dumps(described))
+        server = run(str(script), name, timeout_seconds=timeout_seconds)
+        assert server.returncode == 0, server.stderr[-3000:]
+        return [
+            subprocess.CompletedProcess(
+                command,
+                returncode,
+                (directory / f"{number}.stdout").read_text(),
+                (directory / f"{number}.stderr").read_text(),
+            )
+            for number, ((command, _), returncode) in enumerate(
+                zip(jobs, json.loads(server.stdout), strict=True)
+            )
+        ]
 
 
 def run_workers(*commands: Sequence[str]) -> tuple[list[int], list[str]]:
