@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     console.refuse_arguments("export.main", argv)
     if FLAGS.rollback == (FLAGS.model_dir is not None):
         error = ValueError(
-            "Either --model_dir=RUN, to export it, or --rollback. Received: "
+            "Give either --model_dir=RUN, to export it, or --rollback. Received: "
             f"--model_dir={FLAGS.model_dir} --rollback={FLAGS.rollback}"
         )
         console.fail("export.main", error)

@@ -10,10 +10,8 @@ import os
 
 from absl import flags
 
-from export.local_server.log import say
-from export.local_server.servers import (
-    serve,
-)
+from export.local_server.log import log
+from export.local_server.servers import serve
 from pipeline.system import command_line, console
 
 FLAGS = flags.FLAGS
@@ -27,25 +25,29 @@ flags.DEFINE_integer("rest_port", 8501, "Port of REST; 0 takes a free one.", 0, 
 
 
 def main(argv: list[str]) -> None:
-    """See the module."""
-    if len(argv) > 1:
-        words = " ".join(argv[1:])
-        console.fail("export.serve", ValueError(f"Unexpected words. Received: {words}"))
-    say(
-        "export.serve is for development and tests; in production, run TensorFlow "
-        "Serving on the same directory"
-    )
+    """Serves the directory that the flags name."""
+    console.refuse_arguments("export.serve", argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors come as one line
     try:
         if importlib.util.find_spec("aiohttp") is None:
             raise ValueError("aiohttp is missing; pip install -e .[serve] brings it")
         if not os.path.isdir(FLAGS.export_dir):
             raise ValueError(
-                "--export_dir is a directory that export.main has written. Received: "
-                f"{FLAGS.export_dir}"
+                "--export_dir must be a directory that export.main has written. "
+                f"Received: {FLAGS.export_dir}"
             )
-        options = {name: FLAGS[name].value for name in ("host", "port", "rest_port")}
-        asyncio.run(serve(FLAGS.export_dir, **options))
+        log(
+            "export.serve is for development and tests; in production, run TensorFlow "
+            "Serving on the same directory"
+        )
+        asyncio.run(
+            serve(
+                FLAGS.export_dir,
+                host=FLAGS.host,
+                port=FLAGS.port,
+                rest_port=FLAGS.rest_port,
+            )
+        )
     except (ValueError, OSError, KeyboardInterrupt) as error:
         console.fail("export.serve", error)
 

@@ -263,5 +263,5 @@ def _check_every_class_is_usable(listing: Listing, audit: Audit) -> None:
         )
         raise ValueError(
             f"Class '{label}' has no image that can be used. Received: {reasons[:300]}."
-            " Add images or remove the folder."
+            " Add images or remove the class."
         )

@@ -1,34 +1,42 @@
-"""`python -m export.serve --export_dir=EXPORT`: a small local server.
+"""Answers the requests of gRPC with the versions that are loaded.
 
-It answers as TensorFlow Serving does, over gRPC and REST, and needs no Docker. It is
-for development and tests: it does not batch and was not built for the open internet.
+A ValueError becomes the status INVALID_ARGUMENT; see servers.py.
 """
 
 import numpy as np
-from google.protobuf.message import Message
 
 from export.local_server.versions import Version, Versions
 from export.protocol import messages, tensors
+from export.protocol.messages import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    predict_pb2,
+)
 
-# What a request is answered; a ValueError is an INVALID_ARGUMENT.
 
-
-def predict(versions: Versions, request: Message) -> Message:
-    """PredictRequest -> PredictResponse; any signature will do."""
-    response = messages.predict_pb2.PredictResponse()
+def predict(
+    versions: Versions, request: predict_pb2.PredictRequest
+) -> predict_pb2.PredictResponse:
+    """Runs any signature of a version."""
+    response = predict_pb2.PredictResponse()
     with versions.use(request.model_spec) as version:
-        response.model_spec.CopyFrom(_answering(request.model_spec, version))
-        inputs = {key: tensors.to_array(each) for key, each in request.inputs.items()}
+        response.model_spec.CopyFrom(_make_answer_spec(request.model_spec, version))
+        inputs = {
+            key: tensors.to_array(tensor) for key, tensor in request.inputs.items()
+        }
         outputs = version.session.run(response.model_spec.signature_name, inputs)
-    wanted = list(request.output_filter) or list(outputs)
-    if len(set(wanted)) < len(wanted) or not set(wanted) <= set(outputs):
+    keys = list(request.output_filter) or list(outputs)
+    if len(set(keys)) < len(keys) or not set(keys) <= set(outputs):
         raise ValueError(
-            f"output_filter names outputs, each once, of {', '.join(sorted(outputs))}. "
-            f"Received: {', '.join(request.output_filter)}"
+            "output_filter must name outputs, each once, of "
+            f"{', '.join(sorted(outputs))}. Received: "
+            f"{', '.join(request.output_filter)}"
         )
-    for key in wanted:
+    for key in keys:
         array, tensor = outputs[key], response.outputs[key]
-        # Into the fields that clients read, such as float_val; not tensor_content.
+        # Into the fields that clients read, such as float_val, not tensor_content.
         tensor.dtype, field = tensors.DTYPES[array.dtype.name]
         for size in array.shape:
             tensor.tensor_shape.dim.add(size=size)
@@ -36,28 +44,30 @@ def predict(versions: Versions, request: Message) -> Message:
     return response
 
 
-def _answering(spec: Message, version: Version) -> Message:
-    name = spec.signature_name or "serving_default"
-    answering = messages.model_pb2.ModelSpec(name=spec.name, signature_name=name)
-    answering.version.value = version.number
-    return answering
+def _make_answer_spec(
+    spec: model_pb2.ModelSpec, version: Version
+) -> model_pb2.ModelSpec:
+    """Returns the model, version and signature that answer a request."""
+    answer_spec = model_pb2.ModelSpec(
+        name=spec.name, signature_name=spec.signature_name or "serving_default"
+    )
+    answer_spec.version.value = version.number
+    return answer_spec
 
 
-def classify(versions: Versions, request: Message) -> Message:
-    """ClassificationRequest -> ClassificationResponse, by a signature made for it."""
-    examples, more = request.input.example_list, request.input.example_list_with_context
-    encoded = [each.SerializeToString() for each in examples.examples]
-    # Two messages one after the other are one message, merged.
-    context = more.context.SerializeToString()
-    encoded += [context + each.SerializeToString() for each in more.examples]
+def classify(
+    versions: Versions, request: classification_pb2.ClassificationRequest
+) -> classification_pb2.ClassificationResponse:
+    """Runs a signature whose method is Classify."""
+    encoded = _encode_examples(request)
     if not encoded:
         raise ValueError("Input is empty.")
-    response = messages.classification_pb2.ClassificationResponse()
+    response = classification_pb2.ClassificationResponse()
     with versions.use(request.model_spec) as version:
-        response.model_spec.CopyFrom(_answering(request.model_spec, version))
+        response.model_spec.CopyFrom(_make_answer_spec(request.model_spec, version))
         name = response.model_spec.signature_name
-        declared = version.session.signatures.get(name)
-        if declared is None or declared.method_name != messages.CLASSIFY_METHOD:
+        signature = version.session.signatures.get(name)
+        if signature is None or signature.method_name != messages.CLASSIFY_METHOD:
             raise ValueError(
                 "Classify needs a signature whose method is "
                 f"{messages.CLASSIFY_METHOD}. Received: {name}"
@@ -70,26 +80,43 @@ def classify(versions: Versions, request: Message) -> Message:
     return response
 
 
-def get_metadata(versions: Versions, request: Message) -> Message:
-    """GetModelMetadataRequest -> its response, with the field signature_def."""
+def _encode_examples(request: classification_pb2.ClassificationRequest) -> list[bytes]:
+    """Returns the serialized tf.train.Examples of a request."""
+    encoded = [
+        example.SerializeToString() for example in request.input.example_list.examples
+    ]
+    with_context = request.input.example_list_with_context
+    # Two serialized messages, one after the other, are one merged message.
+    context = with_context.context.SerializeToString()
+    encoded += [
+        context + example.SerializeToString() for example in with_context.examples
+    ]
+    return encoded
+
+
+def get_metadata(
+    versions: Versions, request: get_model_metadata_pb2.GetModelMetadataRequest
+) -> get_model_metadata_pb2.GetModelMetadataResponse:
+    """Returns the signatures of a version."""
     if set(request.metadata_field) != {"signature_def"}:
         raise ValueError(
-            f"metadata_field is signature_def. Received: {[*request.metadata_field]}"
+            "metadata_field must be signature_def. Received: "
+            f"{[*request.metadata_field]}"
         )
-    response = messages.get_model_metadata_pb2.GetModelMetadataResponse()
-    found = messages.get_model_metadata_pb2.SignatureDefMap()
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    signatures = get_model_metadata_pb2.SignatureDefMap()
     with versions.use(request.model_spec) as version:
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version.number
-        for name, declared in version.session.signatures.items():
-            found.signature_def[name].CopyFrom(declared)
-    response.metadata["signature_def"].Pack(found)
+        for name, signature in version.session.signatures.items():
+            signatures.signature_def[name].CopyFrom(signature)
+    response.metadata["signature_def"].Pack(signatures)
     return response
 
 
-def get_status(versions: Versions, request: Message) -> Message:
-    """GetModelStatusRequest -> its response."""
-    states = versions.states(request.model_spec)
-    return messages.get_model_status_pb2.GetModelStatusResponse(
-        model_version_status=states
-    )
+def get_status(
+    versions: Versions, request: get_model_status_pb2.GetModelStatusRequest
+) -> get_model_status_pb2.GetModelStatusResponse:
+    """Returns the state of one version, or of all."""
+    states = versions.list_states(request.model_spec)
+    return get_model_status_pb2.GetModelStatusResponse(model_version_status=states)

@@ -1,16 +1,15 @@
-"""`python -m export.serve --export_dir=EXPORT`: a small local server.
+"""Prints the lines of the local server."""
 
-It answers as TensorFlow Serving does, over gRPC and REST, and needs no Docker. It is
-for development and tests: it does not batch and was not built for the open internet.
-"""
-
-_MAX_SHOWN = 400  # TensorFlow's messages may hold a graph, a body a photograph
+# A message of TensorFlow can hold a graph, and a request a photograph.
+_MAX_CHARACTERS = 400
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
+    """Prints a line at once, so that a program that waits for it can go on."""
     print(line, flush=True)
 
 
-def one_line(value: object) -> str:
-    line = " ".join(str(value)[: 4 * _MAX_SHOWN].split()) or type(value).__name__
-    return line if len(line) <= _MAX_SHOWN else f"{line[:_MAX_SHOWN]}..."
+def to_one_line(value: object) -> str:
+    """Returns the text of a value as one line of limited length."""
+    line = " ".join(str(value)[: 4 * _MAX_CHARACTERS].split()) or type(value).__name__
+    return line if len(line) <= _MAX_CHARACTERS else f"{line[:_MAX_CHARACTERS]}..."

@@ -1,20 +1,16 @@
-"""`python -m export.serve --export_dir=EXPORT`: a small local server.
-
-It answers as TensorFlow Serving does, over gRPC and REST, and needs no Docker. It is
-for development and tests: it does not batch and was not built for the open internet.
-"""
+"""Answers REST requests: reads and writes the JSON that TensorFlow Serving defines."""
 
 import base64
 import contextlib
 import json
 import re
 import urllib.parse
+from typing import Any, TypeGuard
 
 import numpy as np
-from google.protobuf.message import Message
 
 from export.local_server import handlers
-from export.local_server.log import one_line
+from export.local_server.log import to_one_line
 from export.local_server.versions import Versions
 from export.protocol import messages, tensors
 from export.protocol.status import Code, StatusError
@@ -26,9 +22,20 @@ _PATH = re.compile(
 
 
 def answer_rest(versions: Versions, verb: str, path: str, body: bytes) -> str:
-    """A REST request -> JSON."""
+    """Answers one REST request with JSON text.
+
+    Args:
+      versions: what is served.
+      verb: of HTTP.
+      path: as the client sent it, with its escapes.
+      body: JSON, of a POST.
+
+    Raises:
+      StatusError: the request is refused, with the code of TensorFlow Serving.
+      ValueError: the body does not describe a request.
+    """
     match = _PATH.fullmatch(path)
-    action = match and (match[4] or "")
+    action = (match and match[4]) or ""
     if not match or verb != ("POST" if action.startswith(":") else "GET"):
         code = (
             Code.INVALID_ARGUMENT if path.lower().startswith("/v1/") else Code.NOT_FOUND
@@ -53,13 +60,16 @@ def answer_rest(versions: Versions, verb: str, path: str, body: bytes) -> str:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"JSON parse error: {error}") from error
     if not isinstance(payload, dict):
-        raise ValueError(f"The body is a JSON object. Received: {one_line(payload)}")
+        raise ValueError(f"The body is a JSON object. Received: {to_one_line(payload)}")
     spec.signature_name = str(payload.get("signature_name", ""))
     answer = _classify_json if action == ":classify" else _predict_json
     return json.dumps(answer(versions, spec, payload))
 
 
-def _predict_json(versions: Versions, spec: Message, payload: dict) -> dict:
+def _predict_json(
+    versions: Versions, spec: messages.model_pb2.ModelSpec, payload: dict[str, Any]
+) -> dict[str, Any]:
+    """Answers :predict, by rows (instances) or by columns (inputs)."""
     with versions.use(spec) as version:
         if ("instances" in payload) == ("inputs" in payload):
             raise ValueError(
@@ -67,23 +77,23 @@ def _predict_json(versions: Versions, spec: Message, payload: dict) -> dict:
                 f"{', '.join(payload) or 'an empty object'}"
             )
         by_row = "instances" in payload
-        given = payload["instances" if by_row else "inputs"]
+        values = payload["instances" if by_row else "inputs"]
         name = spec.signature_name or "serving_default"
         if name not in version.session.signatures:
             raise ValueError(f'Serving signature name: "{name}" not found.')
         # Every signature of an export has one input, which may go without its name.
         ((key, info),) = version.session.signatures[name].inputs.items()
         if not by_row:
-            values = _unname(given, key)
-        elif not isinstance(given, list) or not given:
-            raise ValueError(f"instances is a list. Received: {one_line(given)}")
-        elif {frozenset(row) if _is_named(row) else key for row in given} not in (
+            values = _unname(values, key)
+        elif not isinstance(values, list) or not values:
+            raise ValueError(f"instances is a list. Received: {to_one_line(values)}")
+        elif {frozenset(row) if _is_named(row) else key for row in values} not in (
             {key},
             {frozenset([key])},
         ):
             raise ValueError(f"Either all rows name the input {key}, or none does.")
         else:
-            values = [_unname(row, key) for row in given]
+            values = [_unname(row, key) for row in values]
         array = json_to_array(values, tensors.NUMPY_OF[info.dtype])
         outputs = version.session.run(name, {key: array})
     columns = {key: array_to_json(array) for key, array in outputs.items()}
@@ -93,51 +103,64 @@ def _predict_json(versions: Versions, spec: Message, payload: dict) -> dict:
     return {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
 
 
-def _is_named(value: object) -> bool:
-    """Whether it is {name: value}; a dictionary b64 is a value itself."""
+def _is_named(value: object) -> TypeGuard[dict[str, object]]:
+    """Tells whether a value is {name: value}; {"b64": ...} is a value itself."""
     return isinstance(value, dict) and not _is_base64(value)
 
 
 def _unname(value: object, name: str) -> object:
-    """{name: value} -> value."""
-    if not _is_named(value):
-        return value
-    if name not in value:
-        raise ValueError(f"The input is {name}. Received: {', '.join(value)}")
-    return value[name]
+    """Returns the value of {name: value}; a value without a name as it is."""
+    if _is_named(value):
+        if name not in value:
+            raise ValueError(f"The input is {name}. Received: {', '.join(value)}")
+        return value[name]
+    return value
 
 
-# What JSON may hold for the kinds of numpy's types.
-_TYPES = {"O": [bytes], "u": [int], "i": [int], "f": [int, float], "b": [bool]}
+# For each of numpy's kinds of dtype, the types of JSON's values.
+_TYPES: dict[str, list[type]] = {
+    "O": [bytes],
+    "u": [int],
+    "i": [int],
+    "f": [int, float],
+    "b": [bool],
+}
 
 
 def json_to_array(values: object, dtype: np.dtype) -> np.ndarray:
-    """Nested lists of a body -> a tensor of a signature's type.
+    """Makes an array of the nested lists of a body.
+
+    Args:
+      values: a value, or lists of any depth.
+      dtype: of the signature's input; object for strings.
 
     Raises:
-      ValueError: they are not of that type, or of different lengths.
+      ValueError: a value has another type, or lists have different lengths.
     """
-    array = np.array(_to_bytes(values) if dtype.kind == "O" else values, object)
+    elements = _to_bytes(values) if dtype.kind == "O" else values
+    array: np.ndarray = np.array(elements, object)
     # A list that is left as an element has neighbours of another length.
-    if all(type(value) in _TYPES[dtype.kind] for value in array.ravel()):
+    if all(type(element) in _TYPES[dtype.kind] for element in array.ravel()):
         too_large = OverflowError, FloatingPointError
         with contextlib.suppress(*too_large), np.errstate(over="raise"):
             return array.astype(dtype)
     raise ValueError(
         f"Expected equal lists of {'strings' if dtype.kind == 'O' else dtype}. "
-        f"Received: {one_line(values)}"
+        f"Received: {to_one_line(values)}"
     )
 
 
-def _is_base64(value: object) -> bool:
-    is_one = isinstance(value, dict) and value.keys() == {"b64"}
-    return is_one and isinstance(value["b64"], str)
+def _is_base64(value: object) -> TypeGuard[dict[str, str]]:
+    """Tells whether a value is {"b64": TEXT}."""
+    if not isinstance(value, dict) or value.keys() != {"b64"}:
+        return False
+    return isinstance(value["b64"], str)
 
 
 def _to_bytes(value: object) -> object:
-    """Strings, and the base64 of {"b64": ...}, in lists of any depth."""
+    """Returns the bytes of strings and of {"b64": ...}, in lists of any depth."""
     if isinstance(value, list):
-        return [_to_bytes(each) for each in value]
+        return [_to_bytes(element) for element in value]
     if isinstance(value, str):
         return value.encode()
     if _is_base64(value):
@@ -146,34 +169,44 @@ def _to_bytes(value: object) -> object:
         try:
             return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except ValueError as error:
-            raise ValueError(f"Not base64. Received: {one_line(value)}") from error
-    raise ValueError(f"Expected a string. Received: {one_line(value)}")
+            raise ValueError(f"Not base64. Received: {to_one_line(value)}") from error
+    raise ValueError(f"Expected a string. Received: {to_one_line(value)}")
 
 
-def array_to_json(array: np.ndarray) -> list:
-    """The inverse of to_array; strings become text."""
+def array_to_json(array: np.ndarray) -> list[Any]:
+    """Makes nested lists of an array, as json_to_array reads them.
+
+    Strings become text; float32 becomes the shortest number that reads as the same.
+    """
     if array.dtype == object:
         texts = [value.decode(errors="replace") for value in array.ravel()]
         array = np.array(texts, object).reshape(array.shape)
     elif array.dtype == np.float32:
-        # 0.2 and not 0.20000000298: the shortest that reads as the same number.
+        # 0.2, not 0.20000000298.
         array = array.astype(str).astype(np.float64)
     return array.tolist()
 
 
-def _classify_json(versions: Versions, spec: Message, payload: dict) -> dict:
+def _classify_json(
+    versions: Versions, spec: messages.model_pb2.ModelSpec, payload: dict[str, Any]
+) -> dict[str, Any]:
+    """Answers :classify."""
     request = messages.classification_pb2.ClassificationRequest(model_spec=spec)
     context, examples = payload.get("context", {}), payload.get("examples")
     if not isinstance(examples, list):
-        raise ValueError(f"examples is a list. Received: {one_line(examples)}")
+        raise ValueError(f"examples is a list. Received: {to_one_line(examples)}")
     for example in examples:
         if not isinstance(example, dict) or not isinstance(context, dict):
-            raise ValueError(f"An example is an object. Received: {one_line(example)}")
+            raise ValueError(
+                f"An example is an object. Received: {to_one_line(example)}"
+            )
         features = request.input.example_list.examples.add().features
         for name, content in (context | example).items():
             values = content if isinstance(content, list) else [content]
             if any(isinstance(value, list) for value in values):
-                raise ValueError(f"A feature is one list. Received: {one_line(values)}")
+                raise ValueError(
+                    f"A feature is one list. Received: {to_one_line(values)}"
+                )
             feature = features.feature[name]
             if all(isinstance(value, int) for value in values):
                 feature.int64_list.value[:] = map(int, values)  # of booleans too
@@ -183,8 +216,8 @@ def _classify_json(versions: Versions, spec: Message, payload: dict) -> dict:
             else:
                 feature.bytes_list.value[:] = _to_bytes(values)
     results = []
-    for one in handlers.classify(versions, request).result.classifications:
-        scores = np.array([each.score for each in one.classes], np.float32)
-        labels = [each.label for each in one.classes]
+    for ranking in handlers.classify(versions, request).result.classifications:
+        scores = np.array([scored.score for scored in ranking.classes], np.float32)
+        labels = [scored.label for scored in ranking.classes]
         results.append(list(zip(labels, array_to_json(scores), strict=True)))
     return {"results": results}

@@ -1,8 +1,4 @@
-"""`python -m export.serve --export_dir=EXPORT`: a small local server.
-
-It answers as TensorFlow Serving does, over gRPC and REST, and needs no Docker. It is
-for development and tests: it does not batch and was not built for the open internet.
-"""
+"""Runs the gRPC and the REST server of the versions of one directory."""
 
 import asyncio
 import concurrent.futures
@@ -11,16 +7,15 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import grpc
 
 from export.c_api.library import load_library
 from export.local_server import handlers
-from export.local_server.log import one_line, say
-from export.local_server.rest_json import (
-    answer_rest,
-)
+from export.local_server.log import log, to_one_line
+from export.local_server.rest_json import answer_rest
 from export.local_server.versions import Versions
 from export.protocol import messages
 from export.protocol.status import HTTP_STATUS_OF_CODE, Code, StatusError
@@ -31,38 +26,40 @@ _SECONDS_BETWEEN_POLLS = 1.0
 _SECONDS_TO_FINISH = 10.0
 _THREADS = 32  # each waits for a request to arrive whole, too
 
+Answer = TypeVar("Answer")
 
-# The protocols.
 
-
-def _guard(answer: Callable, *arguments: object) -> object:
-    """Every error is a StatusError: it ends a request and not the server."""
+def _guard(answer: Callable[..., Answer], *arguments: object) -> Answer:
+    """Turns every error into a StatusError, which ends a request, not the server."""
     try:
         return answer(*arguments)
     except StatusError:
         raise
     except (ValueError, RecursionError, OverflowError) as error:
-        raise StatusError(Code.INVALID_ARGUMENT, one_line(error)) from error
+        raise StatusError(Code.INVALID_ARGUMENT, to_one_line(error)) from error
     except Exception as error:
-        line = f"{type(error).__name__}: {one_line(error)}"
-        say(f"a request failed: {line}")
+        line = f"{type(error).__name__}: {to_one_line(error)}"
+        log(f"a request failed: {line}")
         raise StatusError(Code.INTERNAL, line) from error
 
 
-def _make_grpc_server(versions: Versions) -> grpc.Server:
+def _make_method(answer: Callable[[Versions, Any], Any], versions: Versions) -> Any:
+    """Makes a method of a gRPC service from a handler."""
     codes = {code.value[0]: code for code in grpc.StatusCode}
 
-    def method(answer: Callable) -> Callable:
-        def handle(request, context):
-            try:
-                if not request.model_spec.name:
-                    raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec's name")
-                return _guard(answer, versions, request)
-            except StatusError as error:
-                context.abort(codes[error.code], one_line(error))
+    def handle(request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            if not request.model_spec.name:
+                raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec's name")
+            return _guard(answer, versions, request)
+        except StatusError as error:
+            context.abort(codes[error.code], to_one_line(error))
 
-        return handle
+    return handle
 
+
+def _make_grpc_server(versions: Versions) -> grpc.Server:
+    """Makes a server of the two services; it has no port yet."""
     options = {
         "grpc.max_receive_message_length": _MAX_REQUEST_BYTES,
         # Otherwise two servers share a port and each gets some of the requests.
@@ -72,24 +69,28 @@ def _make_grpc_server(versions: Versions) -> grpc.Server:
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     threads = concurrent.futures.ThreadPoolExecutor(_THREADS)
     server = grpc.server(threads, options=list(options.items()))
-    # What is not replaced is answered with UNIMPLEMENTED.
-    service = messages.prediction_service_pb2_grpc.PredictionServiceServicer()
-    service.Predict, service.Classify = (
-        method(handlers.predict),
-        method(handlers.classify),
-    )
-    service.GetModelMetadata = method(handlers.get_metadata)
+    # A method that stays as it is answers UNIMPLEMENTED.
+    prediction = messages.prediction_service_pb2_grpc.PredictionServiceServicer()
+    prediction.Predict = _make_method(handlers.predict, versions)
+    prediction.Classify = _make_method(handlers.classify, versions)
+    prediction.GetModelMetadata = _make_method(handlers.get_metadata, versions)
     messages.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        service, server
+        prediction, server
     )
-    models = messages.model_service_pb2_grpc.ModelServiceServicer()
-    models.GetModelStatus = method(handlers.get_status)
-    messages.model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+    model = messages.model_service_pb2_grpc.ModelServiceServicer()
+    model.GetModelStatus = _make_method(handlers.get_status, versions)
+    messages.model_service_pb2_grpc.add_ModelServiceServicer_to_server(model, server)
     return server
 
 
-async def _start_rest(versions: Versions, listener: socket.socket):
-    """Returns what stops it, once the bodies that are on their way have arrived."""
+async def _start_rest(
+    versions: Versions, listener: socket.socket
+) -> Callable[[], Awaitable[None]]:
+    """Starts the REST server.
+
+    Returns:
+      A function that stops the server once the bodies on their way have arrived.
+    """
     from aiohttp import web
 
     arriving = 0
@@ -102,25 +103,27 @@ async def _start_rest(versions: Versions, listener: socket.socket):
                 body = await request.read()
             finally:
                 arriving -= 1
-            arguments = (request.method, request.rel_url.raw_path_qs, body)
-            found = await asyncio.to_thread(_guard, answer_rest, versions, *arguments)
-            return web.Response(text=found, content_type="application/json")
+            path = request.rel_url.raw_path_qs
+            text = await asyncio.to_thread(
+                _guard, answer_rest, versions, request.method, path, body
+            )
+            return web.Response(text=text, content_type="application/json")
         except web.HTTPRequestEntityTooLarge:
             code, message = 413, f"A request has at most {_MAX_REQUEST_BYTES} bytes."
         except web.RequestPayloadError as error:
-            code, message = 400, one_line(error)
+            code, message = 400, to_one_line(error)
         except StatusError as error:
-            code, message = HTTP_STATUS_OF_CODE.get(error.code, 500), one_line(error)
+            code, message = HTTP_STATUS_OF_CODE.get(error.code, 500), to_one_line(error)
         return web.json_response({"error": message}, status=code)
 
     application = web.Application(client_max_size=_MAX_REQUEST_BYTES)
     application.router.add_route("*", "/{path:.*}", handle)
-    # A body that is cut is the client's affair, and no stack trace of ours.
+    # It logs a stack trace for a body that is cut.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     runner = web.AppRunner(
         application,
         access_log=None,
-        # What a client that hangs up has asked for is dropped if it has not begun.
+        # Drops the request of a client that hangs up, if it has not begun.
         handler_cancellation=True,
         shutdown_timeout=_SECONDS_TO_FINISH,
     )
@@ -138,8 +141,50 @@ async def _start_rest(versions: Versions, listener: socket.socket):
     return stop
 
 
+def _bind_ports(
+    grpc_server: grpc.Server, host: str, port: int, rest_port: int
+) -> tuple[int, socket.socket]:
+    """Returns the port of gRPC and the socket of REST.
+
+    Raises:
+      OSError: a port is in use, or the host is not an address of this machine.
+    """
+    try:
+        with console.quiet_tensorflow_import():  # gRPC logs a failure, too
+            load_library()
+            grpc_port = grpc_server.add_insecure_port(f"{_bracket(host)}:{port}")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return grpc_port, socket.create_server((host, rest_port), family=family)
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f"{error}; --host, --port and --rest_port choose others. Received: "
+            f"--host={host} --port={port} --rest_port={rest_port}"
+        ) from error
+
+
+def _bracket(host: str) -> str:
+    """Returns a host as it stands before a port: [::1] for ::1."""
+    return f"[{host}]" if ":" in host else host
+
+
+async def _poll_until(stopping: asyncio.Event, versions: Versions) -> None:
+    """Looks for new versions every second; logs a problem once, not every second."""
+    problem = None
+    while not stopping.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), _SECONDS_BETWEEN_POLLS)
+            break
+        last_problem, problem = problem, None
+        try:
+            await asyncio.to_thread(versions.poll)
+        except (ValueError, OSError) as error:
+            problem = f"{to_one_line(error)}; all stays as it is"
+            if problem != last_problem:
+                log(problem)
+
+
 async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is running.
+    """Serves until SIGTERM or SIGINT, then finishes the requests that are running.
 
     Raises:
       OSError: a port cannot be had.
@@ -150,39 +195,18 @@ async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> Non
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     versions = Versions(export_dir)
     grpc_server = _make_grpc_server(versions)
-    address = f"[{host}]" if ":" in host else host
-    try:
-        with console.quiet_tensorflow_import():  # gRPC writes of a port, too
-            load_library()
-            grpc_port = grpc_server.add_insecure_port(f"{address}:{port}")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        rest_socket = socket.create_server((host, rest_port), family=family)
-    except (OSError, RuntimeError) as error:
-        raise OSError(
-            f"{error}; --host, --port and --rest_port choose others. Received: "
-            f"--host={host} --port={port} --rest_port={rest_port}"
-        ) from error
+    grpc_port, rest_socket = _bind_ports(grpc_server, host, port, rest_port)
     # Both answer when the first version is there, so that a client can wait for it.
     await asyncio.to_thread(versions.poll)
     stop_rest = await _start_rest(versions, rest_socket)
     grpc_server.start()
-    say(
+    address = _bracket(host)
+    log(
         f"serving {messages.MODEL_NAME}: gRPC on {address}:{grpc_port}, REST on http://"
         f"{address}:{rest_socket.getsockname()[1]}/v1/models/{messages.MODEL_NAME}"
     )
-    complaint = None
-    while not stopping.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), _SECONDS_BETWEEN_POLLS)
-            break
-        before, complaint = complaint, None
-        try:
-            await asyncio.to_thread(versions.poll)
-        except (ValueError, OSError) as error:
-            complaint = f"{one_line(error)}; all stays as it is"
-            if complaint != before:
-                say(complaint)
-    say("stopping: requests that are running are finished first")
+    await _poll_until(stopping, versions)
+    log("stopping: requests that are running are finished first")
     stopped = grpc_server.stop(_SECONDS_TO_FINISH)
     await asyncio.gather(stop_rest(), asyncio.to_thread(stopped.wait))
     versions.close()

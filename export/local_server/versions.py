@@ -1,8 +1,4 @@
-"""`python -m export.serve --export_dir=EXPORT`: a small local server.
-
-It answers as TensorFlow Serving does, over gRPC and REST, and needs no Docker. It is
-for development and tests: it does not batch and was not built for the open internet.
-"""
+"""Loads, labels and unloads the versions of an export directory while requests run."""
 
 import contextlib
 import dataclasses
@@ -13,27 +9,42 @@ import time
 from collections.abc import Iterable, Iterator
 
 from google.protobuf import text_format
-from google.protobuf.message import Message
 
 from export.c_api.answer import replay_warmup
 from export.c_api.session import Session
-from export.local_server.log import one_line, say
+from export.local_server.log import log, to_one_line
 from export.protocol import messages
+from export.protocol.messages import (
+    get_model_status_pb2,
+    model_pb2,
+    model_server_config_pb2,
+)
 from export.protocol.status import Code, StatusError
+
+# The name, size and modification time of each file of a version.
+_FileList = list[tuple[pathlib.Path, int, int]]
 
 
 @dataclasses.dataclass
 class Version:
+    """A loaded version.
+
+    running_requests: number of requests that run on it.
+    is_retired: no new request gets it; it is unloaded after the last running one.
+    """
+
     number: int
     session: Session
-    requests: int = 0
-    leaving: bool = False
+    running_requests: int = 0
+    is_retired: bool = False
 
 
 class Versions:
     """The versions of an export directory, as its models.config asks for them.
 
-    Requests come from any thread; one at a time calls poll() or close().
+    Threads: use() and list_states() can be called from any thread at any time. Only one
+    thread at a time may call poll() or close(). The lock protects every attribute that
+    both sides read; it is never held while a model loads, runs or unloads.
     """
 
     def __init__(self, export_dir: str):
@@ -41,150 +52,166 @@ class Versions:
         self._lock = threading.Lock()
         self._serving: dict[int, Version] = {}
         self._labels: dict[str, int] = {}
-        self._states: dict[int, Message] = {}
-        self._failed: dict[int, list] = {}  # version -> its files when it was tried
-        self._has_config = self._waits = False
+        self._states: dict[int, get_model_status_pb2.ModelVersionStatus] = {}
+        # Versions that did not load, with their files at that time: a version is tried
+        # again only after a file has changed.
+        self._failed: dict[int, _FileList] = {}
+        self._has_config = False
+        self._has_logged_waiting = False
 
     @contextlib.contextmanager
-    def use(self, spec: Message) -> Iterator[Version]:
-        """The version that a request asks for, which stays loaded meanwhile.
+    def use(self, spec: model_pb2.ModelSpec) -> Iterator[Version]:
+        """Yields the version of a request, which stays loaded meanwhile.
 
         Raises:
-          StatusError: there is none.
+          StatusError: there is no such version.
         """
         with self._lock:
             version = self._find(spec)
-            version.requests += 1
+            version.running_requests += 1
         try:
             yield version
         finally:
             with self._lock:
-                version.requests -= 1
-                unused = version.leaving and not version.requests
-            if unused:
+                version.running_requests -= 1
+                is_unused = version.is_retired and not version.running_requests
+            if is_unused:
                 self._unload(version)
 
-    def _find(self, spec: Message) -> Version:
-        number, asked = max(self._serving, default=None), "the newest version"
+    def _find(self, spec: model_pb2.ModelSpec) -> Version:
+        number: int | None = max(self._serving, default=None)
+        choice = "the newest version"
         if spec.WhichOneof("version_choice") == "version":
-            number = asked = spec.version.value
+            number = spec.version.value
+            choice = str(number)
         elif spec.version_label:
-            number, asked = self._labels.get(spec.version_label), spec.version_label
+            number, choice = self._labels.get(spec.version_label), spec.version_label
             if number is None or spec.name != messages.MODEL_NAME:
                 raise StatusError(
                     Code.INVALID_ARGUMENT,
-                    f"Unrecognized servable version label: {asked}",
+                    f"Unrecognized servable version label: {choice}",
                 )
-        if spec.name != messages.MODEL_NAME or number not in self._serving:
+        version = None if number is None else self._serving.get(number)
+        if spec.name != messages.MODEL_NAME or version is None:
             raise StatusError(
-                Code.NOT_FOUND, f"Servable not found for request: {spec.name}, {asked}"
+                Code.NOT_FOUND, f"Servable not found for request: {spec.name}, {choice}"
             )
-        return self._serving[number]
+        return version
 
-    def states(self, spec: Message) -> list[Message]:
-        """The state of one version, or of all that there ever were, newest first.
+    def list_states(
+        self, spec: model_pb2.ModelSpec
+    ) -> list[get_model_status_pb2.ModelVersionStatus]:
+        """Returns the state of one version, or of all versions, the newest first.
+
+        Versions that were unloaded are included.
 
         Raises:
           StatusError: there is no such model or version.
         """
         number = spec.version.value if spec.HasField("version") else None
         with self._lock:
-            found = sorted(self._states.items(), reverse=True)
-        found = [state for known, state in found if number in (None, known)]
-        if spec.name != messages.MODEL_NAME or not found:
-            which = "any versions" if number is None else f"version {number}"
+            all_states = sorted(self._states.items(), reverse=True)
+        states = [state for known, state in all_states if number in (None, known)]
+        if spec.name != messages.MODEL_NAME or not states:
+            versions = "any versions" if number is None else f"version {number}"
             raise StatusError(
-                Code.NOT_FOUND, f"Could not find {which} of model {spec.name}"
+                Code.NOT_FOUND, f"Could not find {versions} of model {spec.name}"
             )
-        return found
+        return states
 
     def poll(self) -> None:
-        """Loads what is new, moves the labels to it and retires what is not wanted.
+        """Loads new versions, moves the labels to them and retires the others.
 
         Raises:
-          ValueError: models.config does not describe this model; nothing is changed.
+          ValueError: models.config does not describe this model; nothing has changed.
         """
         config = self._read_config()
-        wanted = self._list_wanted(config.model_version_policy)
-        self._failed = {k: v for k, v in self._failed.items() if k in wanted}
-        for number in sorted(wanted.keys() - self._serving, reverse=True):
-            self._load(number, wanted[number])
+        paths = self._list_wanted(config.model_version_policy)
+        self._failed = {n: files for n, files in self._failed.items() if n in paths}
+        for number in sorted(paths.keys() - self._serving, reverse=True):
+            self._load(number, paths[number])
         with self._lock:
             for label, number in config.version_labels.items():
-                # It moves when the version it moves to is there.
+                # A label moves when its new version is loaded.
                 if number in self._serving or label not in self._labels:
                     self._labels[label] = number
             for label in self._labels.keys() - config.version_labels:
                 del self._labels[label]
-        stays = set(wanted)
-        if wanted and not stays & self._serving.keys():
-            # The last one leaves when another can follow it.
-            stays = {max(self._serving, default=None)}
-        self._retire(self._serving.keys() - stays)
-        if not wanted and not self._waits:
-            say(f"no version to serve in {self._dir}; waiting for one")
-        self._waits = not wanted
+        keep = set(paths)
+        if paths and self._serving and not keep & self._serving.keys():
+            # The last version is retired only when another one can follow it.
+            keep = {max(self._serving)}
+        self._retire(self._serving.keys() - keep)
+        if not paths and not self._has_logged_waiting:
+            log(f"no version to serve in {self._dir}; waiting for one")
+        self._has_logged_waiting = not paths
 
     def close(self) -> None:
         """Unloads every version as soon as no request runs on it."""
         self._retire(list(self._serving))
 
-    def _read_config(self) -> Message:
+    def _read_config(self) -> model_server_config_pb2.ModelConfig:
+        """Reads models.config; returns the defaults if there never was one."""
         path = self._dir / messages.MODELS_FILE
-        found = messages.model_server_config_pb2.ModelServerConfig()
         if not path.exists() and not self._has_config:
-            return messages.model_server_config_pb2.ModelConfig()
+            return model_server_config_pb2.ModelConfig()
         self._has_config = True
+        config = model_server_config_pb2.ModelServerConfig()
         try:
-            text_format.Parse(path.read_text(), found)
+            text_format.Parse(path.read_text(), config)
         except (text_format.ParseError, OSError) as error:
             raise ValueError(f"{path}: {error}") from error
-        names = [model.name for model in found.model_config_list.config]
+        names = [model.name for model in config.model_config_list.config]
         if names != [messages.MODEL_NAME]:
             raise ValueError(
-                f"{path} describes one model, {messages.MODEL_NAME}. Received: {names}"
+                f"{path} must describe one model, {messages.MODEL_NAME}. Received: "
+                f"{names}"
             )
-        return found.model_config_list.config[0]
+        return config.model_config_list.config[0]
 
-    def _list_wanted(self, policy: Message) -> dict[int, pathlib.Path]:
-        found = {
+    def _list_wanted(self, policy) -> dict[int, pathlib.Path]:
+        """Returns the versions that the policy of models.config selects.
+
+        policy: a FileSystemStoragePathSourceConfig.ServableVersionPolicy.
+        """
+        paths = {
             int(path.name): path
             for path in self._dir.iterdir()
             if re.fullmatch("[0-9]{1,19}", path.name) and int(path.name) < 1 << 63
         }
         choice = policy.WhichOneof("policy_choice")
         if choice == "all":
-            return found
-        numbers = sorted(found)[-max(policy.latest.num_versions, 1) :]
+            return paths
         if choice == "specific":
-            numbers = found.keys() & policy.specific.versions
-        return {number: found[number] for number in numbers}
+            return {n: paths[n] for n in paths.keys() & policy.specific.versions}
+        newest = sorted(paths)[-max(policy.latest.num_versions, 1) :]
+        return {number: paths[number] for number in newest}
 
     def _load(self, number: int, path: pathlib.Path) -> None:
-        content = _list_files(path)
-        if self._failed.get(number) == content:
+        files = _list_files(path)
+        if self._failed.get(number) == files:
             return
         self._set_state(number, "LOADING")
-        start, loaded, count = time.monotonic(), None, 0
+        start, session, num_warmup = time.monotonic(), None, 0
         try:
-            loaded = Session(str(path))
+            session = Session(str(path))
             if (path / messages.WARMUP_FILE).exists():
-                count = replay_warmup(loaded, str(path))
-        # Whatever a damaged model raises, the other versions go on serving.
+                num_warmup = replay_warmup(session, str(path))
+        # A damaged model can raise anything; the other versions go on serving.
         except Exception as error:
-            if loaded:
-                loaded.close()
-            self._failed[number] = content
-            line = one_line(error)
+            if session:
+                session.close()
+            self._failed[number] = files
+            line = to_one_line(error)
             self._set_state(number, "END", getattr(error, "code", Code.INTERNAL), line)
-            say(f"version {number} is not served: {line}")
+            log(f"version {number} is not served: {line}")
             return
         with self._lock:
-            self._serving[number] = Version(number, loaded)
+            self._serving[number] = Version(number, session)
         self._set_state(number, "AVAILABLE")
         seconds = time.monotonic() - start
-        say(
-            f"version {number} loaded in {seconds:.1f} s, {count} requests of its "
+        log(
+            f"version {number} loaded in {seconds:.1f} s, {num_warmup} requests of its "
             "warm-up answered"
         )
 
@@ -193,32 +220,34 @@ class Versions:
             self._set_state(number, "UNLOADING")
             with self._lock:
                 version = self._serving.pop(number)
-                version.leaving = True
-                unused = not version.requests
-            if unused:
+                version.is_retired = True
+                is_unused = not version.running_requests
+            if is_unused:
                 self._unload(version)
 
     def _unload(self, version: Version) -> None:
         version.session.close()
         self._set_state(version.number, "END")
-        say(f"version {version.number} unloaded")
+        log(f"version {version.number} unloaded")
 
     def _set_state(
-        self, number: int, state: str, code: int = 0, message: str = ""
+        self, number: int, state: str, code: int = Code.OK, message: str = ""
     ) -> None:
         status = {"error_code": code, "error_message": message}
         with self._lock:
-            if state == "END" and number in self._serving:  # it has come back meanwhile
+            # The version can have been loaded again meanwhile.
+            if state == "END" and number in self._serving:
                 return
-            self._states[number] = messages.get_model_status_pb2.ModelVersionStatus(
+            self._states[number] = get_model_status_pb2.ModelVersionStatus(
                 version=number, state=state, status=status
             )
 
 
-def _list_files(path: pathlib.Path) -> list:
-    """Differs when a file of the version does; nothing is read."""
-    found = []
+def _list_files(path: pathlib.Path) -> _FileList:
+    """Lists the files of a version; the list differs after a file has changed."""
+    files = []
     for file in sorted(path.rglob("*")):
-        with contextlib.suppress(OSError):  # it may go while we look
-            found.append((file, file.stat().st_size, file.stat().st_mtime_ns))
-    return found
+        with contextlib.suppress(OSError):  # A file can disappear at any time.
+            status = file.stat()
+            files.append((file, status.st_size, status.st_mtime_ns))
+    return files

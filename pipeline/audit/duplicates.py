@@ -1,11 +1,11 @@
-"""Finds near duplicates: resized, re-encoded, retouched or slightly cropped twins."""
+"""Finds near duplicates: resized, re-encoded, retouched or slightly cropped copies."""
 
 import numpy as np
 
 from pipeline.inspection import perceptual_hash
 
 # Limits on the number of differing bits, of 256. Measured on real photographs
-# (BUILD_NOTES.md): re-encoded and resized twins differ in at most 16 bits, those
+# (BUILD_NOTES.md): re-encoded and resized copies differ in at most 16 bits, those
 # cropped by 2 % in 28, recoloured ones in 50, unrelated photographs in 82 and more,
 # unrelated drawings of one kind in 50 and more.
 NEAR_DUPLICATE_BITS = 52

@@ -48,7 +48,7 @@ def build_augmenter(preset: str, *, xla: bool = True) -> Augmenter:
         (limits.contrast, limits.brightness, limits.saturation, limits.hue)
     )
 
-    # Two compiled functions: in one, XLA would resample the image again for each
+    # Separate compiled functions: in one, XLA would resample the image again for each
     # channel that the new colours are made of.
     @tf.function(jit_compile=xla or None)
     def transform(images, seeds):

@@ -30,7 +30,7 @@ class SourceImage:
 class Listing:
     """The images of a source.
 
-    images: sorted by name.
+    images: in any order; list_images sorts them by name.
     notes: sentences about the source for the user, such as which files were ignored.
     """
 

@@ -17,6 +17,14 @@ from fakes.processes import REPOSITORY
 COLOURS = ("red", "green", "blue")
 
 
+def count_warm_up_requests() -> int:
+    """Returns how many requests an export's warm-up file has."""
+    from export.graph.signatures import declare_signatures
+    from export.protocol import messages
+
+    return len(declare_signatures(5, 8)) * len(messages.WARMUP_BATCH_SIZES)
+
+
 def write_servable(directory: pathlib.Path, *, suffix: str = "") -> pathlib.Path:
     """A SavedModel with an export's signatures that tells the colour of a picture.
 

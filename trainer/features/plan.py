@@ -86,9 +86,11 @@ def read_images(
       ValueError: there is no room for the decoded images.
       preemption.Stopped: the process was asked to stop.
     """
-    is_served = split == "train" and config.data_service is not None
+    uses_data_service = split == "train" and config.data_service is not None
     records = prepared_data.read_records(
-        config.data_dir, split, cached=config.cache == "memory" and not is_served
+        config.data_dir,
+        split,
+        cached=config.cache == "memory" and not uses_data_service,
     )
     if config.cache != "disk":
         return records

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 import h5py
 import keras
 
+_MAX_REASON = 200  # characters of an error of Keras, which can quote a value often
+
 
 def find_backbone(name: str) -> tuple[Callable, Callable]:
     """Returns the constructor and preprocess_input of a model in keras.applications.
@@ -50,9 +52,11 @@ def build_backbone(
         )
     except (TypeError, ValueError) as error:
         received = ",".join(f"{key}={value}" for key, value in arguments.items())
+        reason = " ".join(str(error).split())[:_MAX_REASON].rstrip(".")
         raise ValueError(
-            f"{name} cannot be built: {error} Received: --backbone={name} "
-            f"--backbone_args={received} --image_size={image_size}"
+            f"{name} cannot be built: {reason}. Check --backbone_args and "
+            f"--image_size. Received: --backbone={name} --backbone_args={received} "
+            f"--image_size={image_size}"
         ) from error
 
 

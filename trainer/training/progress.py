@@ -59,15 +59,19 @@ def print_continuation(position: Position, regime: Regime) -> None:
 def print_regime(regime: Regime, classifier: Classifier, *, frozen_layers: int) -> None:
     """Prints which layers a regime trains, for how long and at which rate."""
     layers = classifier.backbone.layers
-    boundary = layers[frozen_layers - 1].name if frozen_layers else "the input"
+    backbone = f"no layer of the backbone's {len(layers)} is frozen"
+    if frozen_layers:
+        backbone = (
+            f"{frozen_layers} of the backbone's {len(layers)} layers are frozen, up to "
+            f"{layers[frozen_layers - 1].name}"
+        )
     trained = count_parameters(classifier.model.trainable_variables)
     total = count_parameters(classifier.model.weights)
     in_backbone = count_parameters(classifier.backbone.trainable_variables)
     print(
         f"\n{regime.name}: {trained:,} parameters train ({in_backbone:,} of them in "
-        f"the backbone), {total - trained:,} frozen; {regime.epochs} epochs at "
-        f"rate {regime.learning_rate:g}\n{frozen_layers} of the backbone's "
-        f"{len(layers)} layers are frozen, up to {boundary}",
+        f"the backbone), {total - trained:,} do not; {regime.epochs} epochs at "
+        f"rate {regime.learning_rate:g}\n{backbone}",
         flush=True,
     )
 

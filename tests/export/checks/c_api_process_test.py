@@ -4,6 +4,7 @@ import shutil
 import fakes
 import pytest
 import tensorflow as tf
+from fakes.serving import count_warm_up_requests
 
 from export.checks.c_api_process import answer_with_c_api
 from export.protocol import messages
@@ -12,7 +13,7 @@ from export.protocol import messages
 @pytest.mark.slow
 def test_no_python_tensorflow_answers_and_the_warm_up_is_replayed(answer):
     assert answer["python_tensorflow"] is False
-    assert answer["warmed_up"] == 30  # five signatures, six batch sizes
+    assert answer["warmed_up"] == count_warm_up_requests()
 
 
 @pytest.mark.slow
@@ -51,7 +52,7 @@ def test_the_working_directory_does_not_matter(saved_model, tmp_path, monkeypatc
     (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    assert answer_with_c_api(saved_model, [])["warmed_up"] == 30
+    assert answer_with_c_api(saved_model, [])["warmed_up"] == count_warm_up_requests()
 
 
 @pytest.mark.slow
