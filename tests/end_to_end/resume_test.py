@@ -81,36 +81,67 @@ def _assert_same_run(left: pathlib.Path, right: pathlib.Path) -> None:
     assert summaries[0]["test"] == summaries[1]["test"]
 
 
+def _kills_of_one_run() -> list[fakes.Kill]:
+    """The moments of the kills, in the order in which one run reaches them.
+
+    An epoch has ten steps. Each start continues the run that the one before left.
+    """
+    moments = random.Random(5)
+    end_of_epoch = "trainer.training.checkpoints.save"
+    return [
+        # In the pass that computes the features: one file of several has its name.
+        fakes.Kill("os.replace", ".features", after=True),
+        # Before and after a checkpoint of the head gets its name.
+        fakes.Kill("os.replace", "step-0000000020"),
+        fakes.Kill("os.replace", "step-0000000020", after=True),
+        # In the first batch of the validation of the fourth epoch.
+        fakes.Kill("trainer.evaluation.evaluate.map_examples", call=2, after=True),
+        # Between the regimes.
+        fakes.Kill("os.replace", "head.best.weights.h5"),
+        fakes.Kill("os.replace", "head.best.weights.h5", after=True),
+        # In the second regime, at random moments after its first epochs; an epoch takes
+        # about 0.2 seconds.
+        fakes.Kill(end_of_epoch, seconds=moments.uniform(0.05, 0.3)),
+        fakes.Kill(
+            end_of_epoch,
+            seconds=moments.uniform(0.1, 0.7),
+            signal_number=signal.SIGTERM,
+        ),
+        fakes.Kill(end_of_epoch, seconds=moments.uniform(0.1, 0.7)),
+        # After the evaluation, before its summary gets its name.
+        fakes.Kill("os.replace", "summary.json"),
+    ]
+
+
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_no_bit(data_dir, tmp_path):
+def test_kills_at_chosen_moments_change_no_bit(data_dir, tmp_path):
     arguments = (
         *FLAGS,
         f"--data_dir={data_dir}",
-        "--head_epochs=40",
-        "--finetune_epochs=40",
+        "--head_epochs=6",
+        "--finetune_epochs=30",
         "--schedule=cosine",
     )
-    whole = tmp_path / "whole"
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     done = fakes.run("-m", "trainer.main", *arguments, f"--model_dir={whole}")
     assert done.returncode == 0, done.stderr[-3000:]
-    pieces, log = tmp_path / "pieces", tmp_path / "log"
-    moments = random.Random(5)
+    command = ("trainer.main", *arguments, f"--model_dir={pieces}")
+    kills = _kills_of_one_run()
     reached = []
-    for number in range(20):
-        with _started(log, *arguments, f"--model_dir={pieces}") as process:
-            _wait_for("frozen, up to", log, process)
-            time.sleep(moments.uniform(0, 2.5))
-            assert process.poll() is None, log.read_text()[-3000:]
-            process.send_signal(signal.SIGTERM if number % 3 == 2 else signal.SIGKILL)
-            code = process.wait(timeout=20)
-        if number % 3 == 2:
-            assert code == 128 + signal.SIGTERM, log.read_text()[-3000:]
-            assert "stopped by SIGTERM" in log.read_text()
-        continued = re.search(r"continuing after step (\d+)", log.read_text())
+    for done, kill in zip(
+        fakes.run_forked([(command, kill) for kill in kills]), kills, strict=True
+    ):
+        if kill.signal_number == signal.SIGTERM:
+            assert done.returncode == 128 + signal.SIGTERM, (kill, done)
+            assert "stopped by SIGTERM" in done.stderr
+        else:
+            assert done.returncode == -kill.signal_number, (kill, done)
+        continued = re.search(r"continuing after step (\d+)", done.stdout)
         reached.append(int(continued[1]) if continued else 0)
-    assert reached == sorted(reached)
-    assert len(set(reached)) > 5, f"hardly a kill came after a checkpoint: {reached}"
-    done = fakes.run("-m", "trainer.main", *arguments, f"--model_dir={pieces}")
+    assert reached[:7] == [0, 0, 10, 20, 30, 60, 60]
+    # Each of the random kills came at least one epoch later than the one before.
+    assert 60 < reached[7] < reached[8] < reached[9] < 360
+    done = fakes.run("-m", *command)
     assert done.returncode == 0, done.stderr[-3000:]
     _assert_same_run(whole, pieces)
 

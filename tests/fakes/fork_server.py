@@ -16,6 +16,7 @@ import pathlib
 import runpy
 import sys
 import threading
+from collections.abc import Iterator
 
 
 def _install_kill(kill: dict) -> None:
@@ -40,6 +41,8 @@ def _install_kill(kill: dict) -> None:
             send_signal()
         result = original(*args, **kwargs)
         if kill["after"]:
+            if isinstance(result, Iterator):
+                next(result)
             send_signal()
         return result
 

@@ -35,7 +35,8 @@ class Kill:
     function: its full name, such as os.replace, which pathlib calls too.
     argument: counts only calls with this text in an argument that is text or a path.
     call: the number of the call, from 1.
-    after: send the signal after the call, not before it.
+    after: send the signal after the call, not before it; of a generator, after its
+      first item.
     seconds: send the signal this long after the beginning of the call.
     signal_number: the signal.
     """
