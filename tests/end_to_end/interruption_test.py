@@ -1,69 +1,81 @@
 """Whatever interrupts a preparation, there is a finished directory or none."""
 
 import os
+import pathlib
 import resource
 import signal
 import subprocess
 import sys
-import time
 
 import fakes
-import numpy as np
 import pytest
-
-from pipeline.loading import prepared_data
 
 pytestmark = pytest.mark.slow
 
 
-def _start(folder, out, **options) -> subprocess.Popen:
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "pipeline.main",
-            f"--source={folder}",
-            f"--out={out}",
-        ],
-        cwd=fakes.REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **options,
-    )
+# The moment of the kill, and whether the directory is finished then.
+_KILLS = [
+    (fakes.Kill("os.mkdir", ".tmp-", after=True), False),
+    (fakes.Kill("pipeline.prepare.examine", after=True), False),
+    # In the shard of train (77 images) and in the one of validation; then TFDS gives
+    # their directory its name.
+    (fakes.Kill("pipeline.records._to_example", call=40), False),
+    (fakes.Kill("pipeline.records._to_example", call=80), False),
+    (fakes.Kill("os.rename", "incomplete"), False),
+    (fakes.Kill("os.rename", "incomplete", after=True), False),
+    (fakes.Kill("os.replace", "audit.json"), False),
+    (fakes.Kill("os.replace", "audit.json", after=True), False),
+    (fakes.Kill("pipeline.splits.write_splits"), False),
+    (fakes.Kill("pipeline.splits.write_splits", after=True), False),
+    # The directory moves within the temporary one, then to its place.
+    (fakes.Kill("os.rename", "/finished", after=True), False),
+    (fakes.Kill("os.rename", "/finished", call=2), False),
+    (fakes.Kill("os.rename", "/finished", call=2, after=True), True),
+    (fakes.Kill("shutil.rmtree", ".tmp-"), True),
+]
 
 
-def _finish(process: subprocess.Popen) -> None:
-    output, _ = process.communicate()
-    assert process.returncode == 0, output
+def _read_files(directory: pathlib.Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
 
 
-def test_kill_at_any_moment_leaves_all_or_nothing(tmp_path):
-    folder = fakes.write_folder(tmp_path / "photos", per_class=150)
-    out = tmp_path / "data"
-    _finish(_start(folder, out))
-    expected = prepared_data.read_info(str(out))
-    finished = []
-    # Seconds after the first thing was written; the whole then takes about one.
-    for number, moment in enumerate(np.random.default_rng(0).uniform(0, 1.2, 8)):
-        target = tmp_path / f"data-{number}"
-        process = _start(folder, target)
-        while not list(tmp_path.glob(f".data-{number}.tmp-*")):
-            assert process.poll() is None
-            time.sleep(0.01)
-        time.sleep(moment)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        finished.append(target.exists())
-        if target.exists():
-            assert prepared_data.read_info(str(target)) == expected
-    assert not all(finished), "no kill came before the end: the moments are too late"
-    left_behind = [path.name for path in tmp_path.glob(".data-*.tmp-*")]
-    assert left_behind
-    name = left_behind[0].removeprefix(".").partition(".tmp-")[0]
-    _finish(_start(folder, tmp_path / name))
-    assert prepared_data.read_info(str(tmp_path / name)) == expected
-    assert not list(tmp_path.glob(f".{name}.tmp-*"))
+def test_kill_at_any_file_operation_leaves_all_or_nothing(tmp_path):
+    source = fakes.write_folder(tmp_path / "photos", per_class=33)
+
+    def command(target: pathlib.Path) -> list[str]:
+        return ["pipeline.main", f"--source={source}", f"--out={target}"]
+
+    whole = tmp_path / "data"
+    targets = [tmp_path / f"data-{number}" for number in range(len(_KILLS))]
+    jobs = [(command(whole), None)]
+    jobs += [
+        (command(target), kill)
+        for target, (kill, _) in zip(targets, _KILLS, strict=True)
+    ]
+    done, *killed = fakes.run_forked(jobs)
+    assert done.returncode == 0, done.stderr
+    expected = _read_files(whole)
+    assert {"audit.json", "audit.html", "splits.csv"} < set(expected)
+    unfinished = []
+    for target, (kill, is_finished), result in zip(
+        targets, _KILLS, killed, strict=True
+    ):
+        assert result.returncode == -signal.SIGKILL, (kill, result)
+        assert target.exists() == is_finished, kill
+        assert list(tmp_path.glob(f".{target.name}.tmp-*")), kill
+        if is_finished:
+            assert _read_files(target) == expected
+        else:
+            unfinished.append(target)
+    for done in fakes.run_forked([(command(target), None) for target in unfinished]):
+        assert done.returncode == 0, done.stderr
+    for target in unfinished:
+        assert _read_files(target) == expected
+        assert not list(tmp_path.glob(f".{target.name}.tmp-*"))
 
 
 def test_a_file_that_cannot_grow_is_one_line(tmp_path):
@@ -74,10 +86,21 @@ def test_a_file_that_cannot_grow_is_one_line(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
-    process = _start(folder, tmp_path / "data", preexec_fn=limit_file_size)
-    output, _ = process.communicate()
-    assert process.returncode == 1
-    assert "Traceback" not in output
-    last = output.strip().splitlines()[-1]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline.main"),
+            f"--source={folder}",
+            f"--out={tmp_path / 'data'}",
+        ],
+        cwd=fakes.REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=limit_file_size,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    last = done.stdout.strip().splitlines()[-1]
     assert last.startswith("pipeline.main: error: The shards could not be written")
     assert sorted(os.listdir(tmp_path)) == ["photos"]
