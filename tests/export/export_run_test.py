@@ -165,8 +165,8 @@ def test_a_directory_that_is_no_finished_run_is_quoted(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--model_dir=RUN", "--rollback"], "Either --model_dir=RUN"),
-        ([], "Either --model_dir=RUN"),
+        (["--model_dir=RUN", "--rollback"], "Give either --model_dir=RUN"),
+        ([], "Give either --model_dir=RUN"),
         (["--rollback"], "No such directory. Received: --export_dir="),
         (["--model_dir=nowhere"], "Received: --model_dir=nowhere"),
         (["--model_dir=RUN", "--keep=-1"], "--keep"),
