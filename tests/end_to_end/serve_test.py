@@ -4,7 +4,7 @@ import fakes
 import numpy as np
 import pytest
 from fakes.load import Load, list_states, wait_until
-from fakes.requests import call_grpc, make_predict_request
+from fakes.server_requests import call_grpc, make_predict_request
 
 from export.c_api.session import Session
 

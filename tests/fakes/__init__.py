@@ -5,7 +5,7 @@ models.py: builds and trains the smallest real classifier.
 processes.py: runs commands and clusters in processes of their own, and kills them.
 fork_server.py: the process that imports TensorFlow once and forks for each command.
 serving.py: writes servable models and runs the local server.
-requests.py: builds requests for a server and sends them.
+server_requests.py: builds requests for a server and sends them.
 load.py: sends requests all the time, while a test changes what a server serves.
 stub_servers.py: runs servers in the process of the test, whose answers it decides.
 """

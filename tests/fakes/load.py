@@ -8,7 +8,7 @@ from collections.abc import Callable
 import grpc
 
 from export.protocol import messages
-from fakes.requests import (
+from fakes.server_requests import (
     RED,
     call_grpc,
     call_rest,

@@ -1,7 +1,7 @@
 import grpc
 import numpy as np
 import pytest
-from fakes.requests import (
+from fakes.server_requests import (
     BLUE,
     GREEN,
     NO_IMAGE,

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from fakes.requests import call_rest, to_base64
+from fakes.server_requests import call_rest, to_base64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy

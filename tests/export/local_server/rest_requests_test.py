@@ -1,7 +1,7 @@
 import http.client
 
 import pytest
-from fakes.requests import BLUE, GREEN, NO_IMAGE, RED, call_rest, to_base64
+from fakes.server_requests import BLUE, GREEN, NO_IMAGE, RED, call_rest, to_base64
 
 from export.protocol import messages
 

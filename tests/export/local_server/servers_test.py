@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from fakes.requests import (
+from fakes.server_requests import (
     BLUE,
     GREEN,
     RED,

@@ -5,7 +5,7 @@ import fakes
 import grpc
 import pytest
 from fakes.load import Load, list_states
-from fakes.requests import (
+from fakes.server_requests import (
     RED,
     call_grpc,
     call_rest,
