@@ -2,6 +2,7 @@
 
 images.py: draws small photographs and writes them to disk.
 models.py: builds and trains the smallest real classifier.
+features.py: computes features of the frozen prefix.
 processes.py: runs commands and clusters in processes of their own, and kills them.
 fork_server.py: the process that imports TensorFlow once and forks for each command.
 serving.py: writes servable models and runs the local server.

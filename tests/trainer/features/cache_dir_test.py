@@ -3,59 +3,20 @@
 import dataclasses
 import errno
 import fcntl
-import pathlib
 import signal
 import time
 
 import fakes
 import numpy as np
 import pytest
+from fakes.features import SIZES, compute_features, make_cache
 
 from pipeline.loading import prepared_data
 from trainer.distribution.preemption import Stopped, StopSignal
 from trainer.features import array_file, cache_dir
 from trainer.features.cache import cache_features
-from trainer.features.cache_dir import FeatureCache
 from trainer.features.extraction import PrefixExtractor, View
-from trainer.models import freezing
 from trainer.models.frozen_prefix import find_frozen_prefix
-
-SIZES = {"image_size": 32, "batch_size": 8}
-
-
-FREEZE = 60
-
-
-@pytest.fixture
-def classifier():
-    with fakes.one_device_runtime().strategy.scope():
-        made = fakes.make_classifier()
-    freezing.freeze(made.backbone, FREEZE)
-    return made
-
-
-def _cache(directory, **changes) -> FeatureCache:
-    config = {"max_bytes": 10**9, "fingerprint": {"data": 1}}
-    return FeatureCache(pathlib.Path(directory), **config | changes)
-
-
-def _cross(
-    cache, classifier, records, *, frozen_prefixes=None, folded=False, **options
-):
-    config = {"split": "train", "views": [View()]}
-    extractor = PrefixExtractor(
-        fakes.one_device_runtime(),
-        classifier,
-        frozen_prefixes or [find_frozen_prefix(classifier)],
-        folded,
-    )
-    return cache_features(
-        extractor,
-        cache,
-        records,
-        **SIZES,
-        **config | options,
-    )
 
 
 def test_too_little_room_is_said_before_anything_is_written(
@@ -63,8 +24,8 @@ def test_too_little_room_is_said_before_anything_is_written(
 ):
     records = prepared_data.read_records(data_dir, "train")
     with pytest.raises(ValueError, match=r"--cached_views=2 --cache_gb=0\.0001"):
-        _cross(
-            _cache(tmp_path, max_bytes=100_000),
+        compute_features(
+            make_cache(tmp_path, max_bytes=100_000),
             classifier,
             records,
             views=[View("basic", 1), View("basic", 2)],
@@ -72,7 +33,7 @@ def test_too_little_room_is_said_before_anything_is_written(
     usage = type("Usage", (), {"free": 10**6})
     monkeypatch.setattr(cache_dir.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(ValueError, match=f"--cache_dir={tmp_path}"):
-        _cross(_cache(tmp_path), classifier, records)
+        compute_features(make_cache(tmp_path), classifier, records)
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
 
 
@@ -80,8 +41,8 @@ def test_what_was_used_longest_ago_makes_room(classifier, data_dir, tmp_path):
     records = prepared_data.read_records(data_dir, "test")
     one = records.count * 2 * 2 * 128 * 4
     for seed in (1, 2, 3):
-        (precomputed,) = _cross(
-            _cache(tmp_path, max_bytes=int(2.5 * one)),
+        (precomputed,) = compute_features(
+            make_cache(tmp_path, max_bytes=int(2.5 * one)),
             classifier,
             records,
             views=[View("basic", seed)],
@@ -97,10 +58,10 @@ def test_what_does_not_fit_in_memory_is_mapped(
     classifier, data_dir, tmp_path, monkeypatch
 ):
     records = prepared_data.read_records(data_dir, "test")
-    (in_memory,) = _cross(_cache(tmp_path), classifier, records)
+    (in_memory,) = compute_features(make_cache(tmp_path), classifier, records)
     assert not isinstance(in_memory.features[0], np.memmap)
     monkeypatch.setattr(cache_dir, "MEMORY_FRACTION", 0.0)
-    (mapped,) = _cross(_cache(tmp_path), classifier, records)
+    (mapped,) = compute_features(make_cache(tmp_path), classifier, records)
     assert isinstance(mapped.features[0], np.memmap)
     np.testing.assert_array_equal(mapped.features[0], in_memory.features[0])
     assert not mapped.features[0].flags.writeable
@@ -119,7 +80,7 @@ def test_who_waits_for_another_run_can_be_stopped(classifier, data_dir, tmp_path
         with pytest.raises(Stopped):
             cache_features(
                 extractor,
-                _cache(tmp_path),
+                make_cache(tmp_path),
                 records,
                 split="test",
                 views=[View()],
@@ -136,7 +97,7 @@ def test_a_disk_that_is_full_all_the_same_is_said(
     records = prepared_data.read_records(data_dir, "test")
     monkeypatch.setattr(array_file.os, "posix_fallocate", refuse)
     with pytest.raises(OSError, match="No space left"):
-        _cross(_cache(tmp_path), classifier, records)
+        compute_features(make_cache(tmp_path), classifier, records)
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import pathlib
 import platform
 import subprocess
 
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from fakes.features import SIZES, compute_features, make_cache
 from PIL import Image
 
 from pipeline import prepare
@@ -19,49 +19,11 @@ from pipeline.loading.dataset import make_train_dataset
 from pipeline.loading.order import num_batches
 from trainer.evaluation import evaluate
 from trainer.features import cache as features_cache
-from trainer.features.cache import cache_features, cache_images
-from trainer.features.cache_dir import FeatureCache
-from trainer.features.extraction import PrefixExtractor, View
+from trainer.features.cache import cache_images
+from trainer.features.extraction import View
 from trainer.models import freezing
 from trainer.models.classifier import Classifier, FrozenPrefix
 from trainer.models.frozen_prefix import find_frozen_prefix
-
-SIZES = {"image_size": 32, "batch_size": 8}
-
-
-FREEZE = 60
-
-
-@pytest.fixture
-def classifier():
-    with fakes.one_device_runtime().strategy.scope():
-        made = fakes.make_classifier()
-    freezing.freeze(made.backbone, FREEZE)
-    return made
-
-
-def _cache(directory, **changes) -> FeatureCache:
-    config = {"max_bytes": 10**9, "fingerprint": {"data": 1}}
-    return FeatureCache(pathlib.Path(directory), **config | changes)
-
-
-def _cross(
-    cache, classifier, records, *, frozen_prefixes=None, folded=False, **options
-):
-    config = {"split": "train", "views": [View()]}
-    extractor = PrefixExtractor(
-        fakes.one_device_runtime(),
-        classifier,
-        frozen_prefixes or [find_frozen_prefix(classifier)],
-        folded,
-    )
-    return cache_features(
-        extractor,
-        cache,
-        records,
-        **SIZES,
-        **config | options,
-    )
 
 
 def _pixels(records):
@@ -78,7 +40,7 @@ def test_features_are_what_the_prefix_makes_of_each_image_in_its_place(
 ):
     records = prepared_data.read_records(data_dir, "train")
     found = find_frozen_prefix(classifier)
-    (precomputed,) = _cross(_cache(tmp_path), classifier, records)
+    (precomputed,) = compute_features(make_cache(tmp_path), classifier, records)
     images, labels = _pixels(records)
     assert precomputed.count == records.count == len(labels)
     wanted = found.prefix(classifier.normalise(images), training=False)
@@ -102,8 +64,8 @@ def test_one_pass_serves_two_frontiers(classifier, data_dir, tmp_path, monkeypat
         "map_examples",
         lambda *args, **options: passes.append(1) or map_examples(*args, **options),
     )
-    precomputed = _cross(
-        _cache(tmp_path), classifier, records, frozen_prefixes=[finetune, head]
+    precomputed = compute_features(
+        make_cache(tmp_path), classifier, records, frozen_prefixes=[finetune, head]
     )
     assert len(passes) == 1
     pooled = finetune.suffix(precomputed[0].features[0], training=False)
@@ -114,8 +76,10 @@ def test_one_pass_serves_two_frontiers(classifier, data_dir, tmp_path, monkeypat
 
 def test_folding_changes_next_to_nothing(classifier, data_dir, tmp_path):
     records = prepared_data.read_records(data_dir, "test")
-    (plain,) = _cross(_cache(tmp_path / "a"), classifier, records)
-    (folded,) = _cross(_cache(tmp_path / "b"), classifier, records, folded=True)
+    (plain,) = compute_features(make_cache(tmp_path / "a"), classifier, records)
+    (folded,) = compute_features(
+        make_cache(tmp_path / "b"), classifier, records, folded=True
+    )
     scale = np.abs(plain.features[0]).max()
     np.testing.assert_allclose(
         folded.features[0] / scale, plain.features[0] / scale, atol=1e-4
@@ -125,7 +89,7 @@ def test_folding_changes_next_to_nothing(classifier, data_dir, tmp_path):
 
 def test_cached_batches_have_the_order_of_decoded_ones(classifier, data_dir, tmp_path):
     records = prepared_data.read_records(data_dir, "train")
-    (precomputed,) = _cross(_cache(tmp_path), classifier, records)
+    (precomputed,) = compute_features(make_cache(tmp_path), classifier, records)
     steps = 2 * num_batches(records.count, 8)
     for epoch in (1, 2):
         options = {"epoch": epoch, "seed": 9, **SIZES}
@@ -153,11 +117,11 @@ def test_what_is_there_is_found_and_what_depends_on_something_else_is_not(
         "compute_view",
         lambda *args, **options: computed.append(1) or compute(*args, **options),
     )
-    cache = _cache(tmp_path)
+    cache = make_cache(tmp_path)
 
     def computes(cache=cache, **options):
         before = len(computed)
-        found = _cross(cache, classifier, records, **options)
+        found = compute_features(cache, classifier, records, **options)
         return len(computed) > before, found
 
     first, (precomputed,) = computes()
@@ -173,7 +137,7 @@ def test_what_is_there_is_found_and_what_depends_on_something_else_is_not(
     assert not computes(views=[View("basic", 1), View("basic", 2)])[0]
     assert computes(folded=True)[0]
     assert computes(split="validation")[0]
-    assert computes(cache=_cache(tmp_path, fingerprint={"data": 2}))[0]
+    assert computes(cache=make_cache(tmp_path, fingerprint={"data": 2}))[0]
     frozen = classifier.backbone.get_layer("conv1").kernel
     frozen.assign(frozen * 1.5)
     assert computes()[0]
@@ -188,12 +152,12 @@ def test_what_is_lacking_alone_is_written(classifier, data_dir, tmp_path):
         "frozen_prefixes": both,
         "views": [View("basic", 1), View("basic", 2)],
     }
-    first = _cross(_cache(tmp_path), classifier, records, **options)
+    first = compute_features(make_cache(tmp_path), classifier, records, **options)
     paths = sorted(tmp_path.glob("*.features"), key=lambda path: path.stat().st_size)
     lost, *others = paths
     lost.unlink()
     before = [path.stat().st_ino for path in others]
-    again = _cross(_cache(tmp_path), classifier, records, **options)
+    again = compute_features(make_cache(tmp_path), classifier, records, **options)
     assert [path.stat().st_ino for path in others] == before
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.features, other.features)
@@ -209,7 +173,7 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
 
     monkeypatch.setattr(evaluate, "map_examples", stop_early)
     with pytest.raises(KeyboardInterrupt):
-        _cross(_cache(tmp_path), classifier, records)
+        compute_features(make_cache(tmp_path), classifier, records)
     assert list(tmp_path.glob("*.features")) == []
     # As kill -9 leaves it.
     ended = subprocess.Popen(["true"])
@@ -222,7 +186,7 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
     elsewhere = tmp_path / ".0789.features.tmp-elsewhere-1"
     elsewhere.write_bytes(b"half")
     monkeypatch.setattr(evaluate, "map_examples", map_examples)
-    (precomputed,) = _cross(_cache(tmp_path), classifier, records)
+    (precomputed,) = compute_features(make_cache(tmp_path), classifier, records)
     assert np.abs(precomputed.features[0]).max() > 0
     assert set(tmp_path.glob(".*.tmp-*")) == {in_use, elsewhere}
     # As a copy that was cut short.
@@ -232,14 +196,14 @@ def test_a_half_written_file_is_none(classifier, data_dir, tmp_path, monkeypatch
     (labels,) = tmp_path.glob("labels-*")
     known = labels.read_bytes()
     labels.write_bytes(known[:-3])
-    (again,) = _cross(_cache(tmp_path), classifier, records)
+    (again,) = compute_features(make_cache(tmp_path), classifier, records)
     np.testing.assert_array_equal(again.features[0], precomputed.features[0])
     assert whole.read_bytes() == content
     assert labels.read_bytes() == known
     # As a disk that is wearing out.
     for path, good in ((whole, content), (labels, known)):
         path.write_bytes(good[:20] + bytes([good[20] ^ 1]) + good[21:])
-    (again,) = _cross(_cache(tmp_path), classifier, records)
+    (again,) = compute_features(make_cache(tmp_path), classifier, records)
     np.testing.assert_array_equal(again.features[0], precomputed.features[0])
     assert (whole.read_bytes(), labels.read_bytes()) == (content, known)
 
@@ -256,7 +220,7 @@ def _cache_images(cache, records):
 
 def test_decoded_images_are_kept_rounded(data_dir, tmp_path, monkeypatch):
     records = prepared_data.read_records(data_dir, "train")
-    cache = _cache(tmp_path, fingerprint={"data": 1, "backbone": "one"})
+    cache = make_cache(tmp_path, fingerprint={"data": 1, "backbone": "one"})
     kept = _cache_images(cache, records)
     images, _ = _pixels(records)
     assert kept.features[0].dtype == np.uint8
@@ -274,10 +238,10 @@ def test_decoded_images_are_kept_rounded(data_dir, tmp_path, monkeypatch):
             np.testing.assert_array_equal(cached[key], decoded[key])
     # Another backbone finds them; other data do not.
     monkeypatch.setattr(evaluate, "map_examples", None)
-    _cache_images(_cache(tmp_path, fingerprint={"data": 1, "backbone": 2}), records)
+    _cache_images(make_cache(tmp_path, fingerprint={"data": 1, "backbone": 2}), records)
     with pytest.raises(TypeError):
-        _cache_images(_cache(tmp_path, fingerprint={"data": 2}), records)
-    small = _cache(tmp_path, max_bytes=100_000, fingerprint={"data": 3})
+        _cache_images(make_cache(tmp_path, fingerprint={"data": 2}), records)
+    small = make_cache(tmp_path, max_bytes=100_000, fingerprint={"data": 3})
     with pytest.raises(ValueError, match=r"--cache=disk --cache_gb=0\.0001"):
         _cache_images(small, records)
 
@@ -304,8 +268,8 @@ def test_the_format_number_belongs_to_these_features(tmp_path):
     pooled = keras.layers.AveragePooling2D(16)(inputs)
     prefix = FrozenPrefix("pooled", keras.Model(inputs, pooled), suffix=None)
     classifier = Classifier(lambda images: images, None, None, None)
-    (features,) = _cross(
-        _cache(tmp_path / "cache"),
+    (features,) = compute_features(
+        make_cache(tmp_path / "cache"),
         classifier,
         records,
         frozen_prefixes=[prefix],

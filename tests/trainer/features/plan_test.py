@@ -1,45 +1,25 @@
 """Tests of which regime trains on which features."""
 
 import dataclasses
-import pathlib
 
 import fakes
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
+from fakes.features import FROZEN_LAYERS, SIZES, compute_features, make_cache
 
 from pipeline.augmentation.augmenter import build_augmenter
 from pipeline.loading import prepared_data
 from pipeline.loading.dataset import make_train_dataset
 from pipeline.loading.order import mix_seed, num_batches
 from trainer.config.flags import define_flags, from_flags
-from trainer.features.cache import cache_features
-from trainer.features.cache_dir import FeatureCache
-from trainer.features.extraction import PrefixExtractor, View
+from trainer.features.extraction import View
 from trainer.features.plan import RegimeInput, cache_from_config, load_features
 from trainer.models import freezing
 from trainer.models.frozen_prefix import find_frozen_prefix
 from trainer.training.optimizer import make_optimizer
 from trainer.training.step import make_train_steps
-
-SIZES = {"image_size": 32, "batch_size": 8}
-
-
-FREEZE = 60
-
-
-@pytest.fixture
-def classifier():
-    with fakes.one_device_runtime().strategy.scope():
-        made = fakes.make_classifier()
-    freezing.freeze(made.backbone, FREEZE)
-    return made
-
-
-def _cache(directory, **changes) -> FeatureCache:
-    config = {"max_bytes": 10**9, "fingerprint": {"data": 1}}
-    return FeatureCache(pathlib.Path(directory), **config | changes)
 
 
 def _train(classifier, records, *, precomputed, epochs):
@@ -69,7 +49,7 @@ def _views(count):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("freeze", [FREEZE, 86])
+@pytest.mark.parametrize("freeze", [FROZEN_LAYERS, 86])
 def test_as_many_views_as_epochs_are_the_exact_run(data_dir, tmp_path, freeze):
     records = prepared_data.read_records(data_dir, "train")
     results = {}
@@ -79,7 +59,9 @@ def test_as_many_views_as_epochs_are_the_exact_run(data_dir, tmp_path, freeze):
         freezing.freeze(made.backbone, freeze)
         read = records
         if precomputed:
-            (read,) = _cross(_cache(tmp_path), made, records, views=_views(3))
+            (read,) = compute_features(
+                make_cache(tmp_path), made, records, views=_views(3)
+            )
             assert len(read.features) == 3
             assert not np.allclose(read.features[0], read.features[1])
         results[precomputed] = _train(made, read, precomputed=precomputed, epochs=3)
@@ -119,7 +101,7 @@ def test_where_finetune_has_no_room_the_head_has(data_dir, tmp_path, classifier)
     loaded = load_features(
         fakes.one_device_runtime(),
         config,
-        _cache(tmp_path, max_bytes=2 * pooled),
+        make_cache(tmp_path, max_bytes=2 * pooled),
         classifier,
         inputs,
         train_images=records,
@@ -143,7 +125,7 @@ def test_there_is_nothing_to_cut_in_pooled_features(data_dir, tmp_path, classifi
         load_features(
             fakes.one_device_runtime(),
             config,
-            _cache(tmp_path),
+            make_cache(tmp_path),
             classifier,
             inputs,
             train_images=records,
@@ -171,22 +153,3 @@ def test_the_key_of_a_run_is_what_its_features_depend_on(data_dir, tmp_path):
         "cache": "disk",  # whose pixels are rounded
     }.items():
         assert key(**{name: value}) != key(), name
-
-
-def _cross(
-    cache, classifier, records, *, frozen_prefixes=None, folded=False, **options
-):
-    config = {"split": "train", "views": [View()]}
-    extractor = PrefixExtractor(
-        fakes.one_device_runtime(),
-        classifier,
-        frozen_prefixes or [find_frozen_prefix(classifier)],
-        folded,
-    )
-    return cache_features(
-        extractor,
-        cache,
-        records,
-        **SIZES,
-        **config | options,
-    )
