@@ -106,6 +106,7 @@ def test_cached_batches_have_the_order_of_decoded_ones(classifier, data_dir, tmp
             )
 
 
+@pytest.mark.slow
 def test_what_is_there_is_found_and_what_depends_on_something_else_is_not(
     classifier, data_dir, tmp_path, monkeypatch
 ):

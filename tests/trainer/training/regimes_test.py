@@ -4,6 +4,7 @@ import json
 
 import fakes
 import numpy as np
+import pytest
 from absl import flags
 
 from pipeline import prepare
@@ -14,6 +15,7 @@ from trainer.training import checkpoints, run_dir
 from trainer.training.regimes import train_regimes
 
 
+@pytest.mark.slow
 def test_a_third_regime_is_another_row(tmp_path):
     source = fakes.write_folder(tmp_path / "photos", per_class=25)
     prepare.prepare(str(source), str(tmp_path / "data"))

@@ -112,6 +112,7 @@ def test_only_what_is_not_frozen_changes(data_dir):
     assert len(moved) == 8  # conv_dw_10_bn to conv_pw_13_bn
 
 
+@pytest.mark.slow
 def test_augmentation_reaches_the_training_and_never_the_evaluation(data_dir):
     runtime = fakes.one_device_runtime()
     records = prepared_data.read_records(data_dir, "train")
@@ -128,6 +129,7 @@ def test_augmentation_reaches_the_training_and_never_the_evaluation(data_dir):
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_float16_skips_steps_that_overflow_and_halves_the_scale(data_dir):
     runtime = dataclasses.replace(fakes.one_device_runtime(), precision="mixed_float16")
     records = prepared_data.read_records(data_dir, "train")
