@@ -19,6 +19,23 @@ from pipeline.system.beam import BeamRunner
 DATASET_NAME = "photographs"
 
 
+class _SortedFieldsWriter(tfds.core.ExampleWriter):
+    """Writes the fields of every example in the order of their names.
+
+    The same photographs give the same bytes in every process: Protobuf itself stores
+    the fields in an order that depends on the addresses of the process's memory.
+    """
+
+    def write(self, path, examples):
+        ordered = ((key, _sort_fields(serialized)) for key, serialized in examples)
+        return super().write(path, ordered)
+
+
+def _sort_fields(serialized: bytes) -> bytes:
+    example = tf.train.Example.FromString(serialized)
+    return example.SerializeToString(deterministic=True)
+
+
 # TFDS has no type information.
 class Photographs(  # type: ignore[call-arg]
     tfds.core.ShardBasedBuilder, skip_registration=True
@@ -47,6 +64,9 @@ class Photographs(  # type: ignore[call-arg]
 
     def _info(self) -> tfds.core.DatasetInfo:
         return _describe(self, self._classes)
+
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return _SortedFieldsWriter(file_format=self.info.file_format)
 
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
@@ -90,6 +110,9 @@ class PhotographsOnBeam(  # type: ignore[call-arg]
 
     def _info(self) -> tfds.core.DatasetInfo:
         return _describe(self, self._classes)
+
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return _SortedFieldsWriter(file_format=self.info.file_format)
 
     def _split_generators(self, dl_manager):
         del dl_manager

@@ -7,6 +7,7 @@ import shutil
 
 import fakes
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -102,6 +103,16 @@ def test_preparing_again_gives_the_same_files_byte_for_byte(prepared, tmp_path):
     prepare.prepare(str(source), str(tmp_path / "again"), num_shards=2)
     for path in sorted(data_dir.iterdir()):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_the_fields_of_each_record_are_in_the_order_of_their_names(prepared):
+    _, data_dir = prepared
+    shards = sorted(str(path) for path in data_dir.glob("*.tfrecord*"))
+    records = list(tf.data.TFRecordDataset(shards).as_numpy_iterator())
+    assert len(records) == 90
+    for record in records:
+        places = [record.index(name) for name in (b"image", b"label", b"name")]
+        assert places == sorted(places)
 
 
 def test_an_existing_output_is_kept_unless_overwrite(prepared, tmp_path):

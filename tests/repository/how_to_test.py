@@ -1,0 +1,160 @@
+"""Applies the code of the how-to pages to a copy of the project and tests it."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import fakes
+import pytest
+
+pytestmark = pytest.mark.slow
+
+_PYTHON_BLOCK = re.compile(r"^ *```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+
+
+def _read_blocks(page: str) -> list[str]:
+    text = (fakes.REPOSITORY / "docs" / "how-to" / page).read_text()
+    return [textwrap.dedent(block) for block in _PYTHON_BLOCK.findall(text)]
+
+
+@pytest.fixture
+def copy(tmp_path) -> pathlib.Path:
+    """A copy of the project, without what is built or installed."""
+    root = tmp_path / "project"
+    for name in ("pipeline", "trainer", "export", "tests", "docs"):
+        shutil.copytree(
+            fakes.REPOSITORY / name,
+            root / name,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    shutil.copy(fakes.REPOSITORY / "pyproject.toml", root)
+    return root
+
+
+def _replace(path: pathlib.Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, (path.name, old)
+    path.write_text(text.replace(old, new))
+
+
+def _insert_before(path: pathlib.Path, anchor: str, block: str, indent: int) -> None:
+    _replace(path, anchor, textwrap.indent(block, " " * indent) + anchor)
+
+
+def _append(path: pathlib.Path, block: str) -> None:
+    path.write_text(f"{path.read_text()}\n\n{block}")
+
+
+def _run_pytest(root: pathlib.Path, *arguments: str, passed: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) >= passed, done.stdout
+
+
+def test_add_a_source(copy):
+    source, branch, test = _read_blocks("add-a-source.md")
+    folder = copy / "pipeline" / "sources"
+    (folder / "json_file.py").write_text(source)
+    listing = folder / "listing.py"
+    _replace(
+        listing,
+        "import Listing, SourceImage\n",
+        "import Listing, SourceImage\n"
+        "from pipeline.sources.json_file import list_json\n",
+    )
+    _replace(listing, '("kaggle", "tfds", "csv")', '("kaggle", "tfds", "csv", "json")')
+    _insert_before(listing, "    elif os.path.isdir(source):\n", branch, 4)
+    path = "tests/pipeline/sources/json_file_test.py"
+    (copy / path).write_text(test)
+    _run_pytest(copy, path, passed=2)
+
+
+def test_add_an_augmentation(copy):
+    field, preset, function, augment, tests = _read_blocks("add-an-augmentation.md")
+    folder = copy / "pipeline" / "augmentation"
+    presets = folder / "presets.py"
+    _replace(
+        presets,
+        "    hue: float = 0.0\n",
+        f"    hue: float = 0.0\n    {field.strip()}\n",
+    )
+    _insert_before(presets, '    "none": Preset(),\n', preset, 4)
+    _append(folder / "color.py", function)
+    augmenter = folder / "augmenter.py"
+    _replace(
+        augmenter, "import adjust_colors\n", "import adjust_colors, scale_channels\n"
+    )
+    before, _, _ = augmenter.read_text().partition("    def augment(images")
+    augmenter.write_text(
+        f"{before}{textwrap.indent(augment, '    ')}\n    return augment\n"
+    )
+    path = "tests/pipeline/augmentation/augmenter_test.py"
+    _append(copy / path, tests)
+    _run_pytest(copy, path, "-k", "own_gain or own_colour", passed=2)
+
+
+def test_add_a_regime(copy):
+    names, fields, regime, test = _read_blocks("add-a-regime.md")
+    folder = copy / "trainer" / "config"
+    config = folder / "train_config.py"
+    _replace(config, 'REGIMES = ("head", "finetune")\n', names)
+    text = config.read_text()
+    start = text.index("    regimes: tuple[str, ...] = flag(")
+    end = text.index("    )\n", start) + len("    )\n")
+    config.write_text(text[:start] + textwrap.indent(fields, "    ") + text[end:])
+    _replace(
+        folder / "checks.py",
+        '    "finetune_lr",\n',
+        '    "finetune_lr",\n    "full_epochs",\n    "full_lr",\n',
+    )
+    _insert_before(folder / "regimes.py", "    }\n    return [regimes[name]", regime, 8)
+    _append(copy / "tests/trainer/config/flags_test.py", test)
+    _run_pytest(copy, "tests/trainer/config", passed=20)
+
+
+def test_add_a_signature(copy):
+    blocks = _read_blocks("add-a-signature.md")
+    declaration, function, warmup, request, check, test = blocks
+    export = copy / "export"
+    signatures = export / "graph" / "signatures.py"
+    _insert_before(
+        signatures,
+        "    }\n\n\ndef hold_variables",
+        declaration,
+        8,
+    )
+    _insert_before(signatures, "    functions = (", f"{function}\n", 4)
+    _replace(
+        signatures, "predict_pixels, features)", "predict_pixels, features, top_two)"
+    )
+    _insert_before(
+        export / "version" / "warmup.py",
+        "        _classify_log([example] * batch_size),\n",
+        warmup,
+        8,
+    )
+    _insert_before(
+        export / "checks" / "check_requests.py",
+        '        "features": _predict(mixed, "features"),\n',
+        request,
+        8,
+    )
+    _insert_before(
+        export / "checks" / "reply_checks.py",
+        "\n\ndef _find_bad_image_problems(",
+        check,
+        4,
+    )
+    path = "tests/export/graph/signatures_test.py"
+    _append(copy / path, test)
+    # The second file exports: a new version passes the checks with the new signature.
+    _run_pytest(copy, path, "tests/export/export_run_test.py", passed=8)
