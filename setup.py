@@ -78,6 +78,7 @@ setuptools.setup(
             "psutil>=6,<8",
             "pytest>=8,<10",
             "pytest-cov>=6,<8",
+            "pytest-xdist>=3.6,<4",
             "pyyaml>=6,<7",
             "ruff>=0.14,<1",
             # The packaging test builds a wheel without network access.

@@ -112,7 +112,7 @@ def _refuse_findings(audit: Audit) -> None:
         )
 
 
-# Longer than a screen: it is the order of the whole preparation, and no step of it
+# Longer than 60 lines: it is the order of the whole preparation, and no step of it
 # belongs elsewhere.
 def prepare(
     source: str,

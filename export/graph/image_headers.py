@@ -74,7 +74,7 @@ def count_pixels(image_bytes: tf.Tensor) -> tf.Tensor:
     )
 
 
-# Longer than a screen: the small functions are the vocabulary of the walk, and each of
+# Longer than 60 lines: the small functions are the vocabulary of the walk, and each of
 # them reads the bytes of this one file.
 def _count_gif_pixels(image_bytes: tf.Tensor) -> tf.Tensor:
     """Counts the pixels that TensorFlow's decoder allocates for a GIF.

@@ -15,10 +15,11 @@ def find_images(arguments: Sequence[str]) -> list[str]:
     """Returns the paths of images.
 
     A file is taken whatever its name is. A folder is searched with its subfolders, in
-    the order of the names, for files with the suffix of an image; other files in it are
-    skipped with a line on stderr.
+    the order of the names, for files with the suffix of an image; one line on stderr
+    says how many other files it has.
     """
     paths = []
+    skipped = []
     for argument in arguments:
         if not os.path.isdir(argument):
             paths.append(argument)
@@ -30,7 +31,13 @@ def find_images(arguments: Sequence[str]) -> list[str]:
                 if name.lower().endswith(_SUFFIXES):
                     paths.append(path)
                 else:
-                    print(f"skipped, not named as an image: {path}", file=sys.stderr)
+                    skipped.append(path)
+    if skipped:
+        examples = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        print(
+            f"skipped, no suffix of an image: {len(skipped)} ({examples})",
+            file=sys.stderr,
+        )
     return paths
 
 

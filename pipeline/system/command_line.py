@@ -1,10 +1,18 @@
 """Runs the main function of a command with the help text of its own module."""
 
 import pathlib
+import re
 import sys
 from collections.abc import Callable
 
 from absl import app, flags
+
+from pipeline.system import console
+
+# What absl says of a flag that is required and not there.
+_REQUIRED = re.compile(
+    r"flag --(\w+)=None: Flag --\w+ must have a value other than None"
+)
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -25,4 +33,15 @@ def run(main: Callable[[list[str]], None]) -> None:
     program = pathlib.Path(sys.argv[0]).name
     help_text = (module.__doc__ or "").replace(f"python -m {module.__name__}", program)
     sys.modules["__main__"].__doc__ = help_text
-    app.run(main)
+    # With `python -m` the module's own name is __main__.
+    command = module.__spec__.name if module.__spec__ else program
+
+    def parse(words: list[str]) -> list[str]:
+        try:
+            return flags.FLAGS(words)
+        except flags.Error as error:
+            problem = _REQUIRED.sub(r"--\1 is required", str(error)).rstrip(".")
+            hint = f"python -m {command} --help lists the flags"
+            console.fail(command, ValueError(f"{problem}; {hint}"))
+
+    app.run(main, flags_parser=parse)

@@ -53,8 +53,9 @@ def track(
         yield item
         now = time.monotonic()
         if done == total or now - last > _SECONDS_BETWEEN_LINES:
-            rate = done / max(now - start, 1e-9)
-            line = f"{label}: {done}/{total} {unit}, {rate:.0f} {unit}/s"
+            line = f"{label}: {done}/{total} {unit}"
+            if now - start > 1:  # A shorter time is no measurement.
+                line += f", {done / (now - start):.0f} {unit}/s"
             print(line, file=sys.stderr, flush=True)
             last = now
 

@@ -24,7 +24,11 @@ def temporary_sibling(target: pathlib.Path) -> Iterator[pathlib.Path]:
         with contextlib.suppress(FileNotFoundError), lock(left_behind) as is_ours:
             if is_ours:
                 shutil.rmtree(left_behind, ignore_errors=True)
-    sibling = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    try:
+        sibling = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    except OSError as error:
+        problem = f"{target.parent} cannot be written: {error.strerror}"
+        raise OSError(f"{problem}. Received: {target}") from error
     try:
         with lock(sibling):
             yield sibling

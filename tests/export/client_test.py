@@ -71,7 +71,7 @@ def _error(done: subprocess.CompletedProcess) -> str:
 def test_a_folder_becomes_a_table(server, folder, protocol):
     done = _client(*_flags(server, protocol), "--batch_size=5", folder)
     assert done.returncode == 1  # for the damaged one
-    assert f"skipped, not named as an image: {folder / 'notes.txt'}" in done.stderr
+    assert f"skipped, no suffix of an image: 1 ({folder / 'notes.txt'})" in done.stderr
     head, *lines = done.stdout.splitlines()
     assert head.split() == ["photograph", "probability", "label"]
     assert len(lines) == 13

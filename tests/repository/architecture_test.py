@@ -138,6 +138,32 @@ def test_no_file_is_long(path):
     assert len(path.read_text().splitlines()) <= 300
 
 
+def _count_code_lines(function: ast.FunctionDef) -> int:
+    """Counts the lines of a function without its decorators and its docstring."""
+    first, last = function.lineno, function.end_lineno
+    assert last is not None
+    if ast.get_docstring(function):
+        docstring = function.body[0]
+        assert docstring.end_lineno is not None
+        first += docstring.end_lineno - docstring.lineno + 1
+    return last - first + 1
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_long_functions_have_a_reason_and_calls_are_clear(path):
+    source = path.read_text()
+    comments = [line for line in source.splitlines() if line.startswith("# Longer")]
+    long_functions = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            positional = [*node.args.posonlyargs, *node.args.args]
+            names = [a.arg for a in positional if a.arg not in ("self", "cls")]
+            assert len(names) <= 5, node.name
+            if _count_code_lines(node) > 60:
+                long_functions.append(node.name)
+    assert len(long_functions) <= len(comments), long_functions
+
+
 @pytest.mark.slow
 def test_light_modules_do_not_load_tensorflow():
     modules = [

@@ -155,6 +155,8 @@ def cache_images(
     return images
 
 
+# Longer than 60 lines: the lock is held from the search for missing files until all
+# files are open.
 def _find_or_compute(
     runtime: Runtime,
     cache: FeatureCache,

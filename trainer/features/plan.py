@@ -141,11 +141,11 @@ def load_features(
     if first_prefix is None:
         return inputs
     _check_cutmix(config, inputs)
-    servable = _find_servable(inputs)
+    computable = _find_computable(inputs)
     prefixes = {
         regime_input.frozen_prefix.name: regime_input.frozen_prefix
-        for regime_input, is_servable in zip(inputs, servable, strict=True)
-        if is_servable and regime_input.frozen_prefix is not None
+        for regime_input, is_computable in zip(inputs, computable, strict=True)
+        if is_computable and regime_input.frozen_prefix is not None
     }
 
     extract = functools.partial(_extract, runtime, config, cache, classifier)
@@ -160,7 +160,7 @@ def load_features(
             except ValueError as error:
                 problem = error
             else:
-                inputs = _add_features(inputs, servable, "validation", features)
+                inputs = _add_features(inputs, computable, "validation", features)
                 break
         else:  # No reason to end the training: each epoch computes them.
             print(
@@ -169,7 +169,7 @@ def load_features(
     if inputs[0].train_features is None and config.cached_views:
         views = make_views(config, config.cached_views)
         features = extract(prefixes, images=train_images, split="train", views=views)
-        inputs = _add_features(inputs, servable, "train", features)
+        inputs = _add_features(inputs, computable, "train", features)
     return inputs
 
 
@@ -213,38 +213,38 @@ def _check_cutmix(config: TrainConfig, inputs: Sequence[RegimeInput]) -> None:
             )
 
 
-def _find_servable(inputs: Sequence[RegimeInput]) -> list[bool]:
-    """Tells for each regime whether a pass over the images now can serve it.
+def _find_computable(inputs: Sequence[RegimeInput]) -> list[bool]:
+    """Tells for each regime whether its features can be computed now.
 
     It cannot if a regime before it trains a part of its frozen prefix.
     """
-    servable = []
+    computable = []
     trained_before: set[int] = set()
     for regime_input in inputs:
         prefix = regime_input.frozen_prefix
-        servable.append(
+        computable.append(
             prefix is not None
             and not trained_before
             & {id(variable) for variable in prefix.prefix.variables}
         )
         trained_before |= regime_input.trained_variables
-    return servable
+    return computable
 
 
 def _add_features(
     inputs: Sequence[RegimeInput],
-    servable: Sequence[bool],
+    computable: Sequence[bool],
     split: Literal["train", "validation"],
     features: Mapping[str, Records],
 ) -> list[RegimeInput]:
-    """Sets the features of one split in the servable inputs.
+    """Sets the features of one split in the inputs whose features can be computed now.
 
     features: maps the name of a prefix to the records with its features.
     """
     updated = []
-    for regime_input, is_servable in zip(inputs, servable, strict=True):
+    for regime_input, is_computable in zip(inputs, computable, strict=True):
         prefix = regime_input.frozen_prefix
-        if is_servable and prefix is not None and prefix.name in features:
+        if is_computable and prefix is not None and prefix.name in features:
             records = features[prefix.name]
             regime_input = (
                 dataclasses.replace(regime_input, train_features=records)

@@ -27,7 +27,7 @@ from trainer.training.optimizer import make_optimizer
 from trainer.training.position import Position
 
 
-# Longer than a screen: the order of these calls is what makes a run continue exactly.
+# Longer than 60 lines: the order of these calls is what makes a run continue exactly.
 def train_regimes(
     runtime: Runtime,
     config: TrainConfig,

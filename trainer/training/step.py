@@ -107,9 +107,10 @@ def _make_gradient_function(
 ) -> Callable:
     """Builds compute_gradients for one replica's batch.
 
-    compute_gradients(images, labels, mixed_labels, weights, examples, seed) ->
+    compute_gradients(inputs, labels, mixed_labels, weights, *, examples, seed) ->
       gradients of the trained variables (scaled, if the optimizer scales the loss);
       float32 [2]: sum of the losses and number of correct predictions.
+    inputs: images, or features that were computed before.
     examples: number of examples that count in the global batch.
     mixed_labels: see _compute_losses.
     """
@@ -121,13 +122,14 @@ def _make_gradient_function(
                 [frozen_prefix], folded=fuse_batch_norm, precision=runtime.precision
             )
 
-    def compute_gradients(images, labels, mixed_labels, weights, examples, seed):
+    def compute_gradients(inputs, labels, mixed_labels, weights, *, examples, seed):
+        features = inputs
         if prefix is not None:
-            (images,) = prefix(classifier.normalise(images))
+            (features,) = prefix(classifier.normalise(inputs))
         with tf.GradientTape() as tape:
             logits = compute_logits(
                 classifier,
-                images,
+                features,
                 frozen_prefix=frozen_prefix,
                 dropout_seed=seed,
                 train_backbone=train_batch_norm,
@@ -190,8 +192,8 @@ def _make_replica_step(
             batch["label"],
             mixed_labels,
             batch["weight"],
-            examples,
-            tf.random.experimental.stateless_fold_in(seed, 1),
+            examples=examples,
+            seed=tf.random.experimental.stateless_fold_in(seed, 1),
         )
         if _scales_loss(optimizer) and replicas > 1:
             # The loss scaling must see the same overflow on every replica, so it gets

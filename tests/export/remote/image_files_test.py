@@ -18,7 +18,7 @@ def test_a_folder_is_searched_in_the_order_of_the_names(tmp_path, capsys):
     assert [os.path.relpath(path, tmp_path) for path in paths] == [
         *("notes.txt", "a.jpeg", "b.JPG", "deep/a.webp", "deep/c.dib", "early/z.png")
     ]
-    skipped = f"skipped, not named as an image: {tmp_path / 'notes.txt'}\n"
+    skipped = f"skipped, no suffix of an image: 1 ({tmp_path / 'notes.txt'})\n"
     assert capsys.readouterr().err == skipped
 
 

@@ -106,6 +106,7 @@ def test_shape_dtype_and_range_stay_and_each_image_changes_in_its_own_way(preset
     assert len({image.tobytes() for image in changed}) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", CHANGING)
 def test_the_seed_alone_decides_eagerly_in_a_graph_in_a_dataset_and_without_xla(preset):
     images = _images()

@@ -152,7 +152,14 @@ def window(request, data, monkeypatch):
         monkeypatch.setattr(order, "WINDOW_BYTES", 1)
 
 
-@pytest.mark.parametrize("pipelines", [2, 4, 8])
+@pytest.mark.parametrize(
+    "pipelines",
+    [
+        2,
+        pytest.param(4, marks=pytest.mark.slow),
+        pytest.param(8, marks=pytest.mark.slow),
+    ],
+)
 def test_workers_share_each_global_batch_exactly(data, window, pipelines):
     records = prepared_data.read_records(data[1], "train")
     for epoch in (1, 2):

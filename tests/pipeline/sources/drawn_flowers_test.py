@@ -34,6 +34,7 @@ def test_images_are_rgb_jpegs_of_varied_size(label):
     assert len({image.size for image in images}) > 1
 
 
+@pytest.mark.slow
 def test_colour_alone_does_not_tell_the_classes_apart():
     """Nearest neighbour on colour histograms; chance is 0.2."""
 

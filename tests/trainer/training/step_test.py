@@ -54,6 +54,7 @@ def _train(
     return fakes.train(runtime, train_steps, records, epochs=epochs, seed=1, **SIZES)
 
 
+@pytest.mark.slow
 def test_an_epoch_is_the_same_arithmetic_as_plain_keras(data_dir):
     """Steps, weights of the partial batch, momentum: against a loop by hand."""
     runtime = fakes.one_device_runtime()
@@ -88,6 +89,7 @@ def test_an_epoch_is_the_same_arithmetic_as_plain_keras(data_dir):
         np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_only_what_is_not_frozen_changes(data_dir):
     runtime = fakes.one_device_runtime()
     records = prepared_data.read_records(data_dir, "train")
@@ -202,6 +204,7 @@ def test_xla_compiles_the_core_on_several_replicas(data_dir, tmp_path):
     assert np.isfinite(summary["finetune"]["val_loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_mixing_is_the_loss_of_both_labels(data_dir, name):
     """One step of SGD on a mixed batch, against the same by hand."""
