@@ -73,7 +73,7 @@ def main(photographs, weights, sizes):
         with tempfile.TemporaryDirectory() as folder:
             source, data = os.path.join(folder, "source"), os.path.join(folder, "data")
             preparation.grow(paths, size, source)
-            prepare.prepare(source, data, seed=1)
+            prepare.prepare(source, data)
             for name, settings in RUNS.items():
                 for epochs in EPOCHS:
                     most = max(size, MOST_IMAGES_AND_EPOCHS)

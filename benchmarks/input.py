@@ -22,7 +22,7 @@ import tempfile
 import time
 
 import tables
-from input_contestants import BASELINES, BATCH, CONTESTANTS, SEED, SIDE
+from input_contestants import BASELINES, BATCH, CONTESTANTS, SIDE
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -120,7 +120,7 @@ def main(photographs, turns):
         enlarge(photographs, large)
         for size, source in (("as they are", photographs), ("1,280 px", large)):
             data = os.path.join(folder, f"data {size}")
-            prepare.prepare(source, data, seed=SEED)
+            prepare.prepare(source, data)
             found[size] = measure(source, data, turns)
     rows = [
         [

@@ -123,9 +123,10 @@ def write_splits(photographs, folder):
     """Copies the photographs into one folder a split, by our own split."""
     sys.path.insert(0, str(tables.ROOT))
     from pipeline import prepare
+    from pipeline.splits.assign import SplitPlan
 
     data = folder / "data"
-    prepare.prepare(photographs, str(data), seed=SEED)
+    prepare.prepare(photographs, str(data), plan=SplitPlan(seed=SEED))
     with open(data / "splits.csv", newline="") as file:
         for row in csv.DictReader(file):
             if row["split"] not in ("train", "validation", "test"):

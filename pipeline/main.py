@@ -5,6 +5,7 @@ import shlex
 from absl import flags
 
 from pipeline.prepare import Rules
+from pipeline.splits.assign import SplitPlan
 from pipeline.system import command_line, console
 from pipeline.system.beam import BeamRunner
 
@@ -13,7 +14,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "source",
     None,
-    "Where the images come from: a folder with one folder per class, a .zip of one, "
+    "Where the images come from: a folder with one folder per class (or with train, "
+    "validation and test folders of such folders), a .zip of one, "
     "csv:FILE (columns path, label and optionally split, group), kaggle:OWNER/NAME, "
     "tfds:NAME, or sample (five drawn flowers).",
     required=True,
@@ -29,7 +31,23 @@ flags.DEFINE_list(
     "splits", ["0.8", "0.1", "0.1"], "Shares of train, validation and test."
 )
 flags.DEFINE_integer("folds", 0, "Write this many folds: OUT/fold-0, OUT/fold-1 ...")
-flags.DEFINE_string("splits_from", None, "Repeat the splits of this splits.csv.")
+flags.DEFINE_string(
+    "splits_from",
+    None,
+    "The images that this splits.csv lists keep their splits; new images are placed.",
+)
+flags.DEFINE_bool(
+    "no_new",
+    False,
+    "With --splits_from: end with an error if the images are not exactly those listed.",
+)
+flags.DEFINE_enum(
+    "small_classes",
+    "fail",
+    ["fail", "drop"],
+    "For a class with too few images for every split: end with an error, or leave the "
+    "class out.",
+)
 flags.DEFINE_bool("resplit", False, "Ignore the splits that the source assigns.")
 flags.DEFINE_enum(
     "conflicts",
@@ -63,13 +81,14 @@ flags.DEFINE_integer("seed", 1, "Decides which images go into which split.")
 flags.DEFINE_bool("overwrite", False, "Replace an existing --out.")
 
 
-def _fractions(values: list[str]) -> list[float]:
+def _fractions(values: list[str]) -> tuple[float, float, float]:
     try:
-        return [float(value) for value in values]
+        train, validation, test = map(float, values)
     except ValueError:
         raise ValueError(
             "--splits must be three numbers. Received: --splits=" + ",".join(values)
         ) from None
+    return train, validation, test
 
 
 def main(argv: list[str]) -> None:
@@ -115,12 +134,16 @@ def main(argv: list[str]) -> None:
             prepare.prepare(
                 FLAGS.source,
                 FLAGS.out,
-                fractions=_fractions(FLAGS.splits),
-                folds=FLAGS.folds,
-                splits_from=FLAGS.splits_from,
-                resplit=FLAGS.resplit,
+                plan=SplitPlan(
+                    fractions=_fractions(FLAGS.splits),
+                    seed=FLAGS.seed,
+                    num_folds=FLAGS.folds,
+                    splits_from=FLAGS.splits_from,
+                    allow_new=not FLAGS.no_new,
+                    resplit=FLAGS.resplit,
+                    small_classes=FLAGS.small_classes,
+                ),
                 num_shards=FLAGS.shards,
-                seed=FLAGS.seed,
                 rules=rules,
                 strict=FLAGS.strict,
                 beam_runner=beam_runner,

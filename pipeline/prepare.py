@@ -4,15 +4,16 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from pipeline import splits
 from pipeline.audit import audit_json, audit_page, audit_report
 from pipeline.audit.decide import Audit, decide
 from pipeline.inspection import reencoding
 from pipeline.inspection.image_report import ImageReport, hash_pixels, inspect_images
 from pipeline.sources.images import SPLITS, Listing, SourceImage
 from pipeline.sources.listing import list_images
+from pipeline.splits import assign, splits_csv
+from pipeline.splits.assign import SplitPlan
 from pipeline.system import console, files
 from pipeline.system.beam import BeamRunner
 
@@ -118,12 +119,8 @@ def prepare(
     source: str,
     out_dir: str,
     *,
-    fractions: Sequence[float] = (0.8, 0.1, 0.1),
-    folds: int = 0,
-    splits_from: str | None = None,
-    resplit: bool = False,
+    plan: SplitPlan | None = None,
     num_shards: int | None = None,
-    seed: int = 1,
     rules: Rules = Rules(),
     strict: bool = False,
     beam_runner: BeamRunner | None = None,
@@ -138,12 +135,10 @@ def prepare(
     Args:
       source: see listing.list_images.
       out_dir: the directory to write.
-      fractions: shares of train, validation and test.
-      folds: write this many directories instead, out_dir/fold-0 and so on.
-      splits_from: a splits.csv whose splits are repeated.
-      resplit: ignore the splits that the source assigns.
+      plan: how the images are split; None is SplitPlan(). Folds are directories of
+        their own, out_dir/fold-0 and so on. The seed also decides the images of the
+        source "sample".
       num_shards: number of shards of each split; None chooses it by size.
-      seed: decides the split of every group, and the images of the source "sample".
       rules: the rules for a single image.
       strict: refuse a source with findings.
       beam_runner: inspects and writes the images; None uses this machine.
@@ -152,14 +147,7 @@ def prepare(
     Raises:
       ValueError: the source or an argument cannot be used.
     """
-    if folds and folds < 3:
-        raise ValueError(
-            "--folds must be at least 3: one part for the test, one for validation and "
-            f"the others for training. Received: --folds={folds}"
-        )
-    plan = splits.SplitPlan(
-        splits.parse_fractions(fractions), seed, folds, splits_from, resplit
-    )
+    plan = plan or SplitPlan()
     target = pathlib.Path(out_dir)
     if os.path.lexists(target) and not overwrite:
         raise ValueError(
@@ -168,11 +156,15 @@ def prepare(
         )
     if not os.path.lexists(target):
         files.check_writable(target, "out")
-    if splits_from is not None:
-        splits.read_splits(splits_from)  # A mistake shows before the long inspection.
+    if plan.splits_from is not None:  # A mistake shows before the long inspection.
+        splits_csv.read_splits(plan.splits_from)
     with files.temporary_sibling(target) as work_dir:
         listing, audit = examine(
-            source, seed=seed, rules=rules, work_dir=work_dir, beam_runner=beam_runner
+            source,
+            seed=plan.seed,
+            rules=rules,
+            work_dir=work_dir,
+            beam_runner=beam_runner,
         )
         audit_report.print_report(
             listing, audit, full_report="audit.html of the finished data"
@@ -180,10 +172,16 @@ def prepare(
         if strict:
             _refuse_findings(audit)
         _check_every_class_is_usable(listing, audit)
-        settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
+        assignment = assign.assign_splits(audit, plan)
+        for note in assignment.notes:
+            print(note)
+        audit = assignment.audit
+        listing = dataclasses.replace(
+            listing, notes=(*listing.notes, *assignment.notes)
+        )
+        settings = {"source": source, "seed": plan.seed, **dataclasses.asdict(rules)}
         finished = work_dir / "finished"
-        for fold in range(folds) if folds else [None]:
-            split_of = splits.assign_splits(audit, plan, fold)
+        for fold, split_of in enumerate(assignment.splits_of_folds):
             dataset_dir = _write_records(
                 work_dir / "writing",
                 audit,
@@ -194,9 +192,9 @@ def prepare(
             )
             content = audit_json.audit_to_json(listing, audit, split_of, settings)
             _write_audit(dataset_dir, audit, content)
-            splits.write_splits(dataset_dir / "splits.csv", audit, split_of)
+            splits_csv.write_splits(dataset_dir / "splits.csv", audit, split_of)
             audit_report.print_counts(content["classes"])
-            place = finished if fold is None else finished / f"fold-{fold}"
+            place = finished / f"fold-{fold}" if plan.num_folds else finished
             place.parent.mkdir(exist_ok=True)
             dataset_dir.rename(place)
         files.publish_directory(finished, target)

@@ -16,6 +16,7 @@ from pipeline.loading import data_service, prepared_data
 from pipeline.loading.dataset import make_eval_dataset
 from pipeline.loading.prepared_data import DataInfo
 from pipeline.sources.listing import check_source
+from pipeline.splits.assign import SplitPlan
 from pipeline.system import files
 from trainer.config.regimes import make_regimes
 from trainer.config.train_config import TrainConfig
@@ -220,7 +221,9 @@ def _prepare_data(runtime: Runtime, config: TrainConfig) -> None:
             f"first and give --data_dir. Received: --source={config.source}"
         )
     if not os.path.exists(config.data_dir):
-        prepare.prepare(config.source, config.data_dir, seed=config.seed)
+        prepare.prepare(
+            config.source, config.data_dir, plan=SplitPlan(seed=config.seed)
+        )
         print()
 
 

@@ -15,6 +15,13 @@ _ZIP_MAX_FILES = 5_000_000
 _ZIP_MAX_TOTAL_BYTES = 1 << 40
 _ZIP_MAX_FILE_BYTES = 1 << 28
 
+# The folders of a source that has its own splits, in lower case -> the split.
+_SPLIT_OF_FOLDER = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
 Reader = Callable[[], bytes]
 
 
@@ -125,9 +132,10 @@ def _read_member(path: str, name: str) -> bytes:
 def _label_by_folder(readers: Mapping[str, Reader]) -> Listing:
     """Returns the images of a relative name -> reader; the first folder is the label.
 
-    A folder that holds everything else is removed from the names. A folder that only
-    repeats the class folders, as in Kaggle's flowers archive, is a second copy: only
-    those of its files that differ from the first copy are listed.
+    A folder that holds everything else is removed from the names. Folders that are
+    named as splits, with class folders inside, are the splits of the source. A folder
+    that only repeats the class folders, as in Kaggle's flowers archive, is a second
+    copy: only those of its files that differ from the first copy are listed.
     """
     readers = _remove_outer_folders(
         {
@@ -136,6 +144,8 @@ def _label_by_folder(readers: Mapping[str, Reader]) -> Listing:
             if not any(p.startswith((".", "__MACOSX")) for p in name.split("/"))
         }
     )
+    if _is_layout_of_splits(readers):
+        return _label_in_splits(readers)
     repeating_folders = _find_repeating_folders(readers)
     images = []
     repeated: collections.Counter[str] = collections.Counter()
@@ -161,6 +171,41 @@ def _remove_outer_folders(readers: Mapping[str, Reader]) -> dict[str, Reader]:
     ):
         readers = {name.partition("/")[2]: read for name, read in readers.items()}
     return {name: read for name, read in readers.items() if "/" in name}
+
+
+def _is_layout_of_splits(names: Mapping[str, Reader]) -> bool:
+    """Tells whether every first folder is named as a split, and has class folders.
+
+    A first folder may have none: the images of many test folders have no classes.
+    """
+    folders = {name.split("/")[0] for name in names}
+    with_classes = {name.split("/")[0] for name in names if name.count("/") > 1}
+    splits = {_SPLIT_OF_FOLDER.get(folder.lower()) for folder in folders}
+    return None not in splits and any(
+        _SPLIT_OF_FOLDER[folder.lower()] == "train" for folder in with_classes
+    )
+
+
+def _label_in_splits(readers: Mapping[str, Reader]) -> Listing:
+    """Lists SPLIT/CLASS/FILE."""
+    images, without_class = [], []
+    for name, read in readers.items():
+        folder, _, inner_name = name.partition("/")
+        label, has_class, _ = inner_name.partition("/")
+        if has_class:
+            split = _SPLIT_OF_FOLDER[folder.lower()]
+            images.append(SourceImage(name, label, read, split))
+        else:
+            without_class.append(name)
+    counts = collections.Counter(image.split for image in images)
+    listed = ", ".join(f"{split} {n}" for split, n in sorted(counts.items()))
+    notes = [f"the folders are splits, and are kept: {listed} (--resplit ignores them)"]
+    if without_class:
+        notes.append(
+            f"passed over, in no class folder: {len(without_class)} files, for example "
+            f"{min(without_class)}"
+        )
+    return Listing(images, tuple(notes))
 
 
 def _find_repeating_folders(names: Mapping[str, Reader]) -> set[str]:

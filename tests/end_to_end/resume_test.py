@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from pipeline import prepare
+from pipeline.splits.assign import SplitPlan
 from trainer.training import checkpoints, run_dir
 
 FLAGS = (
@@ -273,7 +274,9 @@ def test_a_run_continues_only_with_its_own_flags(data_dir, tmp_path):
     last = other.stderr.strip().splitlines()[-1]
     assert "--head_lr=0.01" in last
     assert "Received: --head_lr=0.5" in last
-    prepare.prepare(str(data_dir.parent / "photos"), str(tmp_path / "2"), seed=2)
+    prepare.prepare(
+        str(data_dir.parent / "photos"), str(tmp_path / "2"), plan=SplitPlan(seed=2)
+    )
     on_other_data = fakes.run(*arguments, f"--data_dir={tmp_path / '2'}")
     assert on_other_data.returncode == 1
     last = on_other_data.stderr.strip().splitlines()[-1]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipeline import prepare
 from pipeline.prepare import Rules
+from pipeline.splits.assign import SplitPlan
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,6 @@ def test_an_existing_output_is_kept_unless_overwrite(prepared, tmp_path):
         (2, {}, "Every split needs images of every class"),
         (30, {"num_shards": 50}, "--shards must lie between 1 and"),
         (30, {"num_shards": 0}, "Received: --shards=0"),
-        (30, {"fractions": (0.5, 0.5, 0.5)}, "add up to 1"),
     ],
 )
 def test_a_mistake_leaves_nothing_behind(tmp_path, per_class, arguments, message):
@@ -170,7 +170,7 @@ def _split_of(data_dir) -> dict[str, str]:
         return {row["name"]: row["split"] for row in csv.DictReader(file)}
 
 
-def test_adding_and_renaming_photographs_moves_no_other(prepared, tmp_path):
+def test_adding_and_renaming_photographs_moves_few_others(prepared, tmp_path):
     source, data_dir = prepared
     more = shutil.copytree(source, tmp_path / "more")
     for index in range(30, 40):
@@ -180,30 +180,31 @@ def test_adding_and_renaming_photographs_moves_no_other(prepared, tmp_path):
     before, after = _split_of(data_dir), _split_of(tmp_path / "data")
     assert after.pop("circle/A5.JPG") == before.pop("circle/05.jpg")
     assert len(after) == len(before) + 10
-    assert {name: after[name] for name in before} == before
+    moved = [name for name in before if after[name] != before[name]]
+    assert len(moved) <= 5  # Ten more photographs; each could move two.
+    assert all(name.startswith("square/") for name in moved)
 
 
 def test_splits_from_repeats_a_split_and_refuses_another_source(prepared, tmp_path):
     source, data_dir = prepared
     path = str(data_dir / "splits.csv")
-    prepare.prepare(str(source), str(tmp_path / "same"), seed=7, splits_from=path)
+    plan = SplitPlan(seed=7, splits_from=path, allow_new=False)
+    prepare.prepare(str(source), str(tmp_path / "same"), plan=plan)
     assert _split_of(tmp_path / "same") == _split_of(data_dir)
     other = fakes.write_folder(tmp_path / "other", per_class=31)
     with pytest.raises(ValueError, match=r"lacks 3 \['circle/30.jpg'\]"):
-        prepare.prepare(str(other), str(tmp_path / "out"), splits_from=path)
+        prepare.prepare(str(other), str(tmp_path / "out"), plan=plan)
 
 
 def test_over_all_folds_each_image_is_tested_on_once(prepared, tmp_path):
     source, data_dir = prepared
-    prepare.prepare(str(source), str(tmp_path / "folds"), folds=3)
+    prepare.prepare(str(source), str(tmp_path / "folds"), plan=SplitPlan(num_folds=3))
     made = [_split_of(tmp_path / "folds" / f"fold-{k}") for k in range(3)]
     for name in _split_of(data_dir):
         assert sorted(fold[name] for fold in made) == ["test", "train", "validation"]
     assert len(_read_all(tmp_path / "folds" / "fold-2")["test"]) == sum(
         split == "test" for split in made[2].values()
     )
-    with pytest.raises(ValueError, match="Received: --folds=2"):
-        prepare.prepare(str(source), str(tmp_path / "two"), folds=2)
 
 
 def test_a_sources_own_splits_are_used_unless_a_group_crosses_them(tmp_path):

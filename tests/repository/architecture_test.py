@@ -30,7 +30,7 @@ PIPELINE = {
     "splits": {"audit", "sources"},
     "records": {"system", "sources"},
     "prepare": {"system", "sources", "inspection", "audit", "splits", "records"},
-    "main": {"system", "prepare"},
+    "main": {"system", "splits", "prepare"},
 }
 BELOW_TRAINING = {"config", "distribution", "models", "evaluation", "features"}
 TRAINER = {

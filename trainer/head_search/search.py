@@ -9,8 +9,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from pipeline import splits
 from pipeline.loading import prepared_data
+from pipeline.splits import shares, splits_csv
 from trainer.config.regimes import make_regimes, rank
 from trainer.config.train_config import POOLINGS, TrainConfig
 from trainer.distribution.runtime import Runtime
@@ -234,7 +234,7 @@ def _assign_folds(config: TrainConfig) -> np.ndarray:
 
     Photographs of one group of near duplicates are in one fold.
     """
-    group_of = splits.read_groups(config.data_dir)
+    group_of = splits_csv.read_groups(config.data_dir)
     names = [
         name
         for split in ("train", "validation")
@@ -244,7 +244,7 @@ def _assign_folds(config: TrainConfig) -> np.ndarray:
     ]
     return np.array(
         [
-            splits.fold_of(
+            shares.fold_of(
                 group_of[name], num_folds=config.head_folds, seed=config.seed
             )
             for name in names

@@ -271,3 +271,45 @@ def test_what_is_passed_over_is_named(tmp_path):
         "passed over, hidden, linked or beside the class folders: .git, "
         "circle/.hidden.jpg, circle/loop, loose.jpg",
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("train", "val", "test"), ("train", "validation", "test")),
+        (("Training", "valid", "Testing"), ("train", "validation", "test")),
+        (("train", "validation"), ("train", "validation")),
+    ],
+)
+def test_folders_that_are_named_as_splits_are_splits(tmp_path, names, splits):
+    for name in names:
+        fakes.write_folder(tmp_path / "outer" / "photos" / name, per_class=2)
+    for source in (tmp_path / "outer", tmp_path / "outer" / "photos"):
+        listing = _list(source)
+        assert {image.label for image in listing.images} == set(fakes.CLASSES)
+        found = {(image.name.split("/")[0], image.split) for image in listing.images}
+        assert found == set(zip(names, splits, strict=True))
+        assert listing.notes[0].startswith("the folders are splits, and are kept: ")
+
+
+def test_test_images_without_classes_are_passed_over(tmp_path):
+    fakes.write_folder(tmp_path / "photos" / "train", per_class=2)
+    fakes.write_folder(tmp_path / "photos" / "validation", per_class=1)
+    (tmp_path / "photos" / "test").mkdir()
+    for index in range(3):
+        fakes.draw("circle", index).save(tmp_path / "photos" / "test" / f"{index}.jpg")
+    listing = _list(tmp_path / "photos")
+    assert {image.split for image in listing.images} == {"train", "validation"}
+    assert listing.notes[-1] == (
+        "passed over, in no class folder: 3 files, for example test/0.jpg"
+    )
+
+
+def test_a_class_may_be_named_as_a_split(tmp_path):
+    folder = fakes.write_folder(tmp_path / "photos", per_class=2)
+    (folder / "circle").rename(folder / "train")
+    assert {image.label for image in _list(folder).images} == {
+        "square",
+        "stripe",
+        "train",
+    }

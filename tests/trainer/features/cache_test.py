@@ -17,6 +17,7 @@ from pipeline import prepare
 from pipeline.loading import prepared_data
 from pipeline.loading.dataset import make_train_dataset
 from pipeline.loading.order import num_batches
+from pipeline.splits.assign import SplitPlan
 from trainer.evaluation import evaluate
 from trainer.features import cache as features_cache
 from trainer.features.cache import cache_images
@@ -263,7 +264,9 @@ def test_the_format_number_belongs_to_these_features(tmp_path):
             cells.resize((48, 40), Image.Resampling.BICUBIC).save(
                 tmp_path / "photos" / label / f"{index}.png"
             )
-    prepare.prepare(str(tmp_path / "photos"), str(tmp_path / "data"), seed=2)
+    prepare.prepare(
+        str(tmp_path / "photos"), str(tmp_path / "data"), plan=SplitPlan(seed=2)
+    )
     records = prepared_data.read_records(str(tmp_path / "data"), "train")
     inputs = keras.Input((32, 32, 3))
     pooled = keras.layers.AveragePooling2D(16)(inputs)

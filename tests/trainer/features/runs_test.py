@@ -16,6 +16,7 @@ import pytest
 
 from pipeline import prepare
 from pipeline.loading import prepared_data
+from pipeline.splits.assign import SplitPlan
 from trainer.features import array_file
 
 
@@ -205,7 +206,9 @@ def test_there_may_be_more_workers_than_validation_images(data_dir, tmp_path):
     (tmp_path / "splits.csv").write_text("".join(rows))
     source = fakes.write_folder(tmp_path / "photos", per_class=33)
     few = str(tmp_path / "data")
-    prepare.prepare(str(source), few, splits_from=str(tmp_path / "splits.csv"))
+    prepare.prepare(
+        str(source), few, plan=SplitPlan(splits_from=str(tmp_path / "splits.csv"))
+    )
     assert prepared_data.read_info(few).counts["validation"] == 3
     found = {}
     for workers in (1, 4):
