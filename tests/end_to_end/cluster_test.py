@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import sys
@@ -31,7 +32,8 @@ def arguments(tmp_path) -> list[str]:
 
 def _free_neighbours() -> int:
     """A port of 20000 and more that is free and so is the next one."""
-    for port in range(20_000, 30_000, 10):
+    # Tests that run beside this one look for ports too.
+    for port in random.sample(range(20_000, 30_000, 10), 1000):
         with socket.socket() as first, socket.socket() as second:
             try:
                 first.bind(("localhost", port))

@@ -41,7 +41,7 @@ def _started(log_path: pathlib.Path, *arguments: str, **environment: str):
     """A trainer of its own process, whose output goes to a file; killed at the end."""
     with open(log_path, "w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "trainer.main", *arguments],
+            [sys.executable, fakes.TRAIN_ONLY, *arguments],
             cwd=fakes.REPOSITORY,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment},
             stdout=log,
@@ -124,14 +124,18 @@ def test_kills_at_chosen_moments_change_no_bit(data_dir, tmp_path):
         "--schedule=cosine",
     )
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
-    done = fakes.run("-m", "trainer.main", *arguments, f"--model_dir={whole}")
-    assert done.returncode == 0, done.stderr[-3000:]
-    command = ("trainer.main", *arguments, f"--model_dir={pieces}")
+    command = (fakes.TRAIN_ONLY, *arguments, f"--model_dir={pieces}")
     kills = _kills_of_one_run()
+    done, *killed, last = fakes.run_forked(
+        [
+            ((fakes.TRAIN_ONLY, *arguments, f"--model_dir={whole}"), None),
+            *((command, kill) for kill in kills),
+            (command, None),
+        ]
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
     reached = []
-    for done, kill in zip(
-        fakes.run_forked([(command, kill) for kill in kills]), kills, strict=True
-    ):
+    for done, kill in zip(killed, kills, strict=True):
         if kill.signal_number == signal.SIGTERM:
             assert done.returncode == 128 + signal.SIGTERM, (kill, done)
             assert "stopped by SIGTERM" in done.stderr
@@ -142,8 +146,7 @@ def test_kills_at_chosen_moments_change_no_bit(data_dir, tmp_path):
     assert reached[:7] == [0, 0, 10, 20, 30, 60, 60]
     assert reached == sorted(reached)
     assert 60 < reached[9] < 360, "no random kill came after a checkpoint"
-    done = fakes.run("-m", *command)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert last.returncode == 0, last.stderr[-3000:]
     _assert_same_run(whole, pieces)
 
 
@@ -189,7 +192,7 @@ def test_two_and_three_workers_give_the_losses_of_one(data_dir, tmp_path):
         "--finetune_epochs=2",
     )
     alone = tmp_path / "1"
-    done = fakes.run("-m", "trainer.main", *arguments, f"--model_dir={alone}")
+    done = fakes.run(fakes.TRAIN_ONLY, *arguments, f"--model_dir={alone}")
     assert done.returncode == 0, done.stderr[-3000:]
     for count in (2, 3):
         model_dir = tmp_path / str(count)
@@ -253,8 +256,7 @@ def test_weights_that_the_disk_has_no_room_for_are_not_begun(tmp_path, monkeypat
 @pytest.mark.slow
 def test_a_run_continues_only_with_its_own_flags(data_dir, tmp_path):
     arguments = (
-        "-m",
-        "trainer.main",
+        fakes.TRAIN_ONLY,
         *FLAGS,
         f"--data_dir={data_dir}",
         f"--model_dir={tmp_path / 'run'}",
@@ -262,27 +264,34 @@ def test_a_run_continues_only_with_its_own_flags(data_dir, tmp_path):
         "--head_epochs=2",
         "--profile_steps=12,15",
     )
-    done = fakes.run(*arguments)
+    prepare.prepare(
+        str(data_dir.parent / "photos"), str(tmp_path / "2"), plan=SplitPlan(seed=2)
+    )
+    done, again, other, on_other_data, moved = fakes.run_forked(
+        [
+            ((*arguments, *more), None)
+            for more in (
+                (),
+                (),
+                ("--head_lr=0.5",),
+                (f"--data_dir={tmp_path / '2'}",),
+                # Where it runs, and what is kept of it, may change.
+                ("--keep_checkpoints=5", "--virtual_devices=2"),
+            )
+        ]
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     (profile,) = (tmp_path / "run").glob("tensorboard/plugins/profile/*/*.xplane.pb")
     assert profile.stat().st_size > 1000
-    again = fakes.run(*arguments)
     assert again.returncode == 0
     assert "is finished" in again.stdout
-    other = fakes.run(*arguments, "--head_lr=0.5")
     assert other.returncode == 1
     last = other.stderr.strip().splitlines()[-1]
     assert "--head_lr=0.01" in last
     assert "Received: --head_lr=0.5" in last
-    prepare.prepare(
-        str(data_dir.parent / "photos"), str(tmp_path / "2"), plan=SplitPlan(seed=2)
-    )
-    on_other_data = fakes.run(*arguments, f"--data_dir={tmp_path / '2'}")
     assert on_other_data.returncode == 1
     last = on_other_data.stderr.strip().splitlines()[-1]
     assert "was started on other data" in last
-    # Where it runs, and what is kept of it, may change.
-    moved = fakes.run(*arguments, "--keep_checkpoints=5", "--virtual_devices=2")
     assert moved.returncode == 0, moved.stderr[-3000:]
 
 
@@ -291,8 +300,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_checkpoint(
     data_dir, tmp_path
 ):
     arguments = (
-        "-m",
-        "trainer.main",
+        fakes.TRAIN_ONLY,
         *FLAGS,
         f"--data_dir={data_dir}",
         f"--model_dir={tmp_path / 'run'}",

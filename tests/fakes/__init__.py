@@ -4,6 +4,7 @@ images.py: draws small photographs and writes them to disk.
 models.py: builds and trains the smallest real classifier.
 features.py: computes features of the frozen prefix.
 processes.py: runs commands and clusters in processes of their own, and kills them.
+train_only.py: trainer.main without the export.
 fork_server.py: the process that imports TensorFlow once and forks for each command.
 serving.py: writes servable models and runs the local server.
 server_requests.py: builds requests for a server and sends them.
@@ -13,7 +14,14 @@ stub_servers.py: runs servers in the process of the test, whose answers it decid
 
 from fakes.images import CLASSES, colour_jpeg, draw, write_folder
 from fakes.models import TINY_MODEL_FLAGS, make_classifier, one_device_runtime, train
-from fakes.processes import REPOSITORY, Kill, run, run_forked, run_workers
+from fakes.processes import (
+    REPOSITORY,
+    TRAIN_ONLY,
+    Kill,
+    run,
+    run_forked,
+    run_workers,
+)
 from fakes.serving import COLOURS, Server, publish, write_servable
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "COLOURS",
     "REPOSITORY",
     "TINY_MODEL_FLAGS",
+    "TRAIN_ONLY",
     "Kill",
     "Server",
     "colour_jpeg",

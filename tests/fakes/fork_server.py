@@ -4,8 +4,9 @@ A fork before TensorFlow's first operation is safe: only then it starts its thre
 Each command has its own flags, devices and strategy, as with `python -m`.
 
 Usage: python fork_server.py DIRECTORY. DIRECTORY/jobs.json is a list of {"command":
-[MODULE, *FLAGS], "kill": null or the fields of processes.Kill}. Job N writes N.stdout
-and N.stderr there. The exit statuses of all jobs are printed as a JSON list.
+[MODULE or SCRIPT.py, *FLAGS], "kill": null or the fields of processes.Kill}. Job N
+writes N.stdout and N.stderr there. The exit statuses of all jobs are printed as a JSON
+list.
 """
 
 import importlib
@@ -57,7 +58,11 @@ def _run_child(job: dict, output: pathlib.Path) -> None:
         _install_kill(job["kill"])
     module, *arguments = job["command"]
     sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if module.endswith(".py"):
+        sys.path.insert(0, "")  # A script replaces the first path.
+        runpy.run_path(module, run_name="__main__")
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def main(directory: str) -> None:

@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Sequence
 
 REPOSITORY = pathlib.Path(__file__).parent.parent.parent
+# A command that takes the flags of trainer.main and does not export.
+TRAIN_ONLY = str(REPOSITORY / "tests" / "fakes" / "train_only.py")
 
 
 def run(*arguments: str, timeout_seconds: float = 300) -> subprocess.CompletedProcess:
@@ -58,7 +60,8 @@ def run_forked(
     `run("-m", *command)`.
 
     Args:
-      jobs: the module and the flags of each command, and when it is killed.
+      jobs: the module (or the path of a script) and the flags of each command, and when
+        it is killed.
     """
     script = pathlib.Path(__file__).with_name("fork_server.py")
     with tempfile.TemporaryDirectory() as name:

@@ -50,7 +50,16 @@ def _append(path: pathlib.Path, block: str) -> None:
 
 def _run_pytest(root: pathlib.Path, *arguments: str, passed: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n0",
+            "-p",
+            "no:cacheprovider",
+            *arguments,
+        ],
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -157,4 +166,5 @@ def test_add_a_signature(copy):
     path = "tests/export/graph/signatures_test.py"
     _append(copy / path, test)
     # The second file exports: a new version passes the checks with the new signature.
-    _run_pytest(copy, path, "tests/export/export_run_test.py", passed=8)
+    tests = "top_two or without_keras"
+    _run_pytest(copy, path, "tests/export/export_run_test.py", "-k", tests, passed=2)

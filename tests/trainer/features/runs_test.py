@@ -22,8 +22,7 @@ from trainer.features import array_file
 
 def _command(data_dir, model_dir, *more):
     return [
-        "-m",
-        "trainer.main",
+        fakes.TRAIN_ONLY,
         *fakes.TINY_MODEL_FLAGS,
         f"--data_dir={data_dir}",
         f"--model_dir={model_dir}",
@@ -62,8 +61,8 @@ def test_a_whole_run_on_views_is_the_exact_run_on_any_number_of_replicas(
         ],
         "again": views,
     }
-    for name, more in runs.items():
-        done = fakes.run(*_command(data_dir, tmp_path / name, *more))
+    jobs = [(_command(data_dir, tmp_path / name, *runs[name]), None) for name in runs]
+    for name, done in zip(runs, fakes.run_forked(jobs), strict=True):
         assert done.returncode == 0, done.stderr[-3000:]
         assert ("train features view 4/4" in done.stderr) == (
             name in ("cached", "two replicas")
@@ -87,7 +86,7 @@ def test_prepared_data_outlive_a_lack_of_room(tmp_path):
     photographs = fakes.write_folder(tmp_path / "photos", per_class=33)
     run_dir = tmp_path / "run"
     command = [
-        *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS, "--regimes=head"),
+        *(fakes.TRAIN_ONLY, *fakes.TINY_MODEL_FLAGS, "--regimes=head"),
         *("--head_epochs=1", "--cached_views=1"),
         *(f"--source={photographs}", f"--model_dir={run_dir}"),
     ]
@@ -104,9 +103,15 @@ def test_prepared_data_outlive_a_lack_of_room(tmp_path):
 
 @pytest.mark.slow
 def test_what_is_kept_between_epochs_changes_no_run(data_dir, tmp_path):
-    for name in ("memory", "off", "disk"):
-        more = [f"--cache={name}", "--augment=none"]
-        done = fakes.run(*_command(data_dir, tmp_path / name, *more))
+    names = ("memory", "off", "disk")
+    jobs = [
+        (
+            _command(data_dir, tmp_path / name, f"--cache={name}", "--augment=none"),
+            None,
+        )
+        for name in names
+    ]
+    for name, done in zip(names, fakes.run_forked(jobs), strict=True):
         assert done.returncode == 0, done.stderr[-3000:]
         assert ("train images" in done.stderr) == (name == "disk")
     memory = _losses(tmp_path / "memory")

@@ -70,7 +70,7 @@ def test_two_workers_find_the_head_that_one_finds(data_dir, tmp_path):
     for workers in (1, 2):
         run_dir = tmp_path / str(workers)
         command = (
-            *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}"),
+            *(fakes.TRAIN_ONLY, *fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}"),
             *(f"--model_dir={run_dir}", "--sweep=head", "--head_folds=3"),
             *("--cached_views=2", "--regimes=head", "--head_epochs=2"),
         )

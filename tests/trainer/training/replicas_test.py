@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 # (precision, whether batch norm trains).
-CASES = [("float32", False), ("float32", True), ("mixed_float16", False)]
+TRAINED_BATCH_NORM = ("float32", True)
+CASES = [TRAINED_BATCH_NORM, ("float32", False), ("mixed_float16", False)]
 
 # One process for each number of replicas, because a process has one strategy.
 _SCRIPT = """
@@ -89,7 +90,9 @@ def results(data_dir):
     """Number of replicas -> the result of each case."""
     results = {}
     for replicas in (1, 2, 4):
-        done = fakes.run("-c", _SCRIPT, str(replicas), data_dir, json.dumps(CASES))
+        # Four replicas differ from two in number alone, so one case is enough.
+        cases = [TRAINED_BATCH_NORM] if replicas == 4 else CASES
+        done = fakes.run("-c", _SCRIPT, str(replicas), data_dir, json.dumps(cases))
         assert done.returncode == 0, done.stderr[-3000:]
         results[replicas] = json.loads(done.stdout.splitlines()[-1])
     return results
@@ -98,7 +101,9 @@ def results(data_dir):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", range(len(CASES)), ids=str)
 def test_two_and_four_replicas_give_the_losses_of_one(results, case):
-    for result in (results[replicas][case] for replicas in (1, 2, 4)):
+    numbers = [n for n in results if case < len(results[n])]
+    assert numbers == ([1, 2, 4] if case == 0 else [1, 2])
+    for result in (results[replicas][case] for replicas in numbers):
         # Each image draws its own randomness in each of the two epochs, and the padding
         # of a last batch draws that of the image it repeats.
         seeds = [tuple(seed) for seed in result["seeds"]]
@@ -106,11 +111,13 @@ def test_two_and_four_replicas_give_the_losses_of_one(results, case):
         assert len(set(seeds)) == 2 * result["count"]
     tolerance = 1e-4 if CASES[case][0] == "float32" else 2e-2
     alone = results[1][case]
-    for replicas in (2, 4):
+    for replicas in numbers[1:]:
         spread = results[replicas][case]
         for name, limits in {
             "losses": {"rtol": tolerance},
             "logits": {"atol": 10 * tolerance, "rtol": 1e-7},
-            "augmented": {"rtol": tolerance},
+            # Other images in each epoch magnify rounding more; another augmentation of
+            # one image would change a loss by a hundred times as much.
+            "augmented": {"rtol": 10 * tolerance},
         }.items():
             np.testing.assert_allclose(spread[name], alone[name], **limits)
