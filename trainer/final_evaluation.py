@@ -121,7 +121,7 @@ def _summarise_regime(
         test_loss=test["loss"],
         test_count=test["count"],
         test_ci95=test["ci95"],
-        epochs=len(lines),
+        epochs=sum(line["epoch"] > 0 for line in lines),
         best_epoch=max((line["epoch"] for line in lines if line["best"]), default=0),
         seconds=sum(line["seconds"] + line["val_seconds"] for line in lines),
     )

@@ -23,9 +23,11 @@ from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
 from trainer.distribution.preemption import StopSignal
 from trainer.distribution.runtime import Runtime, set_up_runtime
+from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.summary import Summary
 from trainer.features.plan import FEATURES_DIR
 from trainer.final_evaluation import evaluate_run
+from trainer.head_search.logistic_head import start_from_logistic_head
 from trainer.head_search.search import search_head
 from trainer.models import backbones, freezing
 from trainer.models.classifier import Classifier, build_classifier
@@ -154,6 +156,12 @@ def _train(
         search = _search_head(runtime, config, model_dir, classifier, info)
         config = dataclasses.replace(config, **search.get("chosen", {}))
         classifier = _make_classifier(runtime, config, backbone, info)
+    history: tuple[EpochMetrics, ...] = ()
+    if config.head_start == "logistic" and checkpoint is None:
+        line = start_from_logistic_head(
+            runtime, config, model_dir, classifier, len(info.classes)
+        )
+        history = (line,)
     regimes = make_regimes(config)
     if checkpoint is not None:
         regime = regimes[checkpoint.position.regime]
@@ -165,6 +173,7 @@ def _train(
         classifier,
         regimes=regimes,
         checkpoint=checkpoint,
+        history=history,
     )
     summary = evaluate_run(runtime, config, model_dir, info.classes, position.history)
     # Only this run can use these features; shared ones are in --cache_dir.

@@ -12,8 +12,6 @@ if TYPE_CHECKING:  # train_config imports this file
 _POSITIVE = (
     "image_size",
     "batch_size",
-    "head_units",
-    "head_epochs",
     "head_lr",
     "finetune_epochs",
     "finetune_lr",
@@ -21,7 +19,14 @@ _POSITIVE = (
     "keep_checkpoints",
     "cache_gb",
 )
-_NOT_NEGATIVE = ("freeze_layers", "cached_views", "head_folds", "seed")
+_NOT_NEGATIVE = (
+    "freeze_layers",
+    "cached_views",
+    "head_epochs",
+    "head_folds",
+    "head_units",
+    "seed",
+)
 
 
 def check_config(
@@ -39,6 +44,7 @@ def check_config(
     _check_choices(config, specs)
     _check_regimes(config, regimes)
     _check_ranges(config)
+    _check_head_start(config)
     _check_head_search(config)
     _check_mixing(config)
     _check_data_service(config)
@@ -90,13 +96,42 @@ def _check_ranges(config: "TrainConfig") -> None:
         )
 
 
+def _check_head_start(config: "TrainConfig") -> None:
+    if config.head_start == "random":
+        if not config.head_epochs:
+            raise ValueError(
+                "--head_epochs must be a positive number, unless the head is solved "
+                "with --head_start=logistic. Received: --head_epochs=0"
+            )
+        return
+    conflicts = {
+        "head_units": config.head_units != 0,
+        "dropout": config.dropout != 0,
+        "sweep": config.sweep != "none",
+        "head_folds": config.head_folds != 0,
+    }
+    for name, is_conflict in conflicts.items():
+        if is_conflict:
+            raise ValueError(
+                "--head_start=logistic solves a linear head, so it needs "
+                "--head_units=0 --dropout=0 --sweep=none --head_folds=0. Received: "
+                f"--head_start=logistic --{name}={getattr(config, name)}"
+            )
+
+
 def _check_head_search(config: "TrainConfig") -> None:
     if config.head_folds == 1:
         raise ValueError(
             "--head_folds must be at least 2, or 0 for no folds. Received: "
             "--head_folds=1"
         )
-    if (config.sweep != "none" or config.head_folds) and "head" not in config.regimes:
+    searches = config.sweep != "none" or config.head_folds
+    if searches and not config.head_units:
+        raise ValueError(
+            "--sweep and --head_folds compare heads with a hidden layer. Received: "
+            "--head_units=0"
+        )
+    if searches and "head" not in config.regimes:
         raise ValueError(
             "--sweep and --head_folds try heads for the head regime. Received: "
             f"--sweep={config.sweep} --head_folds={config.head_folds} "

@@ -7,8 +7,10 @@ import dataclasses
 class HeadConfig:
     """The settings of a head: pooling, Dense(units, relu), dropout, Dense(classes).
 
+    With units=0 there is no hidden layer, and dropout drops the pooled features.
+
     pooling: "avg" or "max".
-    units: units of the hidden layer.
+    units: units of the hidden layer, or 0.
     dropout: share of the hidden units that training drops, in [0, 1).
     """
 

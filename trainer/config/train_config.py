@@ -22,6 +22,7 @@ PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 BATCH_NORMS = ("trained", "frozen")
 XLA = ("auto", "on", "off")
 SWEEPS = ("none", "head")
+HEAD_STARTS = ("random", "logistic")
 CACHES = ("memory", "disk", "off")
 
 
@@ -91,9 +92,22 @@ class TrainConfig:
     pooling: str = flag(
         "avg", "How the head pools the backbone's features.", choices=POOLINGS
     )
-    head_units: int = flag(512, "Units of the head's hidden layer.")
+    head_units: int = flag(
+        512, "Units of the head's hidden layer; 0: the head has none."
+    )
+    head_start: str = flag(
+        "random",
+        "Initial weights of the head. logistic: those of a logistic regression on the "
+        "pooled features of the frozen backbone, solved exactly; needs "
+        "--head_units=0.",
+        choices=HEAD_STARTS,
+    )
     dropout: float = flag(0.0, "Share of the hidden units that training drops.")
-    head_epochs: int = flag(5, "Epochs of the head regime: the backbone is frozen.")
+    head_epochs: int = flag(
+        5,
+        "Epochs of the head regime: the backbone is frozen. May be 0 with "
+        "--head_start=logistic.",
+    )
     head_lr: float = flag(0.01, "Learning rate of the head regime.")
     freeze_layers: int | None = flag(
         None,

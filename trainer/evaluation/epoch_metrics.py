@@ -7,7 +7,8 @@ class EpochMetrics(TypedDict):
     """The figures of one complete epoch.
 
     regime: name of the regime.
-    epoch: number of the epoch within its regime, from 1.
+    epoch: number of the epoch within its regime, from 1; 0 for a head that was solved
+      by logistic regression before.
     step: training steps of the whole run up to the end of the epoch.
     train_loss, train_accuracy: means over the training examples, measured while the
       weights change; the loss in nats.

@@ -52,8 +52,8 @@ def extract_pooled(
 ) -> tuple[dict[str, PooledSplit], dict[str, PooledSplit]]:
     """Computes the features of the training and of the validation split.
 
-    The plain training features and the validation views are computed only for
-    --head_folds.
+    The plain training features are computed only for --head_folds and for
+    --head_start=logistic, the validation views only for --head_folds.
 
     Returns:
       Two dictionaries, for training and validation, from pooling to features.
@@ -90,6 +90,7 @@ def extract_pooled(
     train_plain: list[Records] = []
     if config.head_folds:
         val_views = extract(only_pooled, "validation", views)
+    if config.head_folds or config.head_start == "logistic":
         train_plain = extract(only_pooled, "train", [View()])
     train, validation = {}, {}
     for index, pooling in enumerate(poolings):

@@ -65,7 +65,8 @@ def build_classifier(
         "max": keras.layers.GlobalMaxPooling2D,
     }[head.pooling]
     x = pool(name=f"{head.pooling}_pooling")(features)
-    x = keras.layers.Dense(head.units, activation="relu", name="hidden")(x)
+    if head.units:
+        x = keras.layers.Dense(head.units, activation="relu", name="hidden")(x)
     x = keras.layers.Dropout(head.dropout, name="dropout")(x)
     # float32 under every policy: half precision rounds small probabilities to 0.
     logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(x)

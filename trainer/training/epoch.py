@@ -187,7 +187,7 @@ def _train_epoch(
 ) -> Iterator[Position]:
     """Trains the rest of an epoch; yields the position after each call of steps."""
     epochs_before = len(position.history)
-    steps_before = epochs_before * run.epoch_steps
+    steps_before = position.total_steps - position.step
     saved_at = time.monotonic()
 
     def read_stop_and_save() -> tuple[bool, bool]:

@@ -37,7 +37,8 @@ def _make_schedule(
             learning_rate, decay_steps=1, decay_rate=1e-6
         )
     if schedule == "cosine":
-        return keras.optimizers.schedules.CosineDecay(learning_rate, total_steps)
+        steps = max(1, total_steps)
+        return keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     return learning_rate
 
 

@@ -68,10 +68,12 @@ def print_regime(regime: Regime, classifier: Classifier, *, frozen_layers: int) 
     trained = count_parameters(classifier.model.trainable_variables)
     total = count_parameters(classifier.model.weights)
     in_backbone = count_parameters(classifier.backbone.trainable_variables)
+    duration = f"{regime.epochs} epochs at rate {regime.learning_rate:g}"
+    if not regime.epochs:
+        duration = "no epochs: the head is solved already"
     print(
         f"\n{regime.name}: {trained:,} parameters train ({in_backbone:,} of them in "
-        f"the backbone), {total - trained:,} do not; {regime.epochs} epochs at "
-        f"rate {regime.learning_rate:g}\n{backbone}",
+        f"the backbone), {total - trained:,} do not; {duration}\n{backbone}",
         flush=True,
     )
 
@@ -142,9 +144,9 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
         print(f"evaluated in float32; the epochs computed in {precision}:")
     for name in summary["regimes"]:
         figures = regime_summary(summary, name)
-        no_gain = (
-            "" if figures["best_epoch"] else "; no epoch beat its starting weights"
-        )
+        no_gain = ""
+        if figures["epochs"] and not figures["best_epoch"]:
+            no_gain = "; no epoch beat its starting weights"
         print(
             f"{name}: {_format_validation(figures)}, {_format_test(figures)}{no_gain}"
         )

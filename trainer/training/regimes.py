@@ -12,6 +12,7 @@ from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
 from trainer.distribution.runtime import Runtime
+from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.features.plan import (
     cache_from_config,
     load_features,
@@ -36,12 +37,15 @@ def train_regimes(
     *,
     regimes: Sequence[Regime],
     checkpoint: Checkpoint | None,
+    history: tuple[EpochMetrics, ...] = (),
 ) -> Position:
     """Trains each regime, from the best weights of the one before.
 
     Args:
       regimes: the regimes, in order.
       checkpoint: where to continue; None starts a new run.
+      history: figures of the weights that a new run starts from, if they are the first
+        candidate of the first regime.
 
     Returns:
       The last position: its history holds the lines of metrics.jsonl.
@@ -56,7 +60,9 @@ def train_regimes(
         val_images = read_images(runtime, config, cache, "validation")
     epoch_steps = num_batches(train_images.count, config.batch_size)
     inputs = plan_inputs(classifier, regimes)
-    position = checkpoint.position if checkpoint is not None else Position()
+    position = Position(history=history)
+    if checkpoint is not None:
+        position = checkpoint.position
     if runtime.is_chief:
         run_dir.write_metrics(model_dir, position.history)
     first_regime = position.regime
@@ -67,7 +73,7 @@ def train_regimes(
         with runtime.strategy.scope():
             if checkpoint is not None and index == first_regime:
                 best_weights = _restore(classifier, optimizer, checkpoint, model_dir)
-            elif index > 0:
+            elif index > 0 or position.history:
                 # The weights that a regime starts from are its first candidate, so a
                 # regime that gains nothing loses nothing either.
                 best_weights = checkpoints.capture(freezing.list_unfrozen(classifier))

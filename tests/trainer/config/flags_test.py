@@ -120,7 +120,7 @@ def test_backbone_arguments_are_parsed_as_python_values():
     [
         (["--image_size=0"], "--image_size=0"),
         (["--batch_size=-8"], "--batch_size=-8"),
-        (["--head_units=0"], "--head_units=0"),
+        (["--head_units=-1"], "--head_units=-1"),
         (["--head_epochs=0"], "--head_epochs=0"),
         (["--finetune_epochs=-1"], "--finetune_epochs=-1"),
         (["--head_lr=0"], "--head_lr=0.0"),
@@ -143,6 +143,12 @@ def test_backbone_arguments_are_parsed_as_python_values():
         (["--data_service=grpc://h:1", "--deterministic"], "--deterministic"),
         (["--data_service=grpc://h:1", "--cached_views=1"], "--cached_views=1"),
         (["--head_folds=1"], "--head_folds=1"),
+        (["--head_units=0", "--sweep=head"], "--head_units=0"),
+        (["--head_start=logistic"], "--head_start=logistic --head_units=512"),
+        (
+            ["--head_start=logistic", "--head_units=0", "--sweep=head"],
+            "--head_start=logistic --sweep=head",
+        ),
         (["--folds=2", "--head_folds=3"], "--folds=2 --head_folds=3"),
         (["--augment=weak"], "--augment=weak"),
         (["--xla=maybe"], "--xla=maybe"),

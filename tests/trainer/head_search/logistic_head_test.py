@@ -1,0 +1,150 @@
+"""Tests that --head_start=logistic gives the exact solution, in whole runs too."""
+
+import json
+import signal
+
+import fakes
+import numpy as np
+import pytest
+from scipy import special
+
+from trainer.evaluation import metrics
+from trainer.head_search.logistic_head import solve_head
+from trainer.head_search.pooled_features import PooledSplit
+
+
+def _make_split(rng, *, count, num_classes, noise, dimensions=6) -> PooledSplit:
+    labels = rng.integers(0, num_classes, count)
+    centres = 3 * np.eye(num_classes, dimensions)
+    drawn = [
+        (centres[labels] + noise * rng.normal(size=(count, dimensions))).astype("f4")
+        for _ in range(3)
+    ]
+    return PooledSplit(plain=drawn[0], views=drawn[1:], labels=labels)
+
+
+def _solve(train, validation, *, num_classes):
+    folds = np.arange(len(train.labels)) % 5
+    return solve_head("head", train, validation, folds=folds, num_classes=num_classes)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_the_gradient_of_the_penalised_loss_is_zero(num_classes):
+    rng = np.random.default_rng(0)
+    train = _make_split(rng, count=200, num_classes=num_classes, noise=2.0)
+    head = _solve(train, train, num_classes=num_classes)
+    scale = np.std(train.plain.astype(np.float64))
+    features = np.concatenate([train.plain, *train.views]) / scale
+    labels = np.tile(train.labels, 3)
+    kernel = head.kernel * scale
+    errors = special.softmax(features @ kernel + head.bias, axis=1)
+    errors[np.arange(len(labels)), labels] -= 1
+    # Each image counts once, so each of its three views a third. With two classes
+    # scikit-learn penalises the difference of the two columns, which is twice a column.
+    penalty = kernel * (2 if num_classes == 2 else 1)
+    gradient = head.strength / 3 * features.T @ errors + penalty
+    assert np.abs(gradient).max() < 1e-3 * np.abs(penalty).max()
+    assert np.abs(errors.mean(axis=0)).max() < 1e-4
+
+
+def test_the_line_has_the_figures_of_the_head():
+    rng = np.random.default_rng(1)
+    train = _make_split(rng, count=90, num_classes=3, noise=1.0)
+    validation = _make_split(rng, count=40, num_classes=3, noise=1.0)
+    head = _solve(train, validation, num_classes=3)
+    logits = validation.plain @ head.kernel + head.bias
+    accuracy, loss = metrics.accuracy_and_loss(logits, validation.labels)
+    line = head.line
+    assert (line["val_accuracy"], line["val_loss"]) == (accuracy, loss)
+    assert line["val_accuracy"] > 0.9
+    assert (line["regime"], line["epoch"], line["best"]) == ("head", 0, True)
+
+
+def test_noisier_features_get_a_stronger_penalty():
+    rng = np.random.default_rng(2)
+    clean, noisy = (
+        _make_split(rng, count=60, num_classes=3, noise=noise, dimensions=40)
+        for noise in (0.3, 6.0)
+    )
+    assert (
+        _solve(noisy, noisy, num_classes=3).strength
+        < _solve(clean, clean, num_classes=3).strength
+    )
+
+
+def test_a_fold_may_hold_all_images_of_a_class():
+    rng = np.random.default_rng(3)
+    train = _make_split(rng, count=30, num_classes=3, noise=0.5)
+    train.labels[train.labels == 2] = 1
+    train.labels[0] = 2
+    head = _solve(train, train, num_classes=3)
+    assert np.isfinite(head.kernel).all()
+    assert head.line["train_accuracy"] > 0.9
+
+
+def _lines(run_dir):
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    names = ("regime", "epoch", "train_loss", "val_loss", "val_accuracy")
+    return [[line[name] for name in names] for line in map(json.loads, lines)]
+
+
+def _command(data_dir, run_dir):
+    flags = [flag for flag in fakes.TINY_MODEL_FLAGS if "head_units" not in flag]
+    return [
+        *(fakes.TRAIN_ONLY, *flags, f"--data_dir={data_dir}"),
+        *("--head_start=logistic", "--head_units=0", "--head_epochs=0"),
+        *("--finetune_epochs=2", "--freeze_layers=60", "--cached_views=2"),
+        *("--deterministic", f"--model_dir={run_dir}"),
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_the_solved_head_and_continues_to_the_same_bits(
+    data_dir, tmp_path
+):
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    kills = [
+        fakes.Kill("os.replace", "logistic_head.npz"),
+        fakes.Kill("os.replace", "logistic_head.npz", after=True),
+        fakes.Kill("os.replace", "step-"),
+        fakes.Kill("os.replace", "step-", after=True),
+    ]
+    done, *killed, last = fakes.run_forked(
+        [
+            (_command(data_dir, whole), None),
+            *((_command(data_dir, pieces), kill) for kill in kills),
+            (_command(data_dir, pieces), None),
+        ]
+    )
+    assert done.returncode == 0, done.stderr
+    assert [each.returncode for each in killed] == [-signal.SIGKILL] * 4
+    assert last.returncode == 0, last.stderr
+    assert "head solved by logistic regression" in done.stdout
+    lines = _lines(whole)
+    assert [line[:2] for line in lines] == [
+        ["head", 0],
+        ["finetune", 1],
+        ["finetune", 2],
+    ]
+    assert _lines(pieces) == lines
+    summaries = [
+        json.loads((run / "summary.json").read_text()) for run in (whole, pieces)
+    ]
+    assert summaries[0]["test"] == summaries[1]["test"]
+    head = summaries[0]["head"]
+    assert (head["epochs"], head["best_epoch"]) == (0, 0)
+    # The weights that are evaluated at the end are those that were solved.
+    assert head["val_loss"] == pytest.approx(lines[0][3], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_workers_start_from_the_head_of_one(data_dir, tmp_path):
+    found = {}
+    for workers in (1, 2):
+        command = _command(data_dir, tmp_path / str(workers))
+        codes, outputs = fakes.run_workers(*[command] * workers)
+        assert codes == [0] * workers, outputs
+        found[workers] = _lines(tmp_path / str(workers))
+    for one, two in zip(found[1], found[2], strict=True):
+        assert one[:2] == two[:2]
+        assert one[2:4] == pytest.approx(two[2:4], rel=2e-3)

@@ -1,0 +1,265 @@
+"""Solves the head: logistic regression on the pooled features of the frozen backbone.
+
+A linear head that is solved exactly, before anything is fine-tuned (Kumar et al., 2022,
+"Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution"),
+needs no rate and no number of epochs, so it is as good on few photographs as on many.
+"""
+
+import dataclasses
+import json
+import pathlib
+import time
+from typing import cast
+
+import numpy as np
+
+from pipeline.loading import prepared_data
+from pipeline.splits import shares, splits_csv
+from pipeline.system import files
+from trainer.config.train_config import TrainConfig
+from trainer.distribution import collectives, preemption
+from trainer.distribution.runtime import Runtime
+from trainer.evaluation import metrics
+from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.head_search.pooled_features import PooledSplit, extract_pooled
+from trainer.models.classifier import Classifier
+from trainer.training import checkpoints
+
+# Inverse strengths of the penalty on the squared weights, for features whose standard
+# deviation over all features and images is 1; see LogisticRegression of scikit-learn.
+_STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+# Above this number of images the validation loss chooses the strength, not folds.
+_MAX_IMAGES_FOR_FOLDS = 5000
+_NUM_FOLDS = 5
+_MAX_ITERATIONS = 1000
+# Largest component of the gradient in a solution.
+_TOLERANCE = 1e-6
+# The least probability that a held-out image is counted with.
+_MIN_PROBABILITY = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class LogisticHead:
+    """A solved head.
+
+    kernel: float32 [D, K]. bias: float32 [K].
+    strength: the inverse strength of the penalty that was chosen.
+    line: its figures, as a line of metrics.jsonl with epoch 0.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    strength: float
+    line: EpochMetrics
+
+
+def start_from_logistic_head(
+    runtime: Runtime,
+    config: TrainConfig,
+    model_dir: pathlib.Path,
+    classifier: Classifier,
+    num_classes: int,
+) -> EpochMetrics:
+    """Solves the head of a new run, or reads it if it was solved before.
+
+    The chief solves and writes it; all workers read it.
+
+    Returns:
+      The figures of the head, as the first line of metrics.jsonl.
+
+    Raises:
+      preemption.Stopped: the process was asked to stop.
+    """
+    path = checkpoints.checkpoints_dir(model_dir) / "logistic_head.npz"
+    if not collectives.broadcast_from_chief(runtime, path.is_file()):
+        with preemption.defer(runtime.stop_signal):
+            train, validation = extract_pooled(
+                runtime,
+                config,
+                model_dir,
+                classifier,
+                num_classes=num_classes,
+                poolings=(config.pooling,),
+            )
+        if runtime.is_chief:
+            solved = solve_head(
+                config.regimes[0],
+                train[config.pooling],
+                validation[config.pooling],
+                folds=_assign_folds(config),
+                num_classes=num_classes,
+            )
+            _save(path, solved)
+        collectives.barrier(runtime)
+    head = _load(path)
+    with runtime.strategy.scope():
+        logits = classifier.head.get_layer("logits")
+        logits.kernel.assign(head.kernel)
+        logits.bias.assign(head.bias)
+    line = head.line
+    print(
+        f"\nhead solved by logistic regression in {line['seconds']:.1f} s "
+        f"(C = {head.strength:g} by held-out loss): "
+        f"loss {line['train_loss']:.4f}, accuracy {line['train_accuracy']:.4f} | "
+        f"validation loss {line['val_loss']:.4f}, accuracy {line['val_accuracy']:.4f}",
+        flush=True,
+    )
+    return line
+
+
+def _assign_folds(config: TrainConfig) -> np.ndarray:
+    """Returns the fold of each training image, int [N]; near duplicates share one."""
+    group_of = splits_csv.read_groups(config.data_dir)
+    names = prepared_data.read_names(
+        prepared_data.read_records(config.data_dir, "train")
+    )
+    return np.array(
+        [
+            shares.fold_of(group_of[name], num_folds=_NUM_FOLDS, seed=config.seed)
+            for name in names
+        ]
+    )
+
+
+def solve_head(
+    regime: str,
+    train: PooledSplit,
+    validation: PooledSplit,
+    *,
+    folds: np.ndarray,
+    num_classes: int,
+) -> LogisticHead:
+    """Solves a head on the plain features and on the augmented views of train.
+
+    The strength of the penalty is the one with the smallest loss on held-out images:
+    those of each fold of train, or of validation if there are many images.
+
+    Args:
+      regime: name of the regime whose weights the head becomes.
+      train, validation: see pooled_features.extract_pooled; both with plain features.
+      folds: int [N], the fold of each training image.
+    """
+    start = time.monotonic()
+    assert train.plain is not None
+    assert validation.plain is not None
+    scale = float(np.std(train.plain.astype(np.float64))) or 1.0
+    strength = _choose_strength(train, validation, scale, folds, num_classes)
+    views = [train.plain, *train.views]
+    kernel, bias = _solve(
+        np.concatenate(views) / scale,
+        np.tile(train.labels, len(views)),
+        strength / len(views),
+        num_classes,
+    )
+    kernel = (kernel / scale).astype(np.float32)
+    bias = bias.astype(np.float32)
+    train_accuracy, train_loss = metrics.accuracy_and_loss(
+        train.plain @ kernel + bias, train.labels
+    )
+    val_accuracy, val_loss = metrics.accuracy_and_loss(
+        validation.plain @ kernel + bias, validation.labels
+    )
+    seconds = max(time.monotonic() - start, 1e-3)
+    line = EpochMetrics(
+        regime=regime,
+        epoch=0,
+        step=0,
+        train_loss=train_loss,
+        train_accuracy=train_accuracy,
+        val_loss=val_loss,
+        val_accuracy=val_accuracy,
+        learning_rate=0.0,
+        images_per_second=len(train.labels) / seconds,
+        input_wait=None,
+        seconds=seconds,
+        val_seconds=0.0,
+        best=True,
+    )
+    return LogisticHead(kernel, bias, strength, line)
+
+
+def _choose_strength(
+    train: PooledSplit,
+    validation: PooledSplit,
+    scale: float,
+    folds: np.ndarray,
+    num_classes: int,
+) -> float:
+    """Returns the strength of the penalty with the smallest loss on held-out images."""
+    assert train.plain is not None
+    assert validation.plain is not None
+    plain, labels = train.plain / scale, train.labels
+    if len(plain) > _MAX_IMAGES_FOR_FOLDS:
+        trials = [(plain, labels, validation.plain / scale, validation.labels)]
+    else:
+        held_out = [folds == fold for fold in range(_NUM_FOLDS)]
+        trials = [
+            (plain[~out], labels[~out], plain[out], labels[out])
+            for out in held_out
+            if out.any() and len(set(labels[~out])) > 1
+        ]
+    losses = {
+        strength: sum(_held_out_loss(trial, strength, num_classes) for trial in trials)
+        for strength in _STRENGTHS
+    }
+    return min(_STRENGTHS, key=losses.__getitem__)
+
+
+def _solve(
+    features: np.ndarray, labels: np.ndarray, strength: float, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns kernel float64 [D, K] and bias float64 [K] of multinomial regression."""
+    from sklearn.linear_model import LogisticRegression
+
+    solver = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS, tol=_TOLERANCE)
+    solver.fit(features.astype(np.float64), labels)
+    kernel = np.zeros((features.shape[1], num_classes))
+    # A class without an image never wins.
+    bias = np.full(num_classes, np.log(_MIN_PROBABILITY))
+    if len(solver.classes_) == 2:  # scikit-learn then has one column: the difference.
+        kernel[:, solver.classes_] = np.stack([-0.5, 0.5]) * solver.coef_.T
+        bias[solver.classes_] = np.array([-0.5, 0.5]) * solver.intercept_
+    else:
+        kernel[:, solver.classes_] = solver.coef_.T
+        bias[solver.classes_] = solver.intercept_
+    return kernel, bias
+
+
+def _held_out_loss(
+    trial: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    strength: float,
+    num_classes: int,
+) -> float:
+    """Returns the sum of the losses of a trial's held-out images.
+
+    trial: features and labels, held-out features and labels.
+    """
+    features, labels, held_out, held_out_labels = trial
+    kernel, bias = _solve(features, labels, strength, num_classes)
+    _, loss = metrics.accuracy_and_loss(held_out @ kernel + bias, held_out_labels)
+    return loss * len(held_out_labels)
+
+
+def _save(path: pathlib.Path, head: LogisticHead) -> None:
+    """Writes a solved head, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = np.frombuffer(json.dumps(head.line).encode(), np.uint8)
+    with files.write_aside(path) as partial, open(partial, "wb") as file:
+        np.savez(
+            file,
+            kernel=head.kernel,
+            bias=head.bias,
+            strength=head.strength,
+            line=line,
+        )
+
+
+def _load(path: pathlib.Path) -> LogisticHead:
+    """Reads what _save() wrote."""
+    with np.load(path) as arrays:
+        return LogisticHead(
+            kernel=arrays["kernel"],
+            bias=arrays["bias"],
+            strength=float(arrays["strength"]),
+            line=cast(EpochMetrics, json.loads(arrays["line"].tobytes())),
+        )
