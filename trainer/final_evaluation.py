@@ -48,9 +48,11 @@ def evaluate_run(
     test_logits, test_labels = _classify(runtime, config, eval_step, "test")
     if not runtime.is_chief:
         return None
+    results = {regime.name: regime.result for regime in make_regimes(config)}
     regimes = {
         name: _summarise_regime(
             [line for line in history if line["regime"] == name],
+            results[name],
             validation=metrics.compute_metrics(
                 val_logits[:, index], val_labels, classes
             ),
@@ -109,9 +111,13 @@ def _classify(
 
 
 def _summarise_regime(
-    lines: Sequence[EpochMetrics], *, validation: metrics.Metrics, test: metrics.Metrics
+    lines: Sequence[EpochMetrics],
+    result: str,
+    *,
+    validation: metrics.Metrics,
+    test: metrics.Metrics,
 ) -> RegimeSummary:
-    """lines: those of the regime in metrics.jsonl."""
+    """lines: those of the regime in metrics.jsonl. result: that of its Regime."""
     return RegimeSummary(
         val_accuracy=validation["accuracy"],
         val_loss=validation["loss"],
@@ -122,9 +128,15 @@ def _summarise_regime(
         test_count=test["count"],
         test_ci95=test["ci95"],
         epochs=sum(line["epoch"] > 0 for line in lines),
-        best_epoch=max((line["epoch"] for line in lines if line["best"]), default=0),
+        best_epoch=_find_best_epoch(lines, result),
         seconds=sum(line["seconds"] + line["val_seconds"] for line in lines),
     )
+
+
+def _find_best_epoch(lines: Sequence[EpochMetrics], result: str) -> int:
+    if result == "average":
+        return max(line["epoch"] for line in lines)
+    return max((line["epoch"] for line in lines if line["best"]), default=0)
 
 
 def _find_common_prefixes(

@@ -14,11 +14,12 @@ import tensorflow as tf
 from pipeline import prepare
 from pipeline.loading import data_service, prepared_data
 from pipeline.loading.dataset import make_eval_dataset
+from pipeline.loading.order import num_batches
 from pipeline.loading.prepared_data import DataInfo
 from pipeline.sources.listing import check_source
 from pipeline.splits.assign import SplitPlan
 from pipeline.system import files
-from trainer.config.regimes import make_regimes
+from trainer.config.regimes import extend_epochs, make_regimes
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
 from trainer.distribution.preemption import StopSignal
@@ -162,7 +163,8 @@ def _train(
             runtime, config, model_dir, classifier, len(info.classes)
         )
         history = (line,)
-    regimes = make_regimes(config)
+    epoch_steps = num_batches(info.counts["train"], config.batch_size)
+    regimes = extend_epochs(make_regimes(config), epoch_steps)
     if checkpoint is not None:
         regime = regimes[checkpoint.position.regime]
         progress.print_continuation(checkpoint.position, regime)

@@ -25,8 +25,8 @@ _KILLS = [
     (fakes.Kill("os.rename", "incomplete", after=True), False),
     (fakes.Kill("os.replace", "audit.json"), False),
     (fakes.Kill("os.replace", "audit.json", after=True), False),
-    (fakes.Kill("pipeline.splits.write_splits"), False),
-    (fakes.Kill("pipeline.splits.write_splits", after=True), False),
+    (fakes.Kill("pipeline.splits.splits_csv.write_splits"), False),
+    (fakes.Kill("pipeline.splits.splits_csv.write_splits", after=True), False),
     # The directory moves within the temporary one, then to its place.
     (fakes.Kill("os.rename", "/finished", after=True), False),
     (fakes.Kill("os.rename", "/finished", call=2), False),

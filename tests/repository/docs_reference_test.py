@@ -8,6 +8,9 @@ import fakes
 import pytest
 
 from export.graph.signatures import declare_signatures
+from trainer.config.flag_spec import get_specs
+from trainer.config.recipes import RECIPES
+from trainer.config.train_config import TrainConfig
 
 REFERENCE = fakes.REPOSITORY / "docs" / "reference"
 
@@ -36,6 +39,16 @@ def test_the_signatures_are_those_of_an_export():
     assert rows == [
         f"| `{name}` | {describe(inputs)} | {describe(outputs)} |"
         for name, (_, inputs, outputs) in declare_signatures(7, 11).items()
+    ]
+
+
+def test_the_table_of_recipes_is_that_of_the_code():
+    page = fakes.REPOSITORY / "docs" / "how-to" / "choose-a-recipe.md"
+    rows = re.findall(r"^\| `--(\w+)` \| (\S+) \| (\S+) \|$", page.read_text(), re.M)
+    specs = get_specs(TrainConfig)
+    assert rows == [
+        (name, str(specs[name].default), str(value))
+        for name, value in RECIPES["best"].items()
     ]
 
 

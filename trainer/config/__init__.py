@@ -5,5 +5,6 @@ train_config.py  TrainConfig: every setting of a run, from flags or from config.
 checks.py        the checks of a TrainConfig
 flags.py         defines the absl flags and makes a TrainConfig of them
 head_config.py   HeadConfig: the settings of the head
+recipes.py       RECIPES: named defaults for the flags
 regimes.py       Regime, make_regimes(), rank()
 """

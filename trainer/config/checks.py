@@ -23,6 +23,7 @@ _NOT_NEGATIVE = (
     "freeze_layers",
     "cached_views",
     "head_epochs",
+    "finetune_steps",
     "head_folds",
     "head_units",
     "seed",
@@ -89,11 +90,12 @@ def _check_ranges(config: "TrainConfig") -> None:
             raise ValueError(
                 f"--{name} must not be negative. Received: --{name}={value}"
             )
-    if not 0 <= config.dropout < 1:
-        raise ValueError(
-            "--dropout must be at least 0 and less than 1. Received: "
-            f"--dropout={config.dropout}"
-        )
+    for name in ("dropout", "label_smoothing"):
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(
+                f"--{name} must be at least 0 and less than 1. Received: "
+                f"--{name}={getattr(config, name)}"
+            )
 
 
 def _check_head_start(config: "TrainConfig") -> None:

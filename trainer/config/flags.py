@@ -10,6 +10,7 @@ from typing import Any
 from absl import flags
 
 from trainer.config.flag_spec import FlagSpec, get_specs
+from trainer.config.recipes import RECIPES
 from trainer.config.train_config import TrainConfig, make_config
 
 # The notebook that this project replaces froze 140 of ResNet50's 175 layers.
@@ -72,6 +73,10 @@ def from_flags(values: flags.FlagValues) -> TrainConfig:
         name: _read_flag(values, name, spec)
         for name, spec in get_specs(TrainConfig).items()
     }
+    # An unknown recipe is an error of TrainConfig, which knows the choices.
+    for name, value in RECIPES.get(config["recipe"], {}).items():
+        if not _is_given(values, name):
+            config[name] = value
     config["backbone_args"] = _parse_arguments(config["backbone_args"])
     config["regimes"] = tuple(config["regimes"])
     config["profile_steps"] = _parse_steps(config["profile_steps"])
@@ -90,6 +95,13 @@ def from_flags(values: flags.FlagValues) -> TrainConfig:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         config["model_dir"] = os.path.join("runs", now)
     return make_config(config)
+
+
+def _is_given(values: flags.FlagValues, name: str) -> bool:
+    """Tells whether the command line has a flag, under its name or its old name."""
+    old_name = get_specs(TrainConfig)[name].old_name
+    names = (name, old_name) if old_name is not None else (name,)
+    return any(bool(values[each].present) for each in names)
 
 
 def _read_flag(values: flags.FlagValues, name: str, spec: FlagSpec) -> Any:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import enum
+import math
+from collections.abc import Sequence
 
 from trainer.config.train_config import TrainConfig
 
@@ -29,6 +31,8 @@ class Regime:
     train_batch_norm: batch norm in the backbone's layers that train uses the statistics
       of each batch.
     epochs: number of epochs.
+    min_steps: fewest steps; see extend_epochs.
+    result: "best" or "average"; see --finetune_result.
     learning_rate, momentum, schedule: settings of SGD; see optimizer.make_optimizer.
     """
 
@@ -39,6 +43,8 @@ class Regime:
     learning_rate: float
     momentum: float
     schedule: str
+    min_steps: int = 0
+    result: str = "best"
 
 
 def make_regimes(config: TrainConfig) -> list[Regime]:
@@ -66,9 +72,25 @@ def make_regimes(config: TrainConfig) -> list[Regime]:
             learning_rate=config.finetune_lr,
             momentum=_MOMENTUM,
             schedule=config.schedule,
+            min_steps=config.finetune_steps,
+            result=config.finetune_result,
         ),
     }
     return [regimes[name] for name in config.regimes]
+
+
+def extend_epochs(regimes: Sequence[Regime], epoch_steps: int) -> list[Regime]:
+    """Returns the regimes with as many epochs as their fewest steps need.
+
+    epoch_steps: number of steps of an epoch.
+    """
+    return [
+        dataclasses.replace(
+            regime,
+            epochs=max(regime.epochs, math.ceil(regime.min_steps / epoch_steps)),
+        )
+        for regime in regimes
+    ]
 
 
 def rank(val_accuracy: float, val_loss: float) -> tuple[float, float]:

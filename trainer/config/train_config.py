@@ -13,16 +13,18 @@ from pipeline.augmentation import presets
 from trainer.config import checks
 from trainer.config.flag_spec import flag, get_specs
 from trainer.config.head_config import HeadConfig
+from trainer.config.recipes import RECIPES
 
 REGIMES = ("head", "finetune")
 POOLINGS = ("avg", "max")
-SCHEDULES = ("inverse_time", "constant", "cosine")
+SCHEDULES = ("inverse_time", "constant", "cosine", "warmup_cosine")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 BATCH_NORMS = ("trained", "frozen")
 XLA = ("auto", "on", "off")
 SWEEPS = ("none", "head")
 HEAD_STARTS = ("random", "logistic")
+FINETUNE_RESULTS = ("best", "average")
 CACHES = ("memory", "disk", "off")
 
 
@@ -86,6 +88,12 @@ class TrainConfig:
         "frozen layers are mixed instead of the images.",
         choices=presets.MIXERS,
     )
+    recipe: str = flag(
+        "notebook",
+        "Defaults of the other flags. notebook: as this list says; best: a solved head "
+        "and a careful finetune; docs/how-to/choose-a-recipe.md has the table.",
+        choices=tuple(RECIPES),
+    )
     regimes: tuple[str, ...] = flag(
         REGIMES, f"The regimes to run, in order: {', '.join(REGIMES)}."
     )
@@ -119,7 +127,22 @@ class TrainConfig:
         None, "Instead of --freeze_layers: name of the last layer to freeze."
     )
     finetune_epochs: int = flag(10, "Epochs of the finetune regime.")
+    finetune_steps: int = flag(
+        0,
+        "Fewest steps of the finetune regime; few photographs then have more epochs.",
+    )
     finetune_lr: float = flag(0.001, "Learning rate of the finetune regime.")
+    finetune_result: str = flag(
+        "best",
+        "Weights that finetune ends with. best: those of the epoch that is best on "
+        "validation; average: the mean of those that it started from and those of its "
+        "last epoch, which is the better choice where validation has few images.",
+        choices=FINETUNE_RESULTS,
+    )
+    label_smoothing: float = flag(
+        0.0,
+        "Share of each label that is spread evenly over all classes in training.",
+    )
     finetune_batch_norm: str = flag(
         "trained",
         "finetune: statistics that batch norm uses in the layers that train: those of "
@@ -129,7 +152,8 @@ class TrainConfig:
     schedule: str = flag(
         "inverse_time",
         "Learning rate over time. inverse_time: divided by 1 + 1e-6 * step; cosine: "
-        "down to zero at the end of the regime.",
+        "down to zero at the end of the regime; warmup_cosine: the same, after a tenth "
+        "of the steps in which it increases from zero.",
         choices=SCHEDULES,
         aliases={"notebook": "inverse_time"},
     )

@@ -12,7 +12,8 @@ class RegimeSummary(TypedDict):
     val_..., test_...: accuracy, loss (nats), number of examples and the 95 % interval
       of the accuracy, on the validation and the test split.
     epochs: number of epochs.
-    best_epoch: the epoch of the best weights; 0 if no epoch beat the starting weights.
+    best_epoch: the epoch of the best weights; 0 if no epoch beat the starting weights;
+      the last one with --finetune_result=average.
     seconds: time of training and validation.
     """
 

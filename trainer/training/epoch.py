@@ -145,6 +145,7 @@ def _make_train_steps(run: RegimeRun) -> Callable:
         frozen_prefix=run.inputs.frozen_prefix,
         fuse_batch_norm=config.fuse_batch_norm,
         precomputed=run.inputs.train_features is not None,
+        label_smoothing=config.label_smoothing,
         mix=None if config.mix == "none" else mixing.build_mixer(config.mix),
     )
 

@@ -18,7 +18,8 @@ def make_optimizer(
     """Builds SGD with Nesterov momentum; float16 adds dynamic loss scaling.
 
     schedule: "inverse_time" divides the rate by 1 + 1e-6 * step, "constant" keeps it,
-      "cosine" reduces it to zero over total_steps.
+      "cosine" reduces it to zero over total_steps, "warmup_cosine" first increases it
+      from zero in a tenth of them.
     """
     rate = _make_schedule(schedule, learning_rate, total_steps)
     with runtime.strategy.scope():
@@ -39,6 +40,14 @@ def _make_schedule(
     if schedule == "cosine":
         steps = max(1, total_steps)
         return keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    if schedule == "warmup_cosine":
+        warmup_steps = max(1, total_steps // 10)
+        return keras.optimizers.schedules.CosineDecay(
+            0.0,
+            max(1, total_steps - warmup_steps),
+            warmup_target=learning_rate,
+            warmup_steps=warmup_steps,
+        )
     return learning_rate
 
 

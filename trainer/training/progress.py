@@ -15,6 +15,8 @@ from trainer.models.classifier import Classifier, count_parameters
 from trainer.training.position import Position
 
 _SECONDS_BETWEEN_LINES = 30.0
+# More epochs of less than a second each are not all printed.
+_MAX_SHORT_EPOCHS = 20
 
 
 def print_plan(
@@ -120,7 +122,10 @@ def _format_means(position: Position, images: int) -> tuple[str, str]:
 
 
 def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
-    """Prints the figures of one epoch."""
+    """Prints the figures of one epoch; of many short epochs only of every tenth."""
+    is_short = epochs > _MAX_SHORT_EPOCHS and line["seconds"] < 1
+    if is_short and line["epoch"] % 10 and line["epoch"] != epochs:
+        return
     waiting = ""
     if line["input_wait"] is not None:
         waiting = f"{line['input_wait']:.0%} waiting for input, "

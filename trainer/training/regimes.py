@@ -19,7 +19,7 @@ from trainer.features.plan import (
     plan_inputs,
     read_images,
 )
-from trainer.models import freezing
+from trainer.models import backbones, freezing
 from trainer.models.classifier import Classifier
 from trainer.training import checkpoints, progress, run_dir
 from trainer.training.checkpoints import Checkpoint
@@ -103,6 +103,10 @@ def train_regimes(
                 val_images=val_images,
             )
             position, best_weights = run_epochs(run, position, best_weights)
+        if regime.result == "average" and index > 0:
+            best_weights = _average_with_start(
+                runtime, classifier, model_dir, start_regime=regimes[index - 1].name
+            )
         _use_best_weights(runtime, classifier, best_weights)
         if runtime.is_chief:
             run_dir.save_best_weights(classifier, model_dir, regime.name)
@@ -115,6 +119,24 @@ def _use_best_weights(
 ) -> None:
     with runtime.strategy.scope():
         checkpoints.restore_variables(freezing.list_unfrozen(classifier), best_weights)
+
+
+def _average_with_start(
+    runtime: Runtime, classifier: Classifier, model_dir: pathlib.Path, start_regime: str
+) -> list[np.ndarray]:
+    """Returns the mean of the current weights and of those that the regime began with.
+
+    Wortsman et al., 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT).
+
+    start_regime: the regime before, whose best weights are stored.
+    """
+    with runtime.strategy.scope():
+        weights = freezing.list_unfrozen(classifier)
+        last = checkpoints.capture(weights)
+        path = run_dir.best_weights_path(model_dir, start_regime)
+        backbones.load_weights(classifier.model, str(path))
+        start = checkpoints.capture(weights)
+    return [(a + b) / 2 for a, b in zip(start, last, strict=True)]
 
 
 def _freeze_for(runtime: Runtime, classifier: Classifier, regime: Regime) -> None:

@@ -25,6 +25,7 @@ def make_train_steps(
     frozen_prefix: FrozenPrefix | None = None,
     fuse_batch_norm: bool = False,
     precomputed: bool = False,
+    label_smoothing: float = 0.0,
     mix: Mixer | None = None,
 ) -> Callable:
     """Builds train_steps, which runs several steps of an epoch in one graph.
@@ -38,6 +39,7 @@ def make_train_steps(
         is faster and rounds otherwise.
       precomputed: the batches hold the outputs of the frozen prefix instead of images.
         They are not augmented again.
+      label_smoothing: share of each label that is spread evenly over all classes.
       mix: mixes each example (image or precomputed features) with another example on
         the same replica; see mixing.build_mixer.
 
@@ -61,6 +63,7 @@ def make_train_steps(
             frozen_prefix=frozen_prefix,
             fuse_batch_norm=fuse_batch_norm,
             precomputed=precomputed,
+            label_smoothing=label_smoothing,
         ),
         variables=classifier.model.trainable_variables,
         augment=None if precomputed else augment,
@@ -104,6 +107,7 @@ def _make_gradient_function(
     frozen_prefix: FrozenPrefix | None,
     fuse_batch_norm: bool,
     precomputed: bool,
+    label_smoothing: float,
 ) -> Callable:
     """Builds compute_gradients for one replica's batch.
 
@@ -112,7 +116,7 @@ def _make_gradient_function(
       float32 [2]: sum of the losses and number of correct predictions.
     inputs: images, or features that were computed before.
     examples: number of examples that count in the global batch.
-    mixed_labels: see _compute_losses.
+    mixed_labels, label_smoothing: see _compute_losses.
     """
     variables = classifier.model.trainable_variables
     prefix = None
@@ -134,7 +138,9 @@ def _make_gradient_function(
                 dropout_seed=seed,
                 train_backbone=train_batch_norm,
             )
-            losses = weights * _compute_losses(labels, mixed_labels, logits)
+            losses = weights * _compute_losses(
+                labels, mixed_labels, logits, label_smoothing
+            )
             # Summed over the replicas, these are the mean over the global batch.
             loss = tf.reduce_sum(losses) / examples
             scaled = optimizer.scale_loss(loss) if _scales_loss(optimizer) else loss
@@ -222,15 +228,22 @@ def _compute_losses(
     labels: tf.Tensor,
     mixed_labels: tuple[tf.Tensor, tf.Tensor] | None,
     logits: tf.Tensor,
+    label_smoothing: float,
 ) -> tf.Tensor:
     """Computes the cross-entropy float32 [B], in nats.
 
     mixed_labels: labels int32 [B] of the examples mixed in, and the fraction
       float32 [B] that is left of the example itself.
+    label_smoothing: share of the label that is spread evenly over all classes.
     """
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    if mixed_labels is None:
-        return loss
-    other_labels, own_fraction = mixed_labels
-    other_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(other_labels, logits)
-    return own_fraction * loss + (1 - own_fraction) * other_loss
+    if mixed_labels is not None:
+        other_labels, own_fraction = mixed_labels
+        other_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            other_labels, logits
+        )
+        loss = own_fraction * loss + (1 - own_fraction) * other_loss
+    if label_smoothing:
+        even_loss = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=1)
+        loss = (1 - label_smoothing) * loss + label_smoothing * even_loss
+    return loss

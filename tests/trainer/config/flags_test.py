@@ -7,7 +7,7 @@ import pytest
 from absl import flags
 
 from trainer.config.flags import define_flags, from_flags
-from trainer.config.regimes import Freeze, Regime, make_regimes
+from trainer.config.regimes import Freeze, Regime, extend_epochs, make_regimes
 from trainer.config.train_config import config_from_json
 
 
@@ -52,6 +52,26 @@ def test_the_default_of_freeze_layers_is_a_number_for_resnet50_alone():
     assert make_regimes(config)[1].frozen == "conv1_conv"
 
 
+def test_a_flag_overrides_the_recipe_and_the_recipe_the_defaults():
+    config = _parse("--recipe=best", "--finetune_lr=0.5", "--augment=strong")
+    assert (config.finetune_lr, config.augment) == (0.5, "strong")
+    assert (config.head_start, config.head_units, config.head_epochs) == (
+        "logistic",
+        0,
+        0,
+    )
+    head, finetune = make_regimes(config)
+    assert (head.epochs, head.result) == (0, "best")
+    assert (finetune.min_steps, finetune.result) == (400, "average")
+    assert _parse("--recipe=notebook") == _parse()
+
+
+def test_few_images_have_more_epochs():
+    regimes = make_regimes(_parse("--finetune_epochs=5", "--finetune_steps=400"))
+    assert [regime.epochs for regime in extend_epochs(regimes, 7)] == [5, 58]
+    assert [regime.epochs for regime in extend_epochs(regimes, 80)] == [5, 5]
+
+
 def test_directories_without_a_flag_are_set():
     config = _parse()
     assert (config.export_dir, config.data_dir) == ("RUN/export", "RUN/data")
@@ -87,7 +107,8 @@ def test_old_spellings_are_not_in_the_help_text():
     shown = _make_values().get_help()
     assert "head_folds" in shown
     assert "<basic|light|strong|none>" in shown
-    for old in ("notebook", "--folds", "fold_frozen"):
+    assert "<inverse_time|constant|cosine|warmup_cosine>" in shown
+    for old in ("--folds", "fold_frozen"):
         assert old not in shown
 
 
@@ -143,6 +164,10 @@ def test_backbone_arguments_are_parsed_as_python_values():
         (["--data_service=grpc://h:1", "--deterministic"], "--deterministic"),
         (["--data_service=grpc://h:1", "--cached_views=1"], "--cached_views=1"),
         (["--head_folds=1"], "--head_folds=1"),
+        (["--recipe=fashionable"], "--recipe=fashionable"),
+        (["--recipe=best", "--dropout=0.5"], "--head_start=logistic --dropout=0.5"),
+        (["--label_smoothing=1"], "--label_smoothing=1.0"),
+        (["--finetune_steps=-1"], "--finetune_steps=-1"),
         (["--head_units=0", "--sweep=head"], "--head_units=0"),
         (["--head_start=logistic"], "--head_start=logistic --head_units=512"),
         (

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from scipy import special
 
+from trainer.config.head_config import HeadConfig
 from trainer.evaluation import metrics
 from trainer.head_search.logistic_head import solve_head
 from trainer.head_search.pooled_features import PooledSplit
+from trainer.models import backbones
+from trainer.models.classifier import build_classifier
+from trainer.training import checkpoints
 
 
 def _make_split(rng, *, count, num_classes, noise, dimensions=6) -> PooledSplit:
@@ -88,13 +92,23 @@ def _lines(run_dir):
     return [[line[name] for name in names] for line in map(json.loads, lines)]
 
 
+def _read_weights(path):
+    classifier = build_classifier(
+        backbones.build_backbone("MobileNet", {"alpha": 0.25}, image_size=32),
+        "MobileNet",
+        num_classes=len(fakes.CLASSES),
+        head=HeadConfig("avg", units=0, dropout=0.0),
+    )
+    backbones.load_weights(classifier.model, str(path))
+    return [variable.numpy() for variable in classifier.model.variables]
+
+
 def _command(data_dir, run_dir):
     flags = [flag for flag in fakes.TINY_MODEL_FLAGS if "head_units" not in flag]
     return [
-        *(fakes.TRAIN_ONLY, *flags, f"--data_dir={data_dir}"),
-        *("--head_start=logistic", "--head_units=0", "--head_epochs=0"),
-        *("--finetune_epochs=2", "--freeze_layers=60", "--cached_views=2"),
-        *("--deterministic", f"--model_dir={run_dir}"),
+        *(fakes.TRAIN_ONLY, *flags, f"--data_dir={data_dir}", "--recipe=best"),
+        *("--finetune_epochs=1", "--finetune_steps=15", "--freeze_layers=60"),
+        *("--cached_views=2", "--deterministic", f"--model_dir={run_dir}"),
     ]
 
 
@@ -108,6 +122,8 @@ def test_a_run_starts_from_the_solved_head_and_continues_to_the_same_bits(
         fakes.Kill("os.replace", "logistic_head.npz", after=True),
         fakes.Kill("os.replace", "step-"),
         fakes.Kill("os.replace", "step-", after=True),
+        fakes.Kill("os.replace", "finetune.best.weights.h5"),
+        fakes.Kill("os.replace", "finetune.best.weights.h5", after=True),
     ]
     done, *killed, last = fakes.run_forked(
         [
@@ -117,7 +133,7 @@ def test_a_run_starts_from_the_solved_head_and_continues_to_the_same_bits(
         ]
     )
     assert done.returncode == 0, done.stderr
-    assert [each.returncode for each in killed] == [-signal.SIGKILL] * 4
+    assert [each.returncode for each in killed] == [-signal.SIGKILL] * 6
     assert last.returncode == 0, last.stderr
     assert "head solved by logistic regression" in done.stdout
     lines = _lines(whole)
@@ -130,11 +146,25 @@ def test_a_run_starts_from_the_solved_head_and_continues_to_the_same_bits(
     summaries = [
         json.loads((run / "summary.json").read_text()) for run in (whole, pieces)
     ]
-    assert summaries[0]["test"] == summaries[1]["test"]
+    for name in ("head", "finetune", "test"):
+        for summary in summaries:
+            summary[name].pop("seconds", None)
+        assert summaries[0][name] == summaries[1][name]
     head = summaries[0]["head"]
     assert (head["epochs"], head["best_epoch"]) == (0, 0)
     # The weights that are evaluated at the end are those that were solved.
     assert head["val_loss"] == pytest.approx(lines[0][3], rel=1e-3)
+    assert summaries[0]["finetune"]["best_epoch"] == 2
+    start, result = (
+        _read_weights(whole / "checkpoints" / f"{name}.best.weights.h5")
+        for name in ("head", "finetune")
+    )
+    last = checkpoints.load_newest(whole).variables
+    changed = 0
+    for before, after, mean in zip(start, last, result, strict=True):
+        np.testing.assert_allclose(mean, (before + after) / 2, rtol=1e-5, atol=1e-7)
+        changed += not np.array_equal(before, after)
+    assert changed > 10
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Tests of the learning rate schedules."""
 
+import math
+
 import fakes
 import pytest
 
@@ -11,7 +13,7 @@ def test_the_schedules_are_what_they_say():
     with runtime.strategy.scope():
         classifier = fakes.make_classifier()
     rates = {}
-    for schedule in ("inverse_time", "constant", "cosine"):
+    for schedule in ("inverse_time", "constant", "cosine", "warmup_cosine"):
         optimizer = make_optimizer(
             runtime,
             classifier,
@@ -21,9 +23,13 @@ def test_the_schedules_are_what_they_say():
             total_steps=100,
         )
         rates[schedule] = []
-        for step in (0, 50, 100):
+        for step in (0, 5, 10, 55, 100):
             optimizer.iterations.assign(step)
             rates[schedule].append(float(optimizer.learning_rate))
-    assert rates["constant"] == pytest.approx([0.1, 0.1, 0.1])
-    assert rates["cosine"] == pytest.approx([0.1, 0.05, 0.0], abs=1e-8)
-    assert rates["inverse_time"] == pytest.approx([0.1, 0.1 / 1.00005, 0.1 / 1.0001])
+    assert rates["constant"] == pytest.approx([0.1] * 5)
+    assert [rates["cosine"][i] for i in (0, 4)] == pytest.approx([0.1, 0.0], abs=1e-8)
+    assert rates["cosine"][3] == pytest.approx(0.05 * (1 + math.cos(0.55 * math.pi)))
+    assert rates["warmup_cosine"] == pytest.approx(
+        [0.0, 0.05, 0.1, 0.05, 0.0], abs=1e-8
+    )
+    assert rates["inverse_time"][4] == pytest.approx(0.1 / 1.0001)

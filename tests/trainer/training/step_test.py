@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special
 
 from pipeline.augmentation import mixing
 from pipeline.augmentation.augmenter import build_augmenter
@@ -17,7 +18,7 @@ from pipeline.loading.order import num_batches
 from trainer.evaluation import evaluate
 from trainer.models import freezing
 from trainer.models.classifier import compute_logits, dtype_policy
-from trainer.training import checkpoints, loop
+from trainer.training import checkpoints, loop, step
 from trainer.training.optimizer import make_optimizer
 from trainer.training.step import make_train_steps
 
@@ -243,3 +244,12 @@ def test_mixing_is_the_loss_of_both_labels(data_dir, name):
         wanted = -(share * log[rows, own] + (1 - share) * log[rows, own[partner]])
         weights = batch["weight"].numpy()
         assert found == pytest.approx(float((weights * wanted).sum()), rel=1e-4)
+
+
+def test_smoothing_spreads_a_share_of_each_label_over_all_classes():
+    labels = np.array([0, 2, 1])
+    logits = np.random.default_rng(0).normal(size=(3, 3)).astype("f4")
+    targets = 0.7 * np.eye(3)[labels] + 0.3 / 3
+    expected = -(targets * np.log(special.softmax(logits, axis=1))).sum(axis=1)
+    losses = step._compute_losses(tf.constant(labels), None, tf.constant(logits), 0.3)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
