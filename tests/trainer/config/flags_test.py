@@ -62,7 +62,7 @@ def test_a_flag_overrides_the_recipe_and_the_recipe_the_defaults():
     )
     head, finetune = make_regimes(config)
     assert (head.epochs, head.result) == (0, "best")
-    assert (finetune.min_steps, finetune.result) == (400, "average")
+    assert (finetune.min_steps, finetune.result) == (300, "average")
     assert _parse("--recipe=notebook") == _parse()
 
 
