@@ -3,9 +3,14 @@
 import pathlib
 
 import fakes
+import hypothesis
 import pytest
 
 from pipeline import prepare
+
+# A time limit for an example would fail on a machine that is busy.
+hypothesis.settings.register_profile("no_deadline", deadline=None)
+hypothesis.settings.load_profile("no_deadline")
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,11 @@ class SplitPlan:
                 "--folds must be at least 3: one part for the test, one for validation "
                 f"and the others for training. Received: --folds={self.num_folds}"
             )
+        if self.num_folds and self.splits_from is not None:
+            raise ValueError(
+                "--folds and --splits_from exclude each other: use one of them. "
+                f"Received: --folds={self.num_folds} --splits_from={self.splits_from}"
+            )
         if not self.allow_new and self.splits_from is None:
             raise ValueError("--no_new needs --splits_from. Received: --no_new")
 
@@ -102,23 +107,25 @@ def _find_known_splits(
     audit: Audit, plan: SplitPlan
 ) -> tuple[dict[str, str], list[str]]:
     """Returns name -> split of the images that splits_from or the source assigns."""
-    if plan.splits_from is not None:
-        listed = splits_csv.read_splits(plan.splits_from)
-        if not plan.allow_new:
-            _check_names(listed, audit.group_of, plan.splits_from)
-        known = _match_listed(audit, listed)
-        new = len(audit.group_of) - len(known)
-        origin = f"--splits_from={plan.splits_from}"
-        notes = [f"{len(known)} images keep the splits of {origin}; {new} are new"]
-    elif plan.resplit or plan.num_folds:
+    if plan.num_folds:
         return {}, []
-    else:
+    known: dict[str, str] = {}
+    origin, notes = "the source", []
+    if not plan.resplit:
         known = {
             report.image.name: report.image.split
             for report in audit.usable
             if report.image.split is not None
         }
-        origin, notes = "the source", []
+    if plan.splits_from is not None:
+        listed = splits_csv.read_splits(plan.splits_from)
+        if not plan.allow_new:
+            _check_names(listed, audit.group_of, plan.splits_from)
+        matched = _match_listed(audit, listed)
+        known |= matched
+        new = len(audit.group_of) - len(matched)
+        origin = f"--splits_from={plan.splits_from}"
+        notes = [f"{len(matched)} images keep the splits of {origin}; {new} are new"]
     crossing = [
         names
         for names in _members(audit).values()

@@ -13,14 +13,13 @@ from typing import cast
 
 import numpy as np
 
-from pipeline.loading import prepared_data
-from pipeline.splits import shares, splits_csv
 from pipeline.system import files
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import metrics
 from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.head_search.folds import assign_folds
 from trainer.head_search.pooled_features import PooledSplit, extract_pooled
 from trainer.models.classifier import Classifier
 from trainer.training import checkpoints
@@ -86,7 +85,7 @@ def start_from_logistic_head(
                 config.regimes[0],
                 train[config.pooling],
                 validation[config.pooling],
-                folds=_assign_folds(config),
+                folds=assign_folds(config, ("train",), num_folds=_NUM_FOLDS),
                 num_classes=num_classes,
             )
             _save(path, solved)
@@ -105,20 +104,6 @@ def start_from_logistic_head(
         flush=True,
     )
     return line
-
-
-def _assign_folds(config: TrainConfig) -> np.ndarray:
-    """Returns the fold of each training image, int [N]; near duplicates share one."""
-    group_of = splits_csv.read_groups(config.data_dir)
-    names = prepared_data.read_names(
-        prepared_data.read_records(config.data_dir, "train")
-    )
-    return np.array(
-        [
-            shares.fold_of(group_of[name], num_folds=_NUM_FOLDS, seed=config.seed)
-            for name in names
-        ]
-    )
 
 
 def solve_head(

@@ -9,13 +9,12 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from pipeline.loading import prepared_data
-from pipeline.splits import shares, splits_csv
 from trainer.config.regimes import make_regimes, rank
 from trainer.config.train_config import POOLINGS, TrainConfig
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import metrics
 from trainer.head_search import tables
+from trainer.head_search.folds import assign_folds
 from trainer.head_search.pooled_features import PooledSplit, extract_pooled
 from trainer.head_search.stacked_heads import Head, HeadRecipe, train_heads
 from trainer.models.classifier import Classifier
@@ -194,7 +193,7 @@ def _cross_validate(
     recipe: HeadRecipe,
 ) -> dict[str, Any]:
     """Computes the accuracy where each photograph of both splits is held out once."""
-    folds = _assign_folds(config)
+    folds = assign_folds(config, ("train", "validation"), num_folds=config.head_folds)
     held_out = np.arange(config.head_folds)[:, None] == folds
     labels = np.concatenate([train.labels, validation.labels])
     view_pairs = zip(
@@ -227,26 +226,3 @@ def _cross_validate(
         ],
         "head": dataclasses.asdict(head),
     }
-
-
-def _assign_folds(config: TrainConfig) -> np.ndarray:
-    """Returns the fold int [N] of each training, then of each validation photograph.
-
-    Photographs of one group of near duplicates are in one fold.
-    """
-    group_of = splits_csv.read_groups(config.data_dir)
-    names = [
-        name
-        for split in ("train", "validation")
-        for name in prepared_data.read_names(
-            prepared_data.read_records(config.data_dir, split)
-        )
-    ]
-    return np.array(
-        [
-            shares.fold_of(
-                group_of[name], num_folds=config.head_folds, seed=config.seed
-            )
-            for name in names
-        ]
-    )

@@ -144,6 +144,18 @@ def test_a_listed_image_keeps_its_split_beside_new_ones(tmp_path):
     )
 
 
+def test_a_new_image_keeps_the_split_of_the_source(tmp_path):
+    images = make_images({"a": 20, "b": 20})
+    (before,) = assign_splits(make_audit(images), SplitPlan()).splits_of_folds
+    path = tmp_path / "splits.csv"
+    splits_csv.write_splits(path, make_audit(images), before)
+    new = [(f"a/new{index}", f"new {index}", "test") for index in range(5)]
+    plan = SplitPlan(splits_from=str(path))
+    (after,) = assign_splits(make_audit([*images, *new]), plan).splits_of_folds
+    assert {name: after[name] for name in before} == before
+    assert {after[name] for name, _, _ in new} == {"test"}
+
+
 def test_a_listed_image_keeps_its_split_renamed_or_as_a_copy(tmp_path):
     images = make_images({"a": 20, "b": 20})
     (before,) = assign_splits(make_audit(images), SplitPlan()).splits_of_folds
@@ -188,6 +200,8 @@ def test_fractions_that_cannot_be_used_are_quoted(fractions):
 def test_other_mistakes_of_a_plan_are_quoted(tmp_path):
     with pytest.raises(ValueError, match="Received: --folds=2"):
         SplitPlan(num_folds=2)
+    with pytest.raises(ValueError, match="Received: --folds=5 --splits_from=F"):
+        SplitPlan(num_folds=5, splits_from="F")
     with pytest.raises(ValueError, match="--no_new needs --splits_from"):
         SplitPlan(allow_new=False)
     path = tmp_path / "splits.csv"
