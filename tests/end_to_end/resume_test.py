@@ -225,7 +225,7 @@ def test_a_lost_worker_ends_the_other_and_both_can_continue(data_dir, tmp_path):
     arguments = (*arguments, f"--model_dir={pieces}")
     with _started_workers(2, tmp_path, *arguments) as workers:
         (chief, log), (other, _) = workers
-        _wait_for("head 4/30", log, chief)
+        _wait_for("head 10/30", log, chief)
         other.kill()
         assert chief.wait(timeout=90) == 1
         last = log.read_text().strip().splitlines()[-1]
@@ -234,7 +234,7 @@ def test_a_lost_worker_ends_the_other_and_both_can_continue(data_dir, tmp_path):
     with _started_workers(2, tmp_path, *arguments) as workers:
         (chief, log), (other, _) = workers
         _wait_for("continuing after step", log, chief)
-        _wait_for("head 12/30", log, chief)
+        _wait_for("head 20/30", log, chief)
         # A preempted machine: one worker is asked to stop, and both save and end.
         other.send_signal(signal.SIGTERM)
         assert [process.wait(timeout=30) for process, _ in workers] == [143, 143]
