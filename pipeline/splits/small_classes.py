@@ -14,11 +14,18 @@ def find_missing_classes(
 ) -> dict[str, list[str]]:
     """Returns label -> splits without an image of it, in one fold or more."""
     missing: dict[str, list[str]] = {}
-    labels = {report.image.name: report.image.label for report in audit.usable}
-    for label in sorted(set(labels.values())):
-        names = [name for name, each in labels.items() if each == label]
-        present = [{splits[name] for name in names} for splits in splits_of_folds]
-        absent = [s for s in SPLITS if not all(s in found for found in present)]
+    present = {
+        (report.image.label, fold, splits[report.image.name])
+        for fold, splits in enumerate(splits_of_folds)
+        for report in audit.usable
+    }
+    folds = range(len(splits_of_folds))
+    for label in sorted({report.image.label for report in audit.usable}):
+        absent = [
+            split
+            for split in SPLITS
+            if any((label, fold, split) not in present for fold in folds)
+        ]
         if absent:
             missing[label] = absent
     return missing

@@ -76,6 +76,13 @@ def _check_regimes(config: "TrainConfig", regimes: Sequence[str]) -> None:
             f"Received: --regimes={','.join(config.regimes)}"
         )
 
+    if config.finetune_result == "average" and config.regimes[0] == "finetune":
+        raise ValueError(
+            "--finetune_result=average is the mean with the weights of the regime "
+            "before finetune. Received: --finetune_result=average "
+            f"--regimes={','.join(config.regimes)}"
+        )
+
 
 def _check_ranges(config: "TrainConfig") -> None:
     for name in _POSITIVE:
@@ -106,6 +113,12 @@ def _check_head_start(config: "TrainConfig") -> None:
                 "with --head_start=logistic. Received: --head_epochs=0"
             )
         return
+    if config.regimes[0] != "head":
+        raise ValueError(
+            "--head_start=logistic solves the head of the regime head, which must be "
+            "the first. Received: --head_start=logistic "
+            f"--regimes={','.join(config.regimes)}"
+        )
     conflicts = {
         "head_units": config.head_units != 0,
         "dropout": config.dropout != 0,

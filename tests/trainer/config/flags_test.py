@@ -166,6 +166,15 @@ def test_backbone_arguments_are_parsed_as_python_values():
         (["--head_folds=1"], "--head_folds=1"),
         (["--recipe=fashionable"], "--recipe=fashionable"),
         (["--recipe=best", "--dropout=0.5"], "--head_start=logistic --dropout=0.5"),
+        (["--recipe=best", "--regimes=finetune"], "--regimes=finetune"),
+        (
+            ["--head_start=logistic", "--head_units=0", "--regimes=finetune,head"],
+            "--head_start=logistic --regimes=finetune,head",
+        ),
+        (
+            ["--finetune_result=average", "--regimes=finetune"],
+            "--finetune_result=average --regimes=finetune",
+        ),
         (["--label_smoothing=1"], "--label_smoothing=1.0"),
         (["--finetune_steps=-1"], "--finetune_steps=-1"),
         (["--head_units=0", "--sweep=head"], "--head_units=0"),
