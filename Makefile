@@ -10,8 +10,9 @@ SETTINGS := setup.py pyproject.toml
 
 .PHONY: demo test test-fast lint format clean
 
+# `make demo BACKBONE=ResNet50` starts from ImageNet weights, which need a network.
 demo: $(INSTALLED)
-	$(VENV)/bin/python -m trainer.main
+	$(VENV)/bin/python -m export.demo $(if $(BACKBONE),--backbone=$(BACKBONE))
 
 # COVERAGE='--cov=pipeline --cov=trainer --cov=export' prints the coverage of the fast
 # tests; the slow ones run in processes of their own, which it does not see.
@@ -37,7 +38,7 @@ $(VENV)/bin/python:
 	$(PIP) install --quiet --upgrade pip
 
 $(INSTALLED): $(SETTINGS) | $(VENV)/bin/python
-	$(PIP) install --quiet --editable .
+	$(PIP) install --quiet --editable '.[serve]'
 	touch $@
 
 $(INSTALLED_DEV): $(SETTINGS) | $(VENV)/bin/python

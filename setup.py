@@ -24,7 +24,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["pipeline*", "trainer*", "export*"]),
     package_data={
         "": ["py.typed", "templates/*"],
-        "trainer": ["cluster/*", "recipes/*.flags"],
+        "trainer": ["cluster/*", "embedded/*.weights.h5", "recipes/*.flags"],
     },
     entry_points={
         "console_scripts": [
@@ -33,6 +33,7 @@ setuptools.setup(
             "photograph-export = export.main:run_command",
             "photograph-serve = export.serve:run_command",
             "photograph-classify = export.client:run_command",
+            "photograph-demo = export.demo:run_command",
         ]
     },
     python_requires=">=3.11,<3.13",

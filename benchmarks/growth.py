@@ -37,6 +37,7 @@ def train(data, weights, out, epochs, settings):
         "weights": weights,
         "precision": "float32",
         "regimes": "head",
+        "recipe": "notebook",
         "head_epochs": epochs,
         **settings,
     }

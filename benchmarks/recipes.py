@@ -6,8 +6,8 @@ class, 80 % of the drawn photographs train and 10 % validate; all photographs th
 not drawn are the test, so that every figure stands on hundreds. Contestants, on the
 same photographs:
 
-- notebook: `python -m trainer.main` with its defaults, head and finetune.
-- best: the same with --recipe=best.
+- best: `python -m trainer.main` with its defaults, head and finetune.
+- notebook: the same with --recipe=notebook.
 - scikit-learn: LogisticRegression on the pooled features of plain Keras, without
   augmentation; the C of seven with the best validation accuracy.
 """

@@ -50,6 +50,7 @@ EVALUATED = "best on validation"
 
 def run_ours(name, options, out):
     settings = {
+        "recipe": "notebook",
         "source": options.photographs,
         "model_dir": os.path.join(out, "run"),
         "backbone": options.backbone,

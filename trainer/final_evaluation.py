@@ -49,17 +49,20 @@ def evaluate_run(
     if not runtime.is_chief:
         return None
     results = {regime.name: regime.result for regime in make_regimes(config)}
-    regimes = {
-        name: _summarise_regime(
+    regimes: dict[str, RegimeSummary] = {}
+    for index, name in enumerate(names):
+        is_unchanged = index > 0 and np.array_equal(
+            val_logits[:, index], val_logits[:, index - 1]
+        )
+        regimes[name] = _summarise_regime(
             [line for line in history if line["regime"] == name],
             results[name],
             validation=metrics.compute_metrics(
                 val_logits[:, index], val_labels, classes
             ),
             test=metrics.compute_metrics(test_logits[:, index], test_labels, classes),
+            is_unchanged=is_unchanged,
         )
-        for index, name in enumerate(names)
-    }
     best = max(
         names,
         key=lambda name: rank(regimes[name]["val_accuracy"], regimes[name]["val_loss"]),
@@ -116,8 +119,13 @@ def _summarise_regime(
     *,
     validation: metrics.Metrics,
     test: metrics.Metrics,
+    is_unchanged: bool,
 ) -> RegimeSummary:
-    """lines: those of the regime in metrics.jsonl. result: that of its Regime."""
+    """Returns the results of one regime.
+
+    lines: those of the regime in metrics.jsonl. result: that of its Regime.
+    is_unchanged: it ended with the weights of the regime before.
+    """
     return RegimeSummary(
         val_accuracy=validation["accuracy"],
         val_loss=validation["loss"],
@@ -128,13 +136,13 @@ def _summarise_regime(
         test_count=test["count"],
         test_ci95=test["ci95"],
         epochs=sum(line["epoch"] > 0 for line in lines),
-        best_epoch=_find_best_epoch(lines, result),
+        best_epoch=0 if is_unchanged else _find_best_epoch(lines, result),
         seconds=sum(line["seconds"] + line["val_seconds"] for line in lines),
     )
 
 
 def _find_best_epoch(lines: Sequence[EpochMetrics], result: str) -> int:
-    if result == "average":
+    if result == "path":
         return max(line["epoch"] for line in lines)
     return max((line["epoch"] for line in lines if line["best"]), default=0)
 

@@ -26,7 +26,7 @@ from trainer.distribution.preemption import StopSignal
 from trainer.distribution.runtime import Runtime, set_up_runtime
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.summary import Summary
-from trainer.features.plan import FEATURES_DIR
+from trainer.features.plan import FEATURES_DIR, plan_inputs, resolve_views
 from trainer.final_evaluation import evaluate_run
 from trainer.head_search.logistic_head import start_from_logistic_head
 from trainer.head_search.search import search_head
@@ -150,9 +150,19 @@ def _train(
     if runtime.is_chief and not (model_dir / run_config.CONFIG_FILE).is_file():
         run_config.write_config(model_dir, config, runtime, weights_from)
     classifier = _make_classifier(runtime, config, backbone, info)
+    inputs = plan_inputs(classifier, make_regimes(config))
+    num_views = resolve_views(config, inputs, num_images=info.counts["train"])
+    config = dataclasses.replace(config, cached_views=num_views)
     if weights_from == "random":
         _calibrate(classifier, config)
     progress.print_plan(runtime, config, info, classifier, weights_from=weights_from)
+    if weights_from == "embedded" and config.source != "sample":
+        print(
+            "WARNING: the embedded weights were trained on drawings and know no "
+            "photographs: this run shows all steps, but its classifier will not be "
+            "accurate. --weights=imagenet is for photographs.",
+            flush=True,
+        )
     if config.sweep != "none" or config.head_folds:
         search = _search_head(runtime, config, model_dir, classifier, info)
         config = dataclasses.replace(config, **search.get("chosen", {}))
@@ -218,7 +228,6 @@ def _make_backbone(
             config.backbone,
             config.backbone_args,
             config.weights,
-            random_if_offline=config.source == "sample",
         )
     return backbone, weights_from
 

@@ -2,7 +2,6 @@
 
 import io
 import math
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -20,17 +19,13 @@ from pipeline.sources.drawn_scene import (
     RED,
     WHITE,
     YELLOW,
+    Painter,
     jitter,
     pick,
     shade,
 )
 
-# paint(radius in pixels) -> the flower on a transparent square, and which point of the
-# flower is the centre of the square: "centre" or "foot".
-Painter = Callable[[float], tuple[Image.Image, str]]
-
 CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
-_SIZES = ((320, 240), (240, 320), (320, 213), (240, 180), (200, 280), (256, 256))
 
 
 def draw_jpeg(label: str, index: int, *, seed: int = 1) -> bytes:
@@ -53,18 +48,7 @@ def draw_image(label: str, index: int, *, seed: int = 1) -> Image.Image:
     if index < 0:
         raise ValueError(f"The index must not be negative. Received: index={index}")
     rng = np.random.default_rng([seed, CLASSES.index(label), index])
-    size = _SIZES[rng.integers(len(_SIZES))]
-    canvas = drawn_scene.draw_background(rng, size)
-    flowers = int(rng.choice([1, 1, 2, 3, 5]))
-    scale = min(canvas.size) * rng.uniform(0.24, 0.46) / math.sqrt(flowers)
-    # One colouring per image: all flowers in it belong to one plant.
-    paint = _PAINTERS[label](rng)
-    for centre in drawn_scene.place_flowers(rng, flowers, canvas.size, scale):
-        sprite, hold = paint(scale * rng.uniform(0.8, 1.2))
-        drawn_scene.draw_stem(rng, canvas, centre, scale)
-        drawn_scene.paste_flower(rng, canvas, sprite, centre, hold=hold)
-    drawn_scene.draw_leaves(rng, canvas, scale, front=True)
-    return drawn_scene.photograph(rng, canvas.resize(size, Image.Resampling.BOX))
+    return drawn_scene.draw_scene(rng, _PAINTERS[label])
 
 
 def _paint_daisy(rng: np.random.Generator) -> Painter:

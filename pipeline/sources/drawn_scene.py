@@ -1,21 +1,44 @@
 """Draws the scene around the flowers: background, leaves, stems and the camera."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 _SUPERSAMPLING = 2
 
+_SIZES = ((320, 240), (240, 320), (320, 213), (240, 180), (200, 280), (256, 256))
+
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
+# paint(radius in pixels) -> the flower on a transparent square, and which point of the
+# flower is the centre of the square: "centre" or "foot".
+Painter = Callable[[float], tuple[Image.Image, str]]
 
 # Classes share colours on purpose: only the shape distinguishes the classes.
 WHITE, CREAM = (246, 245, 240), (250, 238, 205)
 YELLOW, GOLD, ORANGE = (250, 212, 40), (244, 180, 24), (240, 132, 36)
 PINK, RED, CRIMSON = (236, 130, 168), (206, 30, 44), (150, 14, 46)
 PURPLE, BROWN, DARK = (140, 70, 160), (92, 54, 26), (48, 28, 16)
+
+
+def draw_scene(
+    rng: np.random.Generator, make_painter: Callable[[np.random.Generator], Painter]
+) -> Image.Image:
+    """Returns an RGB image of one to five flowers, with sides of 180 to 320 pixels."""
+    size = _SIZES[rng.integers(len(_SIZES))]
+    canvas = draw_background(rng, size)
+    flowers = int(rng.choice([1, 1, 2, 3, 5]))
+    scale = min(canvas.size) * rng.uniform(0.24, 0.46) / math.sqrt(flowers)
+    # One colouring per image: all flowers in it belong to one plant.
+    paint = make_painter(rng)
+    for centre in place_flowers(rng, flowers, canvas.size, scale):
+        sprite, hold = paint(scale * rng.uniform(0.8, 1.2))
+        draw_stem(rng, canvas, centre, scale)
+        paste_flower(rng, canvas, sprite, centre, hold=hold)
+    draw_leaves(rng, canvas, scale, front=True)
+    return photograph(rng, canvas.resize(size, Image.Resampling.BOX))
 
 
 def jitter(rng: np.random.Generator, colour: Colour, amount: float = 18) -> Colour:

@@ -12,7 +12,7 @@ from pipeline.sources.folders import list_folder, list_zip
 from pipeline.sources.hubs import list_kaggle, list_tfds
 from pipeline.sources.images import Listing, SourceImage
 
-SAMPLE_IMAGES_PER_CLASS = 60
+SAMPLE_IMAGES_PER_CLASS = 180
 
 
 def check_source(source: str) -> None:

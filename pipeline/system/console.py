@@ -19,10 +19,14 @@ def quiet_tensorflow_import() -> Iterator[None]:
     """Hides what the libraries of TensorFlow write to stderr while they load.
 
     They write before any log level applies, so file descriptor 2 is redirected for a
-    moment. Python exceptions pass through. Later messages are shown from WARNING
-    (Python) and ERROR (C++) upwards.
+    moment. Python exceptions pass through. Later messages of Python are shown from
+    WARNING upwards.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # One process needs no log of C++: its errors arrive as exceptions, and what else
+    # TensorFlow calls an error is none, such as an operation that oneDNN has not. Of
+    # several workers, the log tells which one failed first.
+    log_level = "2" if "TF_CONFIG" in os.environ else "3"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", log_level)
     logging.set_verbosity(logging.WARNING)  # TFDS logs every file that it opens.
     sys.stderr.flush()
     saved = os.dup(2)

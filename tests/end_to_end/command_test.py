@@ -225,7 +225,7 @@ def test_each_mistake_ends_in_one_line_and_leaves_nothing(photographs, tmp_path)
         (directory / "file").touch()
         values = {name: str(directory / name) for name in ("out", "file")}
         values["photos"] = str(photographs)
-        command = [module]
+        command = ["-m", module]
         if module == "trainer.main":
             command += [*fakes.TINY_MODEL_FLAGS, f"--model_dir={directory / 'run'}"]
         commands.append(command + flags.format(**values).split())
@@ -243,7 +243,7 @@ def test_each_mistake_ends_in_one_line_and_leaves_nothing(photographs, tmp_path)
 
 @pytest.mark.slow
 def test_a_run_is_never_overwritten(walked):
-    done = fakes.run(
+    done = fakes.run_fork(
         "-m",
         "trainer.main",
         f"--data_dir={walked / 'data'}",
@@ -264,7 +264,9 @@ def test_a_tfds_set_comes_with_its_own_splits_or_is_split_anew(
         [f"--source={photographs}", f"--out={first}"],
         *(["--source=tfds:photographs", f"--out={tmp_path / f}", f] for f in flags),
     ]
-    for done in fakes.run_forked([(["pipeline.main", *c], None) for c in commands]):
+    for done in fakes.run_forked(
+        [(["-m", "pipeline.main", *c], None) for c in commands]
+    ):
         assert done.returncode == 0, done.stderr[-2000:]
     counts = {
         flag: json.loads((tmp_path / flag / "audit.json").read_text())["classes"]

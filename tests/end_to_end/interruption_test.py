@@ -47,7 +47,7 @@ def test_kill_at_any_file_operation_leaves_all_or_nothing(tmp_path):
     source = fakes.write_folder(tmp_path / "photos", per_class=33)
 
     def command(target: pathlib.Path) -> list[str]:
-        return ["pipeline.main", f"--source={source}", f"--out={target}"]
+        return ["-m", "pipeline.main", f"--source={source}", f"--out={target}"]
 
     whole = tmp_path / "data"
     targets = [tmp_path / f"data-{number}" for number in range(len(_KILLS))]

@@ -1,15 +1,10 @@
 """Whatever ends a run, the same command continues it, to the same bit."""
 
-import contextlib
 import json
-import os
 import pathlib
 import random
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import fakes
@@ -36,26 +31,8 @@ def data_dir(tmp_path_factory) -> pathlib.Path:
     return base / "data"
 
 
-@contextlib.contextmanager
-def _started(log_path: pathlib.Path, *arguments: str, **environment: str):
-    """A trainer of its own process, whose output goes to a file; killed at the end."""
-    with open(log_path, "w") as log:
-        process = subprocess.Popen(
-            [sys.executable, fakes.TRAIN_ONLY, *arguments],
-            cwd=fakes.REPOSITORY,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(text: str, log_path: pathlib.Path, process: subprocess.Popen) -> None:
-    while process.poll() is None and text not in log_path.read_text():
+def _wait_for(text: str, process: fakes.Forked) -> None:
+    while process.poll() is None and text not in process.log:
         time.sleep(0.02)
 
 
@@ -150,34 +127,13 @@ def test_kills_at_chosen_moments_change_no_bit(data_dir, tmp_path):
     _assert_same_run(whole, pieces)
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("localhost", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
-@contextlib.contextmanager
-def _started_workers(count: int, log_dir: pathlib.Path, *arguments: str):
-    """Workers of one cluster on this machine; gives (process, log) of each."""
-    cluster = {"worker": [f"localhost:{port}" for port in _free_ports(count)]}
-    with contextlib.ExitStack() as stack:
-        workers = []
-        for index in range(count):
-            task = {"type": "worker", "index": index}
-            tf_config = json.dumps({"cluster": cluster, "task": task})
-            log = log_dir / f"worker-{index}.log"
-            process = stack.enter_context(
-                _started(log, *arguments, TF_CONFIG=tf_config)
-            )
-            workers.append((process, log))
-        yield workers
+def _start_workers(count: int, *arguments: str):
+    return fakes.start_workers(*[(fakes.TRAIN_ONLY, *arguments)] * count)
 
 
 def _finish(workers) -> None:
-    for process, log in workers:
-        assert process.wait(timeout=240) == 0, log.read_text()[-3000:]
+    for process in workers:
+        assert process.wait(timeout=240) == 0, process.log[-3000:]
 
 
 @pytest.mark.slow
@@ -192,13 +148,11 @@ def test_two_and_three_workers_give_the_losses_of_one(data_dir, tmp_path):
         "--finetune_epochs=2",
     )
     alone = tmp_path / "1"
-    done = fakes.run(fakes.TRAIN_ONLY, *arguments, f"--model_dir={alone}")
+    done = fakes.run_fork(fakes.TRAIN_ONLY, *arguments, f"--model_dir={alone}")
     assert done.returncode == 0, done.stderr[-3000:]
     for count in (2, 3):
         model_dir = tmp_path / str(count)
-        with _started_workers(
-            count, tmp_path, *arguments, f"--model_dir={model_dir}"
-        ) as workers:
+        with _start_workers(count, *arguments, f"--model_dir={model_dir}") as workers:
             _finish(workers)
         for ours, theirs in zip(_lines(model_dir), _lines(alone), strict=True):
             for key in ("train_loss", "val_loss"):
@@ -219,27 +173,27 @@ def test_a_lost_worker_ends_the_other_and_both_can_continue(data_dir, tmp_path):
         "--finetune_epochs=2",
     )
     whole = tmp_path / "whole"
-    with _started_workers(2, tmp_path, *arguments, f"--model_dir={whole}") as workers:
+    with _start_workers(2, *arguments, f"--model_dir={whole}") as workers:
         _finish(workers)
     pieces = tmp_path / "pieces"
     arguments = (*arguments, f"--model_dir={pieces}")
-    with _started_workers(2, tmp_path, *arguments) as workers:
-        (chief, log), (other, _) = workers
-        _wait_for("head 10/30", log, chief)
+    with _start_workers(2, *arguments) as workers:
+        chief, other = workers
+        _wait_for("head 10/30", chief)
         other.kill()
         assert chief.wait(timeout=90) == 1
-        last = log.read_text().strip().splitlines()[-1]
+        last = chief.log.strip().splitlines()[-1]
         assert last.startswith("trainer.main: error: Another worker is gone")
         assert "step-" in last
-    with _started_workers(2, tmp_path, *arguments) as workers:
-        (chief, log), (other, _) = workers
-        _wait_for("continuing after step", log, chief)
-        _wait_for("head 20/30", log, chief)
+    with _start_workers(2, *arguments) as workers:
+        chief, other = workers
+        _wait_for("continuing after step", chief)
+        _wait_for("head 20/30", chief)
         # A preempted machine: one worker is asked to stop, and both save and end.
         other.send_signal(signal.SIGTERM)
-        assert [process.wait(timeout=30) for process, _ in workers] == [143, 143]
-        assert "stopped by SIGTERM" in log.read_text()
-    with _started_workers(2, tmp_path, *arguments) as workers:
+        assert [process.wait(timeout=30) for process in workers] == [143, 143]
+        assert "stopped by SIGTERM" in chief.log
+    with _start_workers(2, *arguments) as workers:
         _finish(workers)
     _assert_same_run(whole, pieces)
 
@@ -308,7 +262,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_checkpoint(
         "--finetune_epochs=1",
         "--finetune_lr=1e38",
     )
-    done = fakes.run(*arguments)
+    done = fakes.run_fork(*arguments)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert re.search(r"The loss became (nan|inf) in step 1\d of the run", last), last

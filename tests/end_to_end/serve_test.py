@@ -13,11 +13,10 @@ from export.c_api.session import Session
 def test_from_photographs_to_answers_and_on_to_the_next_version_and_back(tmp_path):
     photographs = fakes.write_folder(tmp_path / "photographs", per_class=25)
     run, export_dir = tmp_path / "run", tmp_path / "export"
-    done = fakes.run(
+    done = fakes.run_fork(
         *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS, "--regimes=head"),
         *("--head_epochs=1", f"--source={photographs}", f"--model_dir={run}"),
         f"--export_dir={export_dir}",
-        timeout_seconds=600,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     (first,) = (int(each.name) for each in export_dir.iterdir() if each.name.isdigit())
@@ -51,13 +50,13 @@ def test_from_photographs_to_answers_and_on_to_the_next_version_and_back(tmp_pat
         assert labelled("stable") == first
         with Load(server) as load:
             flag = f"--export_dir={export_dir}"
-            done = fakes.run("-m", "export.main", f"--model_dir={run}", flag)
+            done = fakes.run_fork("-m", "export.main", f"--model_dir={run}", flag)
             assert done.returncode == 0, done.stderr[-2000:]
             server.wait_for("loaded in", count=2)
             second = max(list_states(server))
             wait_until(lambda: labelled("stable") == second)
             assert labelled("previous") == first
-            done = fakes.run("-m", "export.main", "--rollback", flag)
+            done = fakes.run_fork("-m", "export.main", "--rollback", flag)
             assert done.returncode == 0, done.stderr[-2000:]
             server.wait_for(f"version {second} unloaded")
             assert labelled("stable") == first

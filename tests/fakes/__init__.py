@@ -17,10 +17,13 @@ from fakes.models import TINY_MODEL_FLAGS, make_classifier, one_device_runtime, 
 from fakes.processes import (
     REPOSITORY,
     TRAIN_ONLY,
+    Forked,
     Kill,
     run,
+    run_fork,
     run_forked,
     run_workers,
+    start_workers,
 )
 from fakes.serving import COLOURS, Server, publish, write_servable
 
@@ -30,6 +33,7 @@ __all__ = [
     "REPOSITORY",
     "TINY_MODEL_FLAGS",
     "TRAIN_ONLY",
+    "Forked",
     "Kill",
     "Server",
     "colour_jpeg",
@@ -38,8 +42,10 @@ __all__ = [
     "one_device_runtime",
     "publish",
     "run",
+    "run_fork",
     "run_forked",
     "run_workers",
+    "start_workers",
     "train",
     "write_folder",
     "write_servable",

@@ -8,6 +8,7 @@ from fakes.images import CLASSES, draw
 
 # The smallest real backbone: 0.2 million parameters, 86 layers.
 TINY_MODEL_FLAGS = (
+    "--recipe=notebook",
     "--backbone=MobileNet",
     "--backbone_args=alpha=0.25",
     "--weights=random",

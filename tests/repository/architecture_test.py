@@ -35,7 +35,8 @@ PIPELINE = {
 BELOW_TRAINING = {"config", "distribution", "models", "evaluation", "features"}
 TRAINER = {
     "config": set(),
-    "models": {"config"},
+    "embedded": set(),
+    "models": {"config", "embedded"},
     "distribution": set(),
     "evaluation": {"distribution", "models"},
     "features": BELOW_TRAINING - {"features"},
@@ -58,6 +59,7 @@ EXPORT = {
     "main": {"export_run", "version"},
     "serve": {"local_server"},
     "client": {"protocol", "remote"},
+    "demo": set(),
 }
 ROOMS = {"pipeline": PIPELINE, "trainer": TRAINER, "export": EXPORT}
 
@@ -66,7 +68,7 @@ LIGHT = (
     *("pipeline.sources", "pipeline.inspection", "pipeline.audit", "pipeline.splits"),
     *("pipeline.prepare", "pipeline.system", "pipeline.augmentation.presets"),
     *("trainer.config", "export.protocol", "export.c_api", "export.remote"),
-    *("export.local_server", "export.client"),
+    *("export.local_server", "export.client", "export.demo"),
 )
 
 
@@ -128,7 +130,8 @@ def test_flags_are_read_in_the_commands_and_in_config_alone(path):
         module = _module(path)
         assert (
             path.name == "main.py"
-            or module in ("export.client", "export.serve")
+            or module in ("export.client", "export.demo", "export.serve")
+            or module == "trainer.embedded.pretrain"
             or module.startswith("trainer.config.")
         )
 

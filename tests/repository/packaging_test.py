@@ -245,6 +245,7 @@ def test_the_wheel_holds_every_file_of_the_packages(environment):
     assert installed == _package_files(fakes.REPOSITORY)
     assert {f"{package}/py.typed" for package in PACKAGES} <= installed
     assert "trainer/cluster/kubernetes.yaml" in installed
+    assert "trainer/embedded/mobilenet_025.weights.h5" in installed
     assert any(re.fullmatch(r"trainer/recipes/.+\.flags", name) for name in installed)
     assert "pipeline/system/templates/page.html" in installed
 
@@ -258,6 +259,7 @@ def test_the_wheel_holds_every_file_of_the_packages(environment):
         ("export.main", "photograph-export", "--export_dir"),
         ("export.serve", "photograph-serve", "--rest_port"),
         ("export.client", "photograph-classify", "--server"),
+        ("export.demo", "photograph-demo", "--backbone"),
     ],
 )
 def test_modules_and_console_scripts_print_the_same_help(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from trainer.config.flag_spec import FlagSpec
+from trainer.config.recipes import EMBEDDED
 
 if TYPE_CHECKING:  # train_config imports this file
     from trainer.config.train_config import TrainConfig
@@ -43,6 +44,7 @@ def check_config(
       ValueError: a value cannot be used; the message quotes it.
     """
     _check_choices(config, specs)
+    _check_weights(config)
     _check_regimes(config, regimes)
     _check_ranges(config)
     _check_head_start(config)
@@ -61,6 +63,20 @@ def _check_choices(config: "TrainConfig", specs: Mapping[str, FlagSpec]) -> None
             )
 
 
+def _check_weights(config: "TrainConfig") -> None:
+    is_mobilenet = (
+        config.backbone == EMBEDDED["backbone"]
+        and config.backbone_args == EMBEDDED["backbone_args"]
+    )
+    if config.weights == "embedded" and not is_mobilenet:
+        arguments = ",".join(f"{k}={v}" for k, v in config.backbone_args.items())
+        raise ValueError(
+            "--weights=embedded are weights of MobileNet with alpha=0.25. Received: "
+            f"--weights=embedded --backbone={config.backbone} "
+            f"--backbone_args={arguments}; leave out --backbone and --backbone_args."
+        )
+
+
 def _check_regimes(config: "TrainConfig", regimes: Sequence[str]) -> None:
     if config.freeze_until is not None and config.freeze_layers is not None:
         raise ValueError(
@@ -76,10 +92,10 @@ def _check_regimes(config: "TrainConfig", regimes: Sequence[str]) -> None:
             f"Received: --regimes={','.join(config.regimes)}"
         )
 
-    if config.finetune_result == "average" and config.regimes[0] == "finetune":
+    if config.finetune_result == "path" and config.regimes[0] == "finetune":
         raise ValueError(
-            "--finetune_result=average is the mean with the weights of the regime "
-            "before finetune. Received: --finetune_result=average "
+            "--finetune_result=path begins with the weights of the regime before "
+            "finetune. Received: --finetune_result=path "
             f"--regimes={','.join(config.regimes)}"
         )
 

@@ -10,8 +10,9 @@ from typing import Any
 from absl import flags
 
 from trainer.config.flag_spec import FlagSpec, get_specs
-from trainer.config.recipes import RECIPES
-from trainer.config.train_config import TrainConfig, make_config
+from trainer.config.recipes import EMBEDDED, RECIPES, TRAINED_HEAD
+from trainer.config.stored_config import make_config
+from trainer.config.train_config import TrainConfig
 
 # The notebook that this project replaces froze 140 of ResNet50's 175 layers.
 RESNET50_FREEZE_LAYERS = 140
@@ -73,10 +74,6 @@ def from_flags(values: flags.FlagValues) -> TrainConfig:
         name: _read_flag(values, name, spec)
         for name, spec in get_specs(TrainConfig).items()
     }
-    # An unknown recipe is an error of TrainConfig, which knows the choices.
-    for name, value in RECIPES.get(config["recipe"], {}).items():
-        if not _is_given(values, name):
-            config[name] = value
     config["backbone_args"] = _parse_arguments(config["backbone_args"])
     config["regimes"] = tuple(config["regimes"])
     config["profile_steps"] = _parse_steps(config["profile_steps"])
@@ -88,6 +85,14 @@ def from_flags(values: flags.FlagValues) -> TrainConfig:
         )
     if config["data_dir"] is None and config["source"] is None:
         config["source"] = "sample"
+    model_flags = ("backbone", "backbone_args", "weights")
+    if config["source"] == "sample" and not any(
+        _is_given(values, name) for name in model_flags
+    ):
+        config["weights"] = "embedded"
+    for name, value in _choose_defaults(config).items():
+        if not _is_given(values, name):
+            config[name] = value
     is_free = config["freeze_layers"] is None and config["freeze_until"] is None
     if is_free and config["backbone"] == "ResNet50":
         config["freeze_layers"] = RESNET50_FREEZE_LAYERS
@@ -95,6 +100,25 @@ def from_flags(values: flags.FlagValues) -> TrainConfig:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         config["model_dir"] = os.path.join("runs", now)
     return make_config(config)
+
+
+def _choose_defaults(config: Mapping[str, Any]) -> dict[str, object]:
+    """Returns the defaults that depend on other flags."""
+    # An unknown recipe is an error of TrainConfig, which knows the choices.
+    defaults = dict(RECIPES.get(config["recipe"], {}))
+    if config["weights"] == "embedded":
+        defaults |= EMBEDDED
+    if config["regimes"][:1] != ("head",):
+        # No regime before finetune has made a head or weights.
+        defaults |= {**TRAINED_HEAD, "finetune_result": "best"}
+    elif (
+        config["head_units"]
+        or config["dropout"]
+        or config["sweep"] != "none"
+        or config["head_folds"]
+    ):
+        defaults |= TRAINED_HEAD
+    return defaults
 
 
 def _is_given(values: flags.FlagValues, name: str) -> bool:

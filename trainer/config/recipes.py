@@ -1,26 +1,39 @@
 """Defines the recipes: named defaults for the flags of a run.
 
-A flag on the command line overrides the recipe. `config.json` holds every value.
+A flag on the command line overrides them. `config.json` holds every value.
 """
 
 from collections.abc import Mapping
 
-# The defaults of the flags themselves are the recipe of the notebook.
+# The defaults of the flags themselves are the recipe "best".
 RECIPES: Mapping[str, Mapping[str, object]] = {
-    "notebook": {},
-    "best": {
-        "augment": "light",
-        "batch_size": 32,
-        "cached_views": 4,
-        "head_start": "logistic",
-        "head_units": 0,
-        "head_epochs": 0,
-        "finetune_epochs": 5,
-        "finetune_steps": 300,
+    "best": {},
+    "notebook": {
+        "augment": "basic",
+        "batch_size": 64,
+        "cached_views": 0,
+        "head_start": "random",
+        "head_units": 512,
+        "head_epochs": 5,
+        "finetune_epochs": 10,
+        "finetune_steps": 0,
         "finetune_lr": 0.001,
-        "finetune_batch_norm": "frozen",
-        "finetune_result": "average",
-        "label_smoothing": 0.1,
-        "schedule": "warmup_cosine",
+        "finetune_batch_norm": "trained",
+        "finetune_result": "best",
+        "label_smoothing": 0.0,
+        "schedule": "inverse_time",
     },
+}
+
+# Defaults with a flag that a solved head does not have, such as --dropout.
+TRAINED_HEAD: Mapping[str, object] = {
+    name: RECIPES["notebook"][name]
+    for name in ("head_start", "head_units", "head_epochs")
+}
+
+# Defaults with --weights=embedded: what those weights were trained for.
+EMBEDDED: Mapping[str, object] = {
+    "backbone": "MobileNet",
+    "backbone_args": {"alpha": 0.25},
+    "image_size": 128,
 }

@@ -5,9 +5,7 @@ are written; the command line and the reference of the flags are made of them.
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping
-from typing import Any
 
 from pipeline.augmentation import presets
 from trainer.config import checks
@@ -24,7 +22,7 @@ BATCH_NORMS = ("trained", "frozen")
 XLA = ("auto", "on", "off")
 SWEEPS = ("none", "head")
 HEAD_STARTS = ("random", "logistic")
-FINETUNE_RESULTS = ("best", "average")
+FINETUNE_RESULTS = ("best", "path")
 CACHES = ("memory", "disk", "off")
 
 
@@ -68,13 +66,14 @@ class TrainConfig:
     )
     weights: str = flag(
         "auto",
-        "The backbone's initial weights: imagenet, random, a file, or auto. auto: "
-        "imagenet; random only on the embedded sample and if the download fails.",
+        "The backbone's initial weights: imagenet, random, embedded, a file, or auto. "
+        "embedded: a small MobileNet trained on drawings. auto: imagenet; on the "
+        "embedded sample without --backbone: embedded.",
     )
     image_size: int = flag(224, "Side in pixels that images are resized to.")
-    batch_size: int = flag(64, "Global batch size, over all replicas.")
+    batch_size: int = flag(32, "Global batch size, over all replicas.")
     augment: str = flag(
-        "basic",
+        "light",
         "Random changes to training images. basic: shear, zoom, flip; light: flip and "
         "a little zoom, rotation, translation, contrast and brightness; strong: all of "
         "these with larger amounts, and saturation and hue.",
@@ -89,9 +88,10 @@ class TrainConfig:
         choices=presets.MIXERS,
     )
     recipe: str = flag(
-        "notebook",
-        "Defaults of the other flags. notebook: as this list says; best: a solved head "
-        "and a careful finetune; docs/how-to/choose-a-recipe.md has the table.",
+        "best",
+        "Defaults of the other flags. best: as this list says; notebook: those of the "
+        "notebook that this project replaces; docs/how-to/choose-a-recipe.md has the "
+        "table.",
         choices=tuple(RECIPES),
     )
     regimes: tuple[str, ...] = flag(
@@ -100,19 +100,18 @@ class TrainConfig:
     pooling: str = flag(
         "avg", "How the head pools the backbone's features.", choices=POOLINGS
     )
-    head_units: int = flag(
-        512, "Units of the head's hidden layer; 0: the head has none."
-    )
+    head_units: int = flag(0, "Units of the head's hidden layer; 0: the head has none.")
     head_start: str = flag(
-        "random",
+        "logistic",
         "Initial weights of the head. logistic: those of a logistic regression on the "
         "pooled features of the frozen backbone, solved exactly; needs "
-        "--head_units=0.",
+        "--head_units=0. With a flag that only a trained head has, such as --dropout, "
+        "the defaults are those of notebook: random, 512 units, 5 epochs.",
         choices=HEAD_STARTS,
     )
     dropout: float = flag(0.0, "Share of the hidden units that training drops.")
     head_epochs: int = flag(
-        5,
+        0,
         "Epochs of the head regime: the backbone is frozen. May be 0 with "
         "--head_start=logistic.",
     )
@@ -126,31 +125,32 @@ class TrainConfig:
     freeze_until: str | None = flag(
         None, "Instead of --freeze_layers: name of the last layer to freeze."
     )
-    finetune_epochs: int = flag(10, "Epochs of the finetune regime.")
+    finetune_epochs: int = flag(5, "Epochs of the finetune regime.")
     finetune_steps: int = flag(
-        0,
+        300,
         "Fewest steps of the finetune regime; few photographs then have more epochs.",
     )
     finetune_lr: float = flag(0.001, "Learning rate of the finetune regime.")
     finetune_result: str = flag(
-        "best",
-        "Weights that finetune ends with. best: those of the epoch that is best on "
-        "validation; average: the mean of those that it started from and those of its "
-        "last epoch, which is the better choice where validation has few images.",
+        "path",
+        "Weights that finetune ends with. best: those of the epoch with the best "
+        "validation accuracy; path: those with the smallest validation loss among the "
+        "weights that it started from, those of its last epoch, and the mean of both.",
         choices=FINETUNE_RESULTS,
+        aliases={"average": "path"},
     )
     label_smoothing: float = flag(
-        0.0,
+        0.1,
         "Share of each label that is spread evenly over all classes in training.",
     )
     finetune_batch_norm: str = flag(
-        "trained",
+        "frozen",
         "finetune: statistics that batch norm uses in the layers that train: those of "
         "each batch (trained) or the stored ones (frozen).",
         choices=BATCH_NORMS,
     )
     schedule: str = flag(
-        "inverse_time",
+        "warmup_cosine",
         "Learning rate over time. inverse_time: divided by 1 + 1e-6 * step; cosine: "
         "down to zero at the end of the regime; warmup_cosine: the same, after a tenth "
         "of the steps in which it increases from zero.",
@@ -207,11 +207,11 @@ class TrainConfig:
         "nothing.",
         choices=CACHES,
     )
-    cached_views: int = flag(
-        0,
+    cached_views: int | None = flag(
+        None,
         "Compute the outputs of the frozen layers once, for this many augmented views "
         "of each image; the epochs take the views in turn. 0: compute them in every "
-        "step.",
+        "step. Default: 4, fewer if --cache_gb has no room for them.",
     )
     cache_dir: str | None = flag(
         None,
@@ -253,48 +253,3 @@ class TrainConfig:
     def head(self) -> HeadConfig:
         """The settings of the head."""
         return HeadConfig(self.pooling, self.head_units, self.dropout)
-
-
-# Another machine, or another way to watch, may change these in a run that continues.
-# Data in another directory are recognised by their content.
-MAY_CHANGE = frozenset(
-    name for name, spec in get_specs(TrainConfig).items() if spec.may_change
-)
-
-
-def config_from_json(flags: Mapping[str, Any]) -> TrainConfig:
-    """Makes a TrainConfig of the "flags" in config.json.
-
-    It accepts the names, spellings and missing directories of earlier versions.
-
-    Raises:
-      ValueError: a value cannot be used.
-    """
-    values = {}
-    for name, spec in get_specs(TrainConfig).items():
-        stored_name = name if name in flags else spec.old_name or name
-        if stored_name in flags:
-            value = flags[stored_name]
-            values[name] = tuple(value) if isinstance(value, list) else value
-    # Earlier versions stored the default of --freeze_layers beside --freeze_until.
-    if values.get("freeze_until") is not None:
-        values["freeze_layers"] = None
-    return make_config(values)
-
-
-def make_config(values: Mapping[str, Any]) -> TrainConfig:
-    """Makes a TrainConfig of values that may be old spellings or missing directories.
-
-    values: field -> value; "model_dir" must be there.
-    """
-    specs = get_specs(TrainConfig)
-    values = {
-        name: specs[name].aliases.get(value, value) if specs[name].aliases else value
-        for name, value in values.items()
-    }
-    model_dir = values["model_dir"]
-    if values.get("export_dir") is None:
-        values["export_dir"] = os.path.join(model_dir, "export")
-    if values.get("data_dir") is None:
-        values["data_dir"] = os.path.join(model_dir, "data")
-    return TrainConfig(**values)

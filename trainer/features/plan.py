@@ -4,6 +4,7 @@ layers."""
 import dataclasses
 import functools
 import hashlib
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -23,6 +24,9 @@ from trainer.models.classifier import Classifier, FrozenPrefix
 from trainer.models.frozen_prefix import find_frozen_prefix
 
 FEATURES_DIR = "features"
+
+# The default of --cached_views.
+MAX_VIEWS = 4
 
 # The packages that decide the value of a feature.
 _PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy")
@@ -110,6 +114,37 @@ def make_views(config: TrainConfig, num_views: int) -> list[View]:
         View(config.augment, mix_seed(config.seed, view + 1), xla=config.xla != "off")
         for view in range(num_views)
     ]
+
+
+def resolve_views(
+    config: TrainConfig, inputs: Sequence[RegimeInput], *, num_images: int
+) -> int:
+    """Returns --cached_views, or its default: as many as --cache_gb has room for.
+
+    Args:
+      inputs: of all regimes.
+      num_images: number of training images.
+    """
+    if config.cached_views is not None:
+        return config.cached_views
+    if config.data_service is not None or config.mix == "cutmix":
+        return 0
+    computable = _find_computable(inputs)
+    prefixes = {
+        regime_input.frozen_prefix.name: regime_input.frozen_prefix.prefix
+        for regime_input, is_computable in zip(inputs, computable, strict=True)
+        if is_computable and regime_input.frozen_prefix is not None
+    }
+    # Four bytes a value, also in half precision: validation images need room as well.
+    view_bytes = sum(
+        4 * num_images * math.prod(prefix.output.shape[1:])
+        for prefix in prefixes.values()
+    )
+    if not view_bytes:
+        return 0
+    num_views = min(MAX_VIEWS, int(config.cache_gb * 1e9 // view_bytes))
+    # One view would show every epoch the same image.
+    return num_views if num_views > 1 else 0
 
 
 def load_features(

@@ -83,7 +83,7 @@ def extract_pooled(
             batch_size=config.batch_size,
         )
 
-    views = make_views(config, max(1, config.cached_views))
+    views = make_views(config, config.cached_views or 1)
     val_plain = extract(all_prefixes, "validation", [View()])
     train_views = extract(all_prefixes, "train", views)
     val_views: list[Records] = []

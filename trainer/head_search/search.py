@@ -62,7 +62,7 @@ def search_head(
         head_units=config.head_units,
         dropout=config.dropout,
         pooling=config.pooling,
-        cached_views=max(1, config.cached_views),
+        cached_views=config.cached_views or 1,
     )
     train, validation = extract_pooled(
         runtime,

@@ -1,12 +1,16 @@
 """Finds and builds a backbone of keras.applications, and loads its weights."""
 
 import inspect
+import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping
 
 import h5py
 import keras
+
+from trainer.embedded import EMBEDDED_WEIGHTS
 
 _MAX_REASON = 200  # characters of an error of Keras, which can quote a value often
 
@@ -65,20 +69,17 @@ def load_backbone_weights(
     name: str,
     arguments: Mapping[str, object],
     weights: str,
-    *,
-    random_if_offline: bool,
 ) -> str:
     """Loads the weights that --weights names into a backbone.
 
     Args:
       backbone: its weights are replaced.
       name, arguments: as for build_backbone.
-      weights: "imagenet", "random", "auto" or the path of a file.
-      random_if_offline: with weights="auto", if the ImageNet weights cannot be
-        downloaded: keep the random weights and print a warning.
+      weights: "imagenet", "auto" (the same), "embedded", "random" or the path of a
+        file.
 
     Returns:
-      "imagenet", "random" or the path: where the weights came from.
+      "imagenet", "embedded", "random" or the path: where the weights came from.
 
     Raises:
       ValueError: the download failed, or the file does not fit the backbone.
@@ -86,7 +87,7 @@ def load_backbone_weights(
     if weights == "random":
         return "random"
     if weights not in ("auto", "imagenet"):
-        load_weights(backbone, weights)
+        load_weights(backbone, EMBEDDED_WEIGHTS if weights == "embedded" else weights)
         return weights
     constructor, _ = find_backbone(name)
     try:
@@ -97,21 +98,26 @@ def load_backbone_weights(
             **arguments,
         )
     except Exception as error:  # Keras raises a bare Exception when a download fails
-        if weights == "auto" and random_if_offline:
-            print(
-                f"WARNING: ImageNet weights for {name} could not be downloaded "
-                f"({error}). The run continues with RANDOM weights: it shows all "
-                "steps, but its classifier will not be accurate."
-            )
-            return "random"
-        raise ValueError(
-            f"ImageNet weights for {name} could not be loaded: {error} Received: "
-            f"--weights={weights}. Download the '..._notop.h5' file on a machine "
-            "with a network and pass its path with --weights=PATH, or train from "
-            "scratch with --weights=random."
-        ) from error
+        raise ValueError(_explain_download(error, backbone, name, weights)) from error
     backbone.set_weights(pretrained.get_weights())
     return "imagenet"
+
+
+def _explain_download(
+    error: Exception, backbone: keras.Model, name: str, weights: str
+) -> str:
+    """Returns the message that ImageNet weights are missing, and what to do."""
+    megabytes = sum(4 * math.prod(v.shape) for v in _weights(backbone)) / 1e6
+    address = re.search(r"https?://\S+\.h5", str(error))
+    file = address[0] if address else "the '..._notop.h5' file"
+    folder = os.path.join(keras.config.keras_home(), "models")
+    return (
+        f"ImageNet weights for {name} could not be loaded: {error} Received: "
+        f"--weights={weights}. Download {file} (about {megabytes:.0f} MB) on a machine "
+        f"with a network and put it into {folder}, or give its path with "
+        "--weights=FILE. For a dry run without a network, leave out --backbone and use "
+        "--weights=embedded."
+    )
 
 
 def load_weights(model: keras.Model, path: str) -> None:

@@ -1,83 +1,26 @@
 """Trains and validates the epochs of one regime, and saves the state after each."""
 
-import dataclasses
 import math
-import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from pipeline.augmentation import mixing
 from pipeline.augmentation.augmenter import build_augmenter
-from pipeline.loading.order import num_batches
-from pipeline.loading.prepared_data import Records
-from trainer.config.regimes import Regime, rank
-from trainer.config.train_config import TrainConfig
 from trainer.distribution.preemption import Stopped
-from trainer.distribution.runtime import Runtime
-from trainer.evaluation import evaluate, metrics
-from trainer.evaluation.epoch_metrics import EpochMetrics
-from trainer.features.plan import RegimeInput
 from trainer.models import freezing
-from trainer.models.classifier import Classifier
 from trainer.training import checkpoints, loop, progress, run_dir, tensorboard
 from trainer.training.checkpoints import Checkpoint
 from trainer.training.loop import Update
 from trainer.training.position import Position, advance, complete_epoch
+from trainer.training.regime_run import RegimeRun
 from trainer.training.step import make_train_steps
+from trainer.training.validation import make_eval_step, validate_epoch
 
 # If the machine fails in a long epoch, the run loses at most this time.
 _SECONDS_BETWEEN_CHECKPOINTS = 600.0
-
-# What an accuracy and a loss are compared with before the first validation.
-_NO_RANK = (-1.0, 0.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class RegimeRun:
-    """One regime of a run; nothing in it changes while its epochs run.
-
-    inputs: the frozen prefix and the features that replace the images.
-    train_images, val_images: the images of both splits.
-    """
-
-    runtime: Runtime
-    config: TrainConfig
-    model_dir: pathlib.Path
-    classifier: Classifier
-    regime: Regime
-    optimizer: keras.optimizers.Optimizer
-    inputs: RegimeInput
-    train_images: Records
-    val_images: Records
-
-    @property
-    def train_records(self) -> Records:
-        """The features of the training images, or the images."""
-        return self.inputs.train_features or self.train_images
-
-    @property
-    def val_records(self) -> Records:
-        """The features of the validation images, or the images."""
-        return self.inputs.val_features or self.val_images
-
-    @property
-    def epoch_steps(self) -> int:
-        """Number of steps of an epoch."""
-        return num_batches(self.train_records.count, self.config.batch_size)
-
-    @property
-    def can_resume_in_epoch(self) -> bool:
-        """False with a data service, which keeps no order: no step can be repeated."""
-        return self.config.data_service is None
-
-    def count_images(self, position: Position) -> int:
-        """Returns how many images of the current epoch are done."""
-        done = position.step * self.config.batch_size
-        return min(done, self.train_records.count)
 
 
 def run_epochs(
@@ -96,11 +39,7 @@ def run_epochs(
       preemption.Stopped: the process was asked to stop; a checkpoint is written.
     """
     train_steps = _make_train_steps(run)
-    eval_step = evaluate.make_eval_step(
-        run.runtime,
-        run.classifier,
-        None if run.inputs.val_features is None else run.inputs.frozen_prefix,
-    )
+    eval_step = make_eval_step(run)
     write_scalars = tensorboard.make_scalar_writer(
         run.runtime, run.model_dir, run.regime.name
     )
@@ -115,7 +54,7 @@ def run_epochs(
                     run, train_steps, batches, position, best_weights
                 ):
                     position = new_position
-            line = _validate_epoch(run, eval_step, position)
+            line = validate_epoch(run, eval_step, position)
             if line["best"]:
                 with run.runtime.strategy.scope():
                     best_weights = checkpoints.capture(
@@ -243,39 +182,3 @@ def _check_finite(run: RegimeRun, update: Update, position: Position) -> None:
                 f"smaller --{name}_lr. Received: "
                 f"--{name}_lr={run.regime.learning_rate:g}"
             )
-
-
-def _validate_epoch(
-    run: RegimeRun, eval_step: Callable, position: Position
-) -> EpochMetrics:
-    start = time.monotonic()
-    logits, labels = evaluate.evaluate(
-        run.runtime,
-        eval_step,
-        run.val_records,
-        image_size=run.config.image_size,
-        batch_size=run.config.batch_size,
-    )
-    val_accuracy, val_loss = metrics.accuracy_and_loss(logits, labels)
-    best_rank = max(
-        (rank(line["val_accuracy"], line["val_loss"]) for line in position.history),
-        default=_NO_RANK,
-    )
-    count = run.train_records.count
-    return EpochMetrics(
-        regime=run.regime.name,
-        epoch=position.epoch + 1,
-        step=position.total_steps,
-        train_loss=position.loss_sum / count,
-        train_accuracy=position.correct_sum / count,
-        val_loss=val_loss,
-        val_accuracy=val_accuracy,
-        learning_rate=float(run.optimizer.learning_rate),
-        images_per_second=count / position.seconds,
-        input_wait=None
-        if math.isnan(position.waited_seconds)
-        else position.waited_seconds / position.seconds,
-        seconds=position.seconds,
-        val_seconds=time.monotonic() - start,
-        best=rank(val_accuracy, val_loss) > best_rank,
-    )

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.loading.prepared_data import DataInfo
 from trainer.config.regimes import Regime
@@ -44,9 +44,26 @@ def print_plan(
         + config.augment,
         "model": f"{config.backbone}, weights: {weights_from}; "
         f"{parameters:,} parameters",
+        "recipe": f"{config.recipe}: {_describe_recipe(config)}",
     }
     for name, text in lines.items():
         print(f"{name:<10}{text}", flush=True)
+
+
+def _describe_recipe(config: TrainConfig) -> str:
+    """Returns the settings that a recipe decides, as they are in this run."""
+    head = "head solved by logistic regression"
+    if config.head_start == "random":
+        head = f"head of {config.head_units} units trained for {config.head_epochs} "
+        head += "epochs"
+    views = "augmented in every epoch"
+    if config.cached_views:
+        views = f"{config.cached_views} augmented views computed once"
+    return (
+        f"{head}; {views}; finetune {config.finetune_lr:g} {config.schedule}, batch "
+        f"norm {config.finetune_batch_norm}, result {config.finetune_result}; label "
+        f"smoothing {config.label_smoothing:g}"
+    )
 
 
 def print_continuation(position: Position, regime: Regime) -> None:
@@ -137,6 +154,12 @@ def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
         f"{line['images_per_second']:.1f} images/s, {waiting}{line['seconds']:.0f} s",
         flush=True,
     )
+
+
+def print_path(regime: Regime, losses: Mapping[str, float], chosen: str) -> None:
+    """Prints the validation loss of each candidate for the result of a regime."""
+    shown = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+    print(f"{regime.name}: validation loss of {shown}: {chosen} is used", flush=True)
 
 
 def print_outcome(summary: Summary, *, precision: str) -> None:

@@ -23,9 +23,11 @@ from trainer.models import backbones, freezing
 from trainer.models.classifier import Classifier
 from trainer.training import checkpoints, progress, run_dir
 from trainer.training.checkpoints import Checkpoint
-from trainer.training.epoch import RegimeRun, run_epochs
+from trainer.training.epoch import run_epochs
 from trainer.training.optimizer import make_optimizer
 from trainer.training.position import Position
+from trainer.training.regime_run import RegimeRun
+from trainer.training.validation import validate_weights
 
 
 # Longer than 60 lines: the order of these calls is what makes a run continue exactly.
@@ -81,7 +83,7 @@ def train_regimes(
         # Inside defer(), Stopped is raised only where all workers agree to stop and the
         # variables match the position, so that the checkpoint is consistent.
         with preemption.defer(runtime.stop_signal):
-            if position.epoch < regime.epochs:
+            if position.epoch < regime.epochs or regime.result == "path":
                 inputs[index:] = load_features(
                     runtime,
                     config,
@@ -103,10 +105,8 @@ def train_regimes(
                 val_images=val_images,
             )
             position, best_weights = run_epochs(run, position, best_weights)
-        if regime.result == "average" and index > 0:
-            best_weights = _average_with_start(
-                runtime, classifier, model_dir, start_regime=regimes[index - 1].name
-            )
+        if regime.result == "path" and index > 0:
+            best_weights = _choose_on_path(run, start_regime=regimes[index - 1].name)
         _use_best_weights(runtime, classifier, best_weights)
         if runtime.is_chief:
             run_dir.save_best_weights(classifier, model_dir, regime.name)
@@ -121,22 +121,33 @@ def _use_best_weights(
         checkpoints.restore_variables(freezing.list_unfrozen(classifier), best_weights)
 
 
-def _average_with_start(
-    runtime: Runtime, classifier: Classifier, model_dir: pathlib.Path, start_regime: str
-) -> list[np.ndarray]:
-    """Returns the mean of the current weights and of those that the regime began with.
+def _choose_on_path(run: RegimeRun, start_regime: str) -> Sequence[np.ndarray]:
+    """Returns the weights with the smallest validation loss on a straight line.
 
-    Wortsman et al., 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT).
+    Its points are the weights that the regime began with, those of its last epoch, and
+    their mean: Wortsman et al., 2022, "Robust fine-tuning of zero-shot models"
+    (WiSE-FT).
 
     start_regime: the regime before, whose best weights are stored.
     """
-    with runtime.strategy.scope():
+    classifier = run.classifier
+    with run.runtime.strategy.scope():
         weights = freezing.list_unfrozen(classifier)
         last = checkpoints.capture(weights)
-        path = run_dir.best_weights_path(model_dir, start_regime)
+        path = run_dir.best_weights_path(run.model_dir, start_regime)
         backbones.load_weights(classifier.model, str(path))
         start = checkpoints.capture(weights)
-    return [(a + b) / 2 for a, b in zip(start, last, strict=True)]
+    candidates = {
+        "start": start,
+        "mean": [(a + b) / 2 for a, b in zip(start, last, strict=True)],
+        "last epoch": last,
+    }
+    losses = validate_weights(run, list(candidates.values()))
+    index = min(range(len(losses)), key=losses.__getitem__)
+    progress.print_path(
+        run.regime, dict(zip(candidates, losses, strict=True)), list(candidates)[index]
+    )
+    return list(candidates.values())[index]
 
 
 def _freeze_for(runtime: Runtime, classifier: Classifier, regime: Regime) -> None:

@@ -12,7 +12,8 @@ from typing import Any, TypedDict
 
 from pipeline.loading import prepared_data
 from pipeline.system import files, versions
-from trainer.config.train_config import MAY_CHANGE, TrainConfig, config_from_json
+from trainer.config.stored_config import MAY_CHANGE, config_from_json
+from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
 
 CONFIG_FILE = "config.json"

@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 from pipeline.system import files
-from trainer.config.train_config import TrainConfig, config_from_json
+from trainer.config.stored_config import config_from_json
+from trainer.config.train_config import TrainConfig
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.models import backbones
 from trainer.models.classifier import Classifier, build_classifier, dtype_policy

@@ -93,7 +93,7 @@ def test_a_killed_export_leaves_whole_versions_or_none(trained_run, tmp_path):
         assert len(versions) == count, moment
         labels = re.findall(r'" value: (\d+)', state["models.config"])
         assert set(labels) <= set(versions), moment
-    done = fakes.run(
+    done = fakes.run_fork(
         "-m", "export.main", f"--model_dir={trained_run}", f"--export_dir={export_dir}"
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -8,7 +8,7 @@ from absl import flags
 
 from trainer.config.flags import define_flags, from_flags
 from trainer.config.regimes import Freeze, Regime, extend_epochs, make_regimes
-from trainer.config.train_config import config_from_json
+from trainer.config.stored_config import config_from_json
 
 
 def _make_values():
@@ -25,9 +25,22 @@ def _parse(*arguments):
     return from_flags(values)
 
 
-def test_the_defaults_are_the_notebooks_recipe_on_the_sample():
+def test_without_flags_the_embedded_sample_trains_on_the_embedded_weights():
     config = _parse()
-    assert config.source == "sample"
+    assert (config.source, config.weights) == ("sample", "embedded")
+    assert (config.backbone, config.backbone_args) == ("MobileNet", {"alpha": 0.25})
+    assert config.image_size == 128
+    assert _parse("--image_size=64").image_size == 64
+    for flag in ("--backbone=ResNet50", "--weights=random", "--source=PHOTOS"):
+        config = _parse(flag)
+        assert (config.backbone, config.image_size) == ("ResNet50", 224)
+        assert config.weights != "embedded"
+    config = _parse("--source=PHOTOS", "--weights=embedded")
+    assert config.backbone == "MobileNet"
+
+
+def test_the_recipe_of_the_notebook():
+    config = _parse("--source=PHOTOS", "--recipe=notebook")
     assert config.backbone == "ResNet50"
     assert config.freeze_layers == 140
     sgd = {"momentum": 0.9, "schedule": "inverse_time"}
@@ -39,7 +52,7 @@ def test_the_defaults_are_the_notebooks_recipe_on_the_sample():
 
 def test_the_flag_file_for_the_notebook_is_the_defaults_with_its_precision():
     path = pathlib.Path(fakes.REPOSITORY, "trainer/recipes/kaggle_notebook.flags")
-    expected = dataclasses.replace(_parse(), precision="float32", weights="imagenet")
+    expected = _parse("--recipe=notebook", "--precision=float32", "--weights=imagenet")
     assert _parse(f"--flagfile={path}") == expected
 
 
@@ -53,7 +66,10 @@ def test_the_default_of_freeze_layers_is_a_number_for_resnet50_alone():
 
 
 def test_a_flag_overrides_the_recipe_and_the_recipe_the_defaults():
-    config = _parse("--recipe=best", "--finetune_lr=0.5", "--augment=strong")
+    config = _parse("--recipe=notebook", "--finetune_lr=0.5", "--augment=strong")
+    assert (config.finetune_lr, config.augment) == (0.5, "strong")
+    assert (config.head_units, config.cached_views) == (512, 0)
+    config = _parse("--finetune_lr=0.5", "--augment=strong")
     assert (config.finetune_lr, config.augment) == (0.5, "strong")
     assert (config.head_start, config.head_units, config.head_epochs) == (
         "logistic",
@@ -62,14 +78,29 @@ def test_a_flag_overrides_the_recipe_and_the_recipe_the_defaults():
     )
     head, finetune = make_regimes(config)
     assert (head.epochs, head.result) == (0, "best")
-    assert (finetune.min_steps, finetune.result) == (300, "average")
-    assert _parse("--recipe=notebook") == _parse()
+    assert (finetune.min_steps, finetune.result) == (300, "path")
+    assert _parse("--recipe=best") == _parse()
+
+
+@pytest.mark.parametrize(
+    "flag", ["--head_units=16", "--dropout=0.1", "--sweep=head", "--head_folds=3"]
+)
+def test_a_flag_of_a_trained_head_trains_the_head(flag):
+    config = _parse(flag)
+    assert (config.head_start, config.head_epochs) == ("random", 5)
+    assert config.head_units == (16 if "units" in flag else 512)
+    assert config.finetune_result == "path"
+
+
+def test_a_run_without_the_head_regime_ends_with_its_best_epoch():
+    config = _parse("--regimes=finetune")
+    assert (config.head_start, config.finetune_result) == ("random", "best")
 
 
 def test_few_images_have_more_epochs():
     regimes = make_regimes(_parse("--finetune_epochs=5", "--finetune_steps=400"))
-    assert [regime.epochs for regime in extend_epochs(regimes, 7)] == [5, 58]
-    assert [regime.epochs for regime in extend_epochs(regimes, 80)] == [5, 5]
+    assert [regime.epochs for regime in extend_epochs(regimes, 7)] == [0, 58]
+    assert [regime.epochs for regime in extend_epochs(regimes, 80)] == [0, 5]
 
 
 def test_directories_without_a_flag_are_set():
@@ -87,6 +118,7 @@ def test_directories_without_a_flag_are_set():
 OLD_SPELLINGS = {
     "--augment=notebook": "--augment=basic",
     "--schedule=notebook": "--schedule=inverse_time",
+    "--finetune_result=average": "--finetune_result=path",
     "--folds=3": "--head_folds=3",
     "--nofold_frozen": "--nofuse_batch_norm",
     "--fold_frozen=false": "--fuse_batch_norm=false",
@@ -113,13 +145,20 @@ def test_old_spellings_are_not_in_the_help_text():
 
 
 def test_the_config_of_an_earlier_version_is_read():
-    config = _parse("--head_folds=3", "--nofuse_batch_norm", "--profile_steps=1,2")
+    config = _parse(
+        *("--recipe=notebook", "--head_folds=3", "--nofuse_batch_norm"),
+        "--profile_steps=1,2",
+    )
     stored = json.loads(json.dumps(dataclasses.asdict(config)))
     assert config_from_json(stored) == config
     stored |= {"folds": 3, "fold_frozen": False, "augment": "notebook"}
     stored |= {"schedule": "notebook", "export_dir": None, "data_dir": None}
     del stored["head_folds"], stored["fuse_batch_norm"]
     assert config_from_json(stored) == config
+    # Before there were recipes, what is not stored had the default of the notebook.
+    del stored["recipe"], stored["label_smoothing"]
+    read = config_from_json(stored)
+    assert (read.recipe, read.label_smoothing) == ("notebook", 0.0)
     # Its default of --freeze_layers was stored beside --freeze_until.
     stored["freeze_until"] = "conv1_conv"
     assert config_from_json(stored).freeze_layers is None
@@ -141,8 +180,12 @@ def test_backbone_arguments_are_parsed_as_python_values():
     [
         (["--image_size=0"], "--image_size=0"),
         (["--batch_size=-8"], "--batch_size=-8"),
+        (
+            ["--weights=embedded", "--backbone=ResNet50"],
+            "--weights=embedded --backbone=ResNet50",
+        ),
         (["--head_units=-1"], "--head_units=-1"),
-        (["--head_epochs=0"], "--head_epochs=0"),
+        (["--recipe=notebook", "--head_epochs=0"], "--head_epochs=0"),
         (["--finetune_epochs=-1"], "--finetune_epochs=-1"),
         (["--head_lr=0"], "--head_lr=0.0"),
         (["--finetune_lr=-0.1"], "--finetune_lr=-0.1"),
@@ -165,20 +208,21 @@ def test_backbone_arguments_are_parsed_as_python_values():
         (["--data_service=grpc://h:1", "--cached_views=1"], "--cached_views=1"),
         (["--head_folds=1"], "--head_folds=1"),
         (["--recipe=fashionable"], "--recipe=fashionable"),
-        (["--recipe=best", "--dropout=0.5"], "--head_start=logistic --dropout=0.5"),
-        (["--recipe=best", "--regimes=finetune"], "--regimes=finetune"),
+        (
+            ["--head_start=logistic", "--dropout=0.5"],
+            "--head_start=logistic --head_units=512",
+        ),
         (
             ["--head_start=logistic", "--head_units=0", "--regimes=finetune,head"],
             "--head_start=logistic --regimes=finetune,head",
         ),
         (
-            ["--finetune_result=average", "--regimes=finetune"],
-            "--finetune_result=average --regimes=finetune",
+            ["--finetune_result=path", "--regimes=finetune"],
+            "--finetune_result=path --regimes=finetune",
         ),
         (["--label_smoothing=1"], "--label_smoothing=1.0"),
         (["--finetune_steps=-1"], "--finetune_steps=-1"),
         (["--head_units=0", "--sweep=head"], "--head_units=0"),
-        (["--head_start=logistic"], "--head_start=logistic --head_units=512"),
         (
             ["--head_start=logistic", "--head_units=0", "--sweep=head"],
             "--head_start=logistic --sweep=head",

@@ -2,12 +2,9 @@
 
 import functools
 import json
-import os
 import pathlib
 import platform
-import signal
 import subprocess
-import sys
 import time
 
 import fakes
@@ -90,13 +87,13 @@ def test_prepared_data_outlive_a_lack_of_room(tmp_path):
         *("--head_epochs=1", "--cached_views=1"),
         *(f"--source={photographs}", f"--model_dir={run_dir}"),
     ]
-    done = fakes.run(*command, "--cache_gb=0.000001")
+    done = fakes.run_fork(*command, "--cache_gb=0.000001")
     assert done.returncode == 1
     assert "--cache_gb=1e-06" in done.stderr.splitlines()[-1]
     assert [path.name for path in run_dir.iterdir()] == ["data"]
     splits = run_dir / "data" / "splits.csv"
     written = splits.stat().st_mtime_ns
-    done = fakes.run(*command)
+    done = fakes.run_fork(*command)
     assert done.returncode == 0, done.stderr[-3000:]
     assert splits.stat().st_mtime_ns == written
 
@@ -131,7 +128,9 @@ def one_replica(data_dir, tmp_path_factory):
 
     @functools.cache
     def train(precision):
-        done = fakes.run(*_command(data_dir, base / precision, *_half_head(precision)))
+        done = fakes.run_fork(
+            *_command(data_dir, base / precision, *_half_head(precision))
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return _losses(base / precision)
 
@@ -148,7 +147,7 @@ def test_half_precision_features_are_the_same_on_two_replicas(
     data_dir, tmp_path, one_replica, precision
 ):
     command = _command(data_dir, tmp_path, *_half_head(precision))
-    done = fakes.run(*command, "--virtual_devices=2")
+    done = fakes.run_fork(*command, "--virtual_devices=2")
     assert done.returncode == 0, done.stderr[-3000:]
     np.testing.assert_allclose(_losses(tmp_path), one_replica(precision), rtol=0.02)
 
@@ -259,29 +258,20 @@ def test_two_runs_at_once_and_one_killed_share_a_directory(data_dir, tmp_path):
     cache = f"--cache_dir={tmp_path / 'cache'}"
 
     def start(name):
-        return subprocess.Popen(
-            [
-                sys.executable,
-                *_command(data_dir, tmp_path / name, "--cached_views=3", cache),
-            ],
-            cwd=fakes.REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        command = _command(data_dir, tmp_path / name, "--cached_views=3", cache)
+        return fakes.Forked(command)
 
     victim = start("victim")
     while not list((tmp_path / "cache").glob(".*.tmp-*")):
         assert victim.poll() is None
         time.sleep(0.01)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate()
-    both = {name: start(name) for name in ("one", "two")}
-    outputs = {name: process.communicate()[0] for name, process in both.items()}
-    for name, process in both.items():
-        assert process.returncode == 0, outputs[name][-3000:]
+    victim.kill()
+    victim.wait()
+    both = [start(name) for name in ("one", "two")]
+    for process in both:
+        assert process.wait() == 0, process.log[-3000:]
     # What one computes the other finds.
-    computed = [text.count("train features view 3/3") for text in outputs.values()]
+    computed = [process.log.count("train features view 3/3") for process in both]
     assert sorted(computed) == [0, 1]
     np.testing.assert_array_equal(_losses(tmp_path / "one"), _losses(tmp_path / "two"))
     assert list((tmp_path / "cache").glob(".*.tmp-*")) == []

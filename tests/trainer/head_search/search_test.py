@@ -30,7 +30,7 @@ def test_a_run_sweeps_keeps_the_best_and_continues_with_it(data_dir, tmp_path):
         *("--head_epochs=2", "--finetune_epochs=1", "--freeze_layers=60"),
         "--augment=light",
     )
-    done = fakes.run(*command)
+    done = fakes.run_fork(*command)
     assert done.returncode == 0, done.stderr
     summary = json.loads((run_dir / "summary.json").read_text())
     search = summary["search"]
@@ -55,7 +55,7 @@ def test_a_run_sweeps_keeps_the_best_and_continues_with_it(data_dir, tmp_path):
     # The export was built again from what the sweep chose; so is a run that continues.
     assert (run_dir / "export").is_dir()
     (run_dir / "summary.json").unlink()
-    again = fakes.run(*command)
+    again = fakes.run_fork(*command)
     assert again.returncode == 0, again.stderr
     assert "sweep:" not in again.stdout
     repeated = json.loads((run_dir / "summary.json").read_text())

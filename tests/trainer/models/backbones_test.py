@@ -63,22 +63,33 @@ def _download_fails(**arguments):
     raise Exception("URL fetch failure on https://example.org/x_notop.h5")
 
 
-def test_a_failed_download_is_random_on_the_sample_and_an_error_elsewhere(
-    monkeypatch, capsys
-):
+def test_a_failed_download_names_the_file_its_size_and_its_place(monkeypatch):
     backbone = _backbone()
     monkeypatch.setattr(backbones, "find_backbone", lambda _: (_download_fails, None))
+    monkeypatch.setattr(keras.config, "keras_home", lambda: "HOME")
+    for weights in ("auto", "imagenet"):
+        with pytest.raises(ValueError, match=f"Received: --weights={weights}") as error:
+            backbones.load_backbone_weights(backbone, "MobileNet", {}, weights)
+        for words in (
+            "Download https://example.org/x_notop.h5 (about ",
+            " MB) on a machine with a network and put it into HOME/models",
+            "--weights=FILE",
+            "--weights=embedded",
+        ):
+            assert words in str(error.value)
+
+
+def test_the_embedded_weights_are_not_random():
+    backbone = backbones.build_backbone("MobileNet", {"alpha": 0.25}, image_size=32)
+    before = backbone.get_weights()
     loaded = backbones.load_backbone_weights(
-        backbone, "MobileNet", {}, "auto", random_if_offline=True
+        backbone, "MobileNet", {"alpha": 0.25}, "embedded"
     )
-    assert loaded == "random"
-    assert "WARNING" in capsys.readouterr().out
-    for weights, on_sample in (("auto", False), ("imagenet", True)):
-        with pytest.raises(ValueError, match="--weights=PATH") as error:
-            backbones.load_backbone_weights(
-                backbone, "MobileNet", {}, weights, random_if_offline=on_sample
-            )
-        assert "URL fetch failure" in str(error.value)
+    assert loaded == "embedded"
+    assert not any(
+        np.array_equal(left, right)
+        for left, right in zip(before, backbone.get_weights(), strict=True)
+    )
 
 
 def test_downloaded_weights_reach_the_backbone(monkeypatch):
@@ -92,7 +103,7 @@ def test_downloaded_weights_reach_the_backbone(monkeypatch):
 
     monkeypatch.setattr(backbones, "find_backbone", lambda _: (constructor, None))
     loaded = backbones.load_backbone_weights(
-        backbone, "MobileNet", {"alpha": 0.25}, "auto", random_if_offline=False
+        backbone, "MobileNet", {"alpha": 0.25}, "auto"
     )
     assert loaded == "imagenet"
     assert seen == {

@@ -92,7 +92,7 @@ def results(data_dir):
     for replicas in (1, 2, 4):
         # Four replicas differ from two in number alone, so one case is enough.
         cases = [TRAINED_BATCH_NORM] if replicas == 4 else CASES
-        done = fakes.run("-c", _SCRIPT, str(replicas), data_dir, json.dumps(cases))
+        done = fakes.run_fork("-c", _SCRIPT, str(replicas), data_dir, json.dumps(cases))
         assert done.returncode == 0, done.stderr[-3000:]
         results[replicas] = json.loads(done.stdout.splitlines()[-1])
     return results

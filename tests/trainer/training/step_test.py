@@ -184,7 +184,7 @@ def test_the_core_compiled_by_xla_computes_the_same(data_dir):
 
 @pytest.mark.slow
 def test_xla_compiles_the_core_on_several_replicas(data_dir, tmp_path):
-    done = fakes.run(
+    done = fakes.run_fork(
         "-m",
         "trainer.main",
         *fakes.TINY_MODEL_FLAGS,
@@ -196,7 +196,6 @@ def test_xla_compiles_the_core_on_several_replicas(data_dir, tmp_path):
         "--freeze_layers=60",
         "--head_epochs=1",
         "--finetune_epochs=1",
-        timeout_seconds=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "2 replica(s)" in done.stdout
