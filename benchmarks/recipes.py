@@ -151,18 +151,18 @@ def main(photographs, weights, counts, num_seeds):
             print(count, seed, {n: round(v[-1], 4) for n, v in figures.items()})
         found[str(count)] = figures
         rows += [make_row(count, name, figures) for name in figures]
-    tables.save(
-        "recipes",
-        about=(
-            f"MobileNet 0.25 at {SIDE} px; accuracy on all photographs that "
-            f"were not drawn, mean over {num_seeds} draws; differences are paired by "
-            "draw, with the 95 % interval of Student's t."
-        ),
-        header=header,
-        columns=["photographs a class", "contestant", "accuracy", f"less {PEER}"],
-        rows=rows,
-        samples=found,
-    )
+        tables.save(
+            "recipes",
+            about=(
+                f"MobileNet 0.25 at {SIDE} px; accuracy on all photographs that "
+                f"were not drawn, mean over {num_seeds} draws; differences are paired "
+                "by draw, with the 95 % interval of Student's t."
+            ),
+            header=header,
+            columns=["photographs a class", "contestant", "accuracy", f"less {PEER}"],
+            rows=rows,
+            samples=found,
+        )
 
 
 def make_row(count, name, figures):

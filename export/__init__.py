@@ -21,5 +21,6 @@ main.py: the command `python -m export.main`, which exports a run or rolls back.
 protocol/: messages, tensors and status codes that client, server and checks share.
 c_api/: runs a SavedModel on TensorFlow's C API, without Python's TensorFlow.
 local_server/, serve.py: answers REST and gRPC as TensorFlow Serving does.
+demo.py: runs the commands from drawn pictures to answers.
 remote/, client.py: sends images to a server and prints its answers.
 """

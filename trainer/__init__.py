@@ -5,6 +5,7 @@ train.py             train(): the whole job in order
 final_evaluation.py  summary.json and report.html from the best weights
 config/              settings of a run
 models/              backbone, head, frozen layers
+embedded/            weights in the package, and how they were trained
 distribution/        devices and workers, signals
 evaluation/          evaluation of a split, metrics, report
 features/            outputs of the frozen layers, computed once

@@ -142,7 +142,7 @@ def _summarise_regime(
 
 
 def _find_best_epoch(lines: Sequence[EpochMetrics], result: str) -> int:
-    if result == "path":
+    if result == "average":
         return max(line["epoch"] for line in lines)
     return max((line["epoch"] for line in lines if line["best"]), default=0)
 

@@ -43,7 +43,8 @@ def main(argv: list[str]) -> None:
     print(
         f"report:  {os.path.join(model_dir, 'report.html')}\n"
         f"summary: {os.path.join(model_dir, 'summary.json')}\n"
-        f"model:   {version_dir}"
+        f"model:   {version_dir}\n"
+        f"serve:   python -m export.serve --export_dir={config.export_dir}"
     )
 
 

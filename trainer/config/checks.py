@@ -92,10 +92,10 @@ def _check_regimes(config: "TrainConfig", regimes: Sequence[str]) -> None:
             f"Received: --regimes={','.join(config.regimes)}"
         )
 
-    if config.finetune_result == "path" and config.regimes[0] == "finetune":
+    if config.finetune_result == "average" and config.regimes[0] == "finetune":
         raise ValueError(
-            "--finetune_result=path begins with the weights of the regime before "
-            "finetune. Received: --finetune_result=path "
+            "--finetune_result=average begins with the weights of the regime before "
+            "finetune. Received: --finetune_result=average "
             f"--regimes={','.join(config.regimes)}"
         )
 

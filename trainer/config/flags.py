@@ -104,10 +104,13 @@ def from_flags(values: flags.FlagValues) -> TrainConfig:
 
 def _choose_defaults(config: Mapping[str, Any]) -> dict[str, object]:
     """Returns the defaults that depend on other flags."""
-    # An unknown recipe is an error of TrainConfig, which knows the choices.
-    defaults = dict(RECIPES.get(config["recipe"], {}))
+    defaults: dict[str, object] = {}
     if config["weights"] == "embedded":
         defaults |= EMBEDDED
+        if config["freeze_until"] is not None:
+            del defaults["freeze_layers"]
+    # An unknown recipe is an error of TrainConfig, which knows the choices.
+    defaults |= RECIPES.get(config["recipe"], {})
     if config["regimes"][:1] != ("head",):
         # No regime before finetune has made a head or weights.
         defaults |= {**TRAINED_HEAD, "finetune_result": "best"}

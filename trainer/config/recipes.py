@@ -31,9 +31,14 @@ TRAINED_HEAD: Mapping[str, object] = {
     for name in ("head_start", "head_units", "head_epochs")
 }
 
-# Defaults with --weights=embedded: what those weights were trained for.
+# Defaults with --weights=embedded: what those weights were trained for, and a finetune
+# of more layers at a larger rate than ImageNet weights bear. Batch norm is trained,
+# because with stored statistics that rate diverges.
 EMBEDDED: Mapping[str, object] = {
     "backbone": "MobileNet",
     "backbone_args": {"alpha": 0.25},
     "image_size": 128,
+    "freeze_layers": 40,
+    "finetune_lr": 0.05,
+    "finetune_batch_norm": "trained",
 }

@@ -32,7 +32,7 @@ class Regime:
       of each batch.
     epochs: number of epochs.
     min_steps: fewest steps; see extend_epochs.
-    result: "best" or "path"; see --finetune_result.
+    result: "best" or "average"; see --finetune_result.
     learning_rate, momentum, schedule: settings of SGD; see optimizer.make_optimizer.
     """
 

@@ -22,7 +22,7 @@ BATCH_NORMS = ("trained", "frozen")
 XLA = ("auto", "on", "off")
 SWEEPS = ("none", "head")
 HEAD_STARTS = ("random", "logistic")
-FINETUNE_RESULTS = ("best", "path")
+FINETUNE_RESULTS = ("best", "average")
 CACHES = ("memory", "disk", "off")
 
 
@@ -132,12 +132,12 @@ class TrainConfig:
     )
     finetune_lr: float = flag(0.001, "Learning rate of the finetune regime.")
     finetune_result: str = flag(
-        "path",
+        "average",
         "Weights that finetune ends with. best: those of the epoch with the best "
-        "validation accuracy; path: those with the smallest validation loss among the "
-        "weights that it started from, those of its last epoch, and the mean of both.",
+        "validation accuracy; average: the mean of those that it started from and "
+        "those of its last epoch, or one of both if it is clearly better on "
+        "validation.",
         choices=FINETUNE_RESULTS,
-        aliases={"average": "path"},
     )
     label_smoothing: float = flag(
         0.1,

@@ -4,6 +4,7 @@ evaluate.py       classifies every example of a split once, on all workers
 metrics.py        accuracy, AUC, calibration, figures of each class
 epoch_metrics.py  the line of metrics.jsonl
 summary.py        the content of summary.json
+advice.py         the result as a sentence, and what would improve it
 figures.py        curves, confusion matrix, wrong images
 report.py         report.html and test_predictions.csv
 """

@@ -13,7 +13,7 @@ class RegimeSummary(TypedDict):
       of the accuracy, on the validation and the test split.
     epochs: number of epochs.
     best_epoch: the epoch of the best weights; 0 if no epoch beat the starting weights;
-      with --finetune_result=path the last one, also if its weights are averaged.
+      with --finetune_result=average the last one, also of averaged weights.
     seconds: time of training and validation.
     """
 

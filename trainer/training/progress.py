@@ -9,6 +9,7 @@ from pipeline.loading.prepared_data import DataInfo
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
+from trainer.evaluation import advice
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.summary import RegimeSummary, Summary, regime_summary
 from trainer.models.classifier import Classifier, count_parameters
@@ -156,10 +157,12 @@ def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
     )
 
 
-def print_path(regime: Regime, losses: Mapping[str, float], chosen: str) -> None:
-    """Prints the validation loss of each candidate for the result of a regime."""
-    shown = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
-    print(f"{regime.name}: validation loss of {shown}: {chosen} is used", flush=True)
+def print_average(regime: Regime, accuracies: Mapping[str, float], chosen: str) -> None:
+    """Prints the validation accuracy of each candidate for the result of a regime."""
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
+    print(
+        f"{regime.name}: validation accuracy of {shown}: {chosen} is used", flush=True
+    )
 
 
 def print_outcome(summary: Summary, *, precision: str) -> None:
@@ -179,7 +182,11 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
             f"{name}: {_format_validation(figures)}, {_format_test(figures)}{no_gain}"
         )
     print(
-        f"best on validation: {summary['best_regime']}; its weights are exported",
+        f"best on validation: {summary['best_regime']}; its weights are exported\n\n"
+        f"{advice.describe_result(summary['test'])}",
+        advice.advise(
+            summary["test"], summary["classes"], weights=summary["config"]["weights"]
+        ),
         flush=True,
     )
 

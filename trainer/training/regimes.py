@@ -27,7 +27,10 @@ from trainer.training.epoch import run_epochs
 from trainer.training.optimizer import make_optimizer
 from trainer.training.position import Position
 from trainer.training.regime_run import RegimeRun
-from trainer.training.validation import validate_weights
+from trainer.training.validation import (
+    find_clearly_better,
+    find_errors,
+)
 
 
 # Longer than 60 lines: the order of these calls is what makes a run continue exactly.
@@ -83,7 +86,7 @@ def train_regimes(
         # Inside defer(), Stopped is raised only where all workers agree to stop and the
         # variables match the position, so that the checkpoint is consistent.
         with preemption.defer(runtime.stop_signal):
-            if position.epoch < regime.epochs or regime.result == "path":
+            if position.epoch < regime.epochs or regime.result == "average":
                 inputs[index:] = load_features(
                     runtime,
                     config,
@@ -105,8 +108,10 @@ def train_regimes(
                 val_images=val_images,
             )
             position, best_weights = run_epochs(run, position, best_weights)
-        if regime.result == "path" and index > 0:
-            best_weights = _choose_on_path(run, start_regime=regimes[index - 1].name)
+        if regime.result == "average" and index > 0:
+            best_weights = _average_with_start(
+                run, start_regime=regimes[index - 1].name
+            )
         _use_best_weights(runtime, classifier, best_weights)
         if runtime.is_chief:
             run_dir.save_best_weights(classifier, model_dir, regime.name)
@@ -121,12 +126,12 @@ def _use_best_weights(
         checkpoints.restore_variables(freezing.list_unfrozen(classifier), best_weights)
 
 
-def _choose_on_path(run: RegimeRun, start_regime: str) -> Sequence[np.ndarray]:
-    """Returns the weights with the smallest validation loss on a straight line.
+def _average_with_start(run: RegimeRun, start_regime: str) -> Sequence[np.ndarray]:
+    """Returns the mean of the weights before the regime and after its last epoch.
 
-    Its points are the weights that the regime began with, those of its last epoch, and
-    their mean: Wortsman et al., 2022, "Robust fine-tuning of zero-shot models"
-    (WiSE-FT).
+    Wortsman et al., 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT). Far from
+    each other, two good models can have a bad mean. Therefore it returns one of both if
+    that is clearly better on validation; see find_clearly_better.
 
     start_regime: the regime before, whose best weights are stored.
     """
@@ -138,16 +143,17 @@ def _choose_on_path(run: RegimeRun, start_regime: str) -> Sequence[np.ndarray]:
         backbones.load_weights(classifier.model, str(path))
         start = checkpoints.capture(weights)
     candidates = {
-        "start": start,
         "mean": [(a + b) / 2 for a, b in zip(start, last, strict=True)],
+        "start": start,
         "last epoch": last,
     }
-    losses = validate_weights(run, list(candidates.values()))
-    index = min(range(len(losses)), key=losses.__getitem__)
-    progress.print_path(
-        run.regime, dict(zip(candidates, losses, strict=True)), list(candidates)[index]
+    errors = find_errors(run, list(candidates.values()))
+    chosen = list(candidates)[find_clearly_better(errors)]
+    accuracies = 1 - errors.mean(axis=1)
+    progress.print_average(
+        run.regime, dict(zip(candidates, accuracies.tolist(), strict=True)), chosen
     )
-    return list(candidates.values())[index]
+    return candidates[chosen]
 
 
 def _freeze_for(runtime: Runtime, classifier: Classifier, regime: Regime) -> None:

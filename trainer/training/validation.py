@@ -48,24 +48,38 @@ def validate_epoch(
     )
 
 
-def validate_weights(
+def find_errors(
     run: RegimeRun, candidates: Sequence[Sequence[np.ndarray]]
-) -> list[float]:
-    """Returns the validation loss of each candidate, in nats; inf if it is not finite.
+) -> np.ndarray:
+    """Returns which validation images each candidate gets wrong: bool [candidates, N].
 
     Args:
       candidates: values of the weights that the regime trains. Afterwards the model has
         those of the last candidate.
     """
     eval_step = make_eval_step(run)
-    losses = []
+    errors = []
     for weights in candidates:
         with run.runtime.strategy.scope():
             unfrozen = freezing.list_unfrozen(run.classifier)
             checkpoints.restore_variables(unfrozen, weights)
-        _, loss = metrics.accuracy_and_loss(*_evaluate(run, eval_step))
-        losses.append(loss if math.isfinite(loss) else math.inf)
-    return losses
+        logits, labels = _evaluate(run, eval_step)
+        errors.append(logits.argmax(axis=1) != labels)
+    return np.stack(errors)
+
+
+def find_clearly_better(errors: np.ndarray) -> int:
+    """Returns the row with the fewest errors, or 0 if row 0 is not clearly worse.
+
+    It is clearly worse if the mean of the differences, image by image, is more than two
+    of its standard errors.
+
+    errors: bool [candidates, N].
+    """
+    best = int(errors.mean(axis=1).argmin())
+    differences = errors[0].astype(float) - errors[best]
+    standard_error = differences.std() / np.sqrt(len(differences))
+    return best if differences.mean() > 2 * standard_error else 0
 
 
 def make_eval_step(run: RegimeRun) -> Callable:

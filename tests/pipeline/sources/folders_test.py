@@ -47,9 +47,9 @@ def test_folder_looks_below_class_folders_and_passes_over_hidden_files(tmp_path)
     ]
 
 
-def test_sample_is_sixty_images_a_class_that_depend_on_the_seed():
+def test_the_sample_has_180_images_a_class_that_depend_on_the_seed():
     images = _list("sample", seed=3).images
-    assert len(images) == 5 * 60
+    assert len(images) == 5 * 180
     assert {image.label for image in images} == {
         "daisy",
         "dandelion",
@@ -57,7 +57,7 @@ def test_sample_is_sixty_images_a_class_that_depend_on_the_seed():
         "sunflower",
         "tulip",
     }
-    assert len({image.name for image in images}) == 300
+    assert len({image.name for image in images}) == 900
     other = _list("sample", seed=4).images
     assert images[0].read() != other[0].read()
 

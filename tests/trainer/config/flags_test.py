@@ -29,7 +29,9 @@ def test_without_flags_the_embedded_sample_trains_on_the_embedded_weights():
     config = _parse()
     assert (config.source, config.weights) == ("sample", "embedded")
     assert (config.backbone, config.backbone_args) == ("MobileNet", {"alpha": 0.25})
-    assert config.image_size == 128
+    assert (config.image_size, config.freeze_layers) == (128, 40)
+    assert _parse("--freeze_until=conv_pw_3_relu").freeze_layers is None
+    assert _parse("--recipe=notebook").finetune_lr == 0.001
     assert _parse("--image_size=64").image_size == 64
     for flag in ("--backbone=ResNet50", "--weights=random", "--source=PHOTOS"):
         config = _parse(flag)
@@ -60,7 +62,7 @@ def test_the_default_of_freeze_layers_is_a_number_for_resnet50_alone():
     assert make_regimes(_parse("--backbone=MobileNet"))[1].frozen is Freeze.AUTOMATIC
     frozen_layers = ["--backbone=MobileNet", "--freeze_layers=7"]
     assert make_regimes(_parse(*frozen_layers))[1].frozen == 7
-    config = _parse("--freeze_until=conv1_conv")
+    config = _parse("--source=PHOTOS", "--freeze_until=conv1_conv")
     assert config.freeze_layers is None
     assert make_regimes(config)[1].frozen == "conv1_conv"
 
@@ -78,7 +80,7 @@ def test_a_flag_overrides_the_recipe_and_the_recipe_the_defaults():
     )
     head, finetune = make_regimes(config)
     assert (head.epochs, head.result) == (0, "best")
-    assert (finetune.min_steps, finetune.result) == (300, "path")
+    assert (finetune.min_steps, finetune.result) == (300, "average")
     assert _parse("--recipe=best") == _parse()
 
 
@@ -89,7 +91,7 @@ def test_a_flag_of_a_trained_head_trains_the_head(flag):
     config = _parse(flag)
     assert (config.head_start, config.head_epochs) == ("random", 5)
     assert config.head_units == (16 if "units" in flag else 512)
-    assert config.finetune_result == "path"
+    assert config.finetune_result == "average"
 
 
 def test_a_run_without_the_head_regime_ends_with_its_best_epoch():
@@ -118,7 +120,6 @@ def test_directories_without_a_flag_are_set():
 OLD_SPELLINGS = {
     "--augment=notebook": "--augment=basic",
     "--schedule=notebook": "--schedule=inverse_time",
-    "--finetune_result=average": "--finetune_result=path",
     "--folds=3": "--head_folds=3",
     "--nofold_frozen": "--nofuse_batch_norm",
     "--fold_frozen=false": "--fuse_batch_norm=false",
@@ -217,8 +218,8 @@ def test_backbone_arguments_are_parsed_as_python_values():
             "--head_start=logistic --regimes=finetune,head",
         ),
         (
-            ["--finetune_result=path", "--regimes=finetune"],
-            "--finetune_result=path --regimes=finetune",
+            ["--finetune_result=average", "--regimes=finetune"],
+            "--finetune_result=average --regimes=finetune",
         ),
         (["--label_smoothing=1"], "--label_smoothing=1.0"),
         (["--finetune_steps=-1"], "--finetune_steps=-1"),

@@ -1,0 +1,51 @@
+"""Says the result of a run in a sentence, and what would most likely improve it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainer.evaluation.metrics import Metrics
+
+# Half of the width of an interval from which more test images are the first advice.
+_WIDE = 0.07
+
+
+def describe_result(test: Metrics) -> str:
+    """Returns the accuracy on the test split as a sentence."""
+    low, high = test["ci95"]
+    return (
+        f"The model classifies {test['accuracy']:.1%} of {test['count']} test images "
+        f"correctly (95 % interval: {low:.1%} to {high:.1%})."
+    )
+
+
+def advise(test: Metrics, classes: Sequence[str], *, weights: str) -> str:
+    """Returns what would most likely improve the result, as a sentence.
+
+    classes: names in the order of the labels.
+    weights: value of --weights.
+    """
+    confusion = np.array(test["confusion"])
+    share = confusion.sum(axis=1) / confusion.sum()
+    largest = int(share.argmax())
+    low, high = test["ci95"]
+    if low <= share[largest]:
+        return (
+            f"This is not clearly better than to answer '{classes[largest]}' always, "
+            f"which is right for {share[largest]:.1%}: check first whether the labels "
+            "are right, then --weights."
+        )
+    if weights == "random":
+        return "Pretrained weights would help most: --weights=imagenet."
+    mistakes = confusion - np.diag(np.diag(confusion))
+    if not mistakes.any():
+        return "It made no mistake; only more test images can show one."
+    true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    sentence = (
+        f"Most frequent mistake: '{classes[true]}' taken for '{classes[predicted]}', "
+        f"{mistakes[true, predicted]} of {confusion[true].sum()}; more photographs of "
+        "both, or corrected labels, help most."
+    )
+    if (high - low) / 2 > _WIDE:
+        sentence += " The interval is wide because the test split has few images."
+    return sentence
