@@ -150,9 +150,7 @@ def _train(
     if runtime.is_chief and not (model_dir / run_config.CONFIG_FILE).is_file():
         run_config.write_config(model_dir, config, runtime, weights_from)
     classifier = _make_classifier(runtime, config, backbone, info)
-    inputs = plan_inputs(classifier, make_regimes(config))
-    num_views = resolve_views(config, inputs, num_images=info.counts["train"])
-    config = dataclasses.replace(config, cached_views=num_views)
+    config = _resolve_views(config, classifier, info)
     if weights_from == "random":
         _calibrate(classifier, config)
     progress.print_plan(runtime, config, info, classifier, weights_from=weights_from)
@@ -257,6 +255,18 @@ def _make_classifier(
             num_classes=len(info.classes),
             head=config.head,
         )
+
+
+def _resolve_views(
+    config: TrainConfig, classifier: Classifier, info: DataInfo
+) -> TrainConfig:
+    """Returns the config with a number of views."""
+    if config.cached_views is not None:
+        return config
+    inputs = plan_inputs(classifier, make_regimes(config))
+    freezing.freeze(classifier.backbone, 0)
+    num_views = resolve_views(config, inputs, num_images=info.counts["train"])
+    return dataclasses.replace(config, cached_views=num_views)
 
 
 def _calibrate(classifier: Classifier, config: TrainConfig) -> None:

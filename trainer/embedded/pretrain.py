@@ -92,7 +92,14 @@ def pretrain(
         input_shape=(_IMAGE_SIZE, _IMAGE_SIZE, 3),
     )
     model = _compile_model(backbone, steps=epochs * len(training))
-    model.fit(training, epochs=epochs, validation_data=validation, verbose=2)
+    # The data set is shuffled already; Keras would warn that it cannot do it again.
+    model.fit(
+        training,
+        epochs=epochs,
+        shuffle=False,
+        validation_data=validation,
+        verbose=2,
+    )
     backbone.save_weights(out)
     return model.evaluate(*validation, verbose=0)[1]
 

@@ -119,14 +119,12 @@ def make_views(config: TrainConfig, num_views: int) -> list[View]:
 def resolve_views(
     config: TrainConfig, inputs: Sequence[RegimeInput], *, num_images: int
 ) -> int:
-    """Returns --cached_views, or its default: as many as --cache_gb has room for.
+    """Returns the default of --cached_views: as many as --cache_gb has room for.
 
     Args:
       inputs: of all regimes.
       num_images: number of training images.
     """
-    if config.cached_views is not None:
-        return config.cached_views
     if config.data_service is not None or config.mix == "cutmix":
         return 0
     computable = _find_computable(inputs)

@@ -110,7 +110,8 @@ def _explain_download(
     megabytes = sum(4 * math.prod(v.shape) for v in _weights(backbone)) / 1e6
     address = re.search(r"https?://\S+\.h5", str(error))
     file = address[0] if address else "the '..._notop.h5' file"
-    folder = os.path.join(keras.config.keras_home(), "models")
+    # As Keras does; it has no public function for it.
+    folder = os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "models")
     return (
         f"ImageNet weights for {name} could not be loaded: {error} Received: "
         f"--weights={weights}. Download {file} (about {megabytes:.0f} MB) on a machine "

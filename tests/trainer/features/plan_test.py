@@ -14,8 +14,15 @@ from pipeline.loading import prepared_data
 from pipeline.loading.dataset import make_train_dataset
 from pipeline.loading.order import mix_seed, num_batches
 from trainer.config.flags import define_flags, from_flags
+from trainer.config.regimes import make_regimes
 from trainer.features.extraction import View
-from trainer.features.plan import RegimeInput, cache_from_config, load_features
+from trainer.features.plan import (
+    RegimeInput,
+    cache_from_config,
+    load_features,
+    plan_inputs,
+    resolve_views,
+)
 from trainer.models import freezing
 from trainer.models.frozen_prefix import find_frozen_prefix
 from trainer.training.optimizer import make_optimizer
@@ -135,10 +142,7 @@ def test_there_is_nothing_to_cut_in_pooled_features(data_dir, tmp_path, classifi
 
 
 def test_the_key_of_a_run_is_what_its_features_depend_on(data_dir, tmp_path):
-    values = flags.FlagValues()
-    define_flags(values)
-    values(["trainer", f"--data_dir={data_dir}"])
-    config = from_flags(values)
+    config = _flags_config(data_dir, "--recipe=notebook")
 
     def key(**changes):
         changed = dataclasses.replace(config, **changes)
@@ -153,3 +157,29 @@ def test_the_key_of_a_run_is_what_its_features_depend_on(data_dir, tmp_path):
         "cache": "disk",  # whose pixels are rounded
     }.items():
         assert key(**{name: value}) != key(), name
+
+
+def _flags_config(data_dir, *more):
+    values = flags.FlagValues()
+    define_flags(values)
+    values(["trainer", f"--data_dir={data_dir}", *more])
+    return from_flags(values)
+
+
+@pytest.mark.parametrize(
+    ("cache_gb", "more", "expected"),
+    [
+        # A view of 77 images of 2 x 2 x 128 float32, and of their 256 pooled values.
+        (20, (), 4),
+        (3.1 * 77 * 4 * 768 / 1e9, (), 3),
+        (1.9 * 77 * 4 * 768 / 1e9, (), 0),
+        (20, ("--data_service=grpc://host:1",), 0),
+        (20, ("--mix=cutmix",), 0),
+    ],
+)
+def test_there_are_as_many_views_as_have_room(data_dir, cache_gb, more, expected):
+    classifier = fakes.make_classifier()
+    config = _flags_config(data_dir, f"--cache_gb={cache_gb}", *more)
+    config = dataclasses.replace(config, freeze_layers=FROZEN_LAYERS)
+    inputs = plan_inputs(classifier, make_regimes(config))
+    assert resolve_views(config, inputs, num_images=77) == expected

@@ -66,7 +66,7 @@ def _download_fails(**arguments):
 def test_a_failed_download_names_the_file_its_size_and_its_place(monkeypatch):
     backbone = _backbone()
     monkeypatch.setattr(backbones, "find_backbone", lambda _: (_download_fails, None))
-    monkeypatch.setattr(keras.config, "keras_home", lambda: "HOME")
+    monkeypatch.setenv("KERAS_HOME", "HOME")
     for weights in ("auto", "imagenet"):
         with pytest.raises(ValueError, match=f"Received: --weights={weights}") as error:
             backbones.load_backbone_weights(backbone, "MobileNet", {}, weights)
