@@ -9,6 +9,7 @@ import dataclasses
 import json
 import pathlib
 import time
+import warnings
 from typing import cast
 
 import numpy as np
@@ -31,8 +32,9 @@ _STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _MAX_IMAGES_FOR_FOLDS = 5000
 _NUM_FOLDS = 5
 _MAX_ITERATIONS = 1000
-# Largest component of the gradient in a solution.
+# Largest component of the gradient in the head, and in a head that is only compared.
 _TOLERANCE = 1e-6
+_FOLD_TOLERANCE = 1e-4
 # The least probability that a held-out image is counted with.
 _MIN_PROBABILITY = 1e-6
 
@@ -135,6 +137,7 @@ def solve_head(
         np.tile(train.labels, len(views)),
         strength / len(views),
         num_classes,
+        tolerance=_TOLERANCE,
     )
     kernel = (kernel / scale).astype(np.float32)
     bias = bias.astype(np.float32)
@@ -200,13 +203,22 @@ def _choose_strength(
 
 
 def _solve(
-    features: np.ndarray, labels: np.ndarray, strength: float, num_classes: int
+    features: np.ndarray,
+    labels: np.ndarray,
+    strength: float,
+    num_classes: int,
+    *,
+    tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns kernel float64 [D, K] and bias float64 [K] of multinomial regression."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    solver = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS, tol=_TOLERANCE)
-    solver.fit(features.astype(np.float64), labels)
+    solver = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS, tol=tolerance)
+    with warnings.catch_warnings():
+        # After so many iterations no prediction changes, and a user can change nothing.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        solver.fit(features.astype(np.float64), labels)
     kernel = np.zeros((features.shape[1], num_classes))
     # A class without an image never wins.
     bias = np.full(num_classes, np.log(_MIN_PROBABILITY))
@@ -231,7 +243,9 @@ def _held_out_losses(
     from scipy import special
 
     features, labels, held_out, held_out_labels = trial
-    kernel, bias = _solve(features, labels, strength, num_classes)
+    kernel, bias = _solve(
+        features, labels, strength, num_classes, tolerance=_FOLD_TOLERANCE
+    )
     log_probabilities = special.log_softmax(held_out @ kernel + bias, axis=1)
     return -log_probabilities[np.arange(len(held_out_labels)), held_out_labels]
 

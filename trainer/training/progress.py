@@ -140,9 +140,12 @@ def _format_means(position: Position, images: int) -> tuple[str, str]:
 
 
 def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
-    """Prints the figures of one epoch; of many short epochs only of every tenth."""
+    """Prints the figures of one epoch; of many short epochs only of some.
+
+    These are every tenth epoch, or ten epochs of more than a hundred.
+    """
     is_short = epochs > _MAX_SHORT_EPOCHS and line["seconds"] < 1
-    if is_short and line["epoch"] % 10 and line["epoch"] != epochs:
+    if is_short and line["epoch"] % max(10, epochs // 10) and line["epoch"] != epochs:
         return
     waiting = ""
     if line["input_wait"] is not None:
