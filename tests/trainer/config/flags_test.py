@@ -6,6 +6,7 @@ import fakes
 import pytest
 from absl import flags
 
+from pipeline.augmentation import presets
 from trainer.config.flags import define_flags, from_flags
 from trainer.config.regimes import Freeze, Regime, extend_epochs, make_regimes
 from trainer.config.stored_config import config_from_json
@@ -139,7 +140,7 @@ def test_old_spellings_of_flags_are_accepted(old, in_file, tmp_path):
 def test_old_spellings_are_not_in_the_help_text():
     shown = _make_values().get_help()
     assert "head_folds" in shown
-    assert "<basic|light|strong|none>" in shown
+    assert f"<{'|'.join(presets.PRESETS)}>" in shown
     assert "<inverse_time|constant|cosine|warmup_cosine>" in shown
     for old in ("--folds", "fold_frozen"):
         assert old not in shown
