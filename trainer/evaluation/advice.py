@@ -8,6 +8,8 @@ from trainer.evaluation.metrics import Metrics
 
 # Half of the width of an interval from which more test images are the first advice.
 _WIDE = 0.07
+# Below this number of test images no figure says much.
+_FEW = 20
 
 
 def describe_result(test: Metrics) -> str:
@@ -25,6 +27,8 @@ def advise(test: Metrics, classes: Sequence[str], *, weights: str) -> str:
     classes: names in the order of the labels.
     weights: value of --weights.
     """
+    if test["count"] < _FEW:
+        return "So few test images tell little: add photographs."
     confusion = np.array(test["confusion"])
     share = confusion.sum(axis=1) / confusion.sum()
     largest = int(share.argmax())

@@ -31,6 +31,10 @@ def test_the_most_frequent_mistake_is_named():
     )
     assert "'rose' taken for 'tulip', 20 of 300" in advice
     assert "wide" not in advice
+    fewest = _metrics([[1, 0, 0], [0, 1, 0], [0, 1, 0]])
+    assert advise(fewest, CLASSES, weights="random") == (
+        "So few test images tell little: add photographs."
+    )
     few = _metrics([[9, 1, 0], [0, 7, 3], [0, 0, 10]])
     assert "has few images" in advise(few, CLASSES, weights="imagenet")
 
