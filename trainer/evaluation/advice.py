@@ -44,6 +44,10 @@ def advise(test: Metrics, classes: Sequence[str], *, weights: str) -> str:
     mistakes = confusion - np.diag(np.diag(confusion))
     if not mistakes.any():
         return "It made no mistake; only more test images can show one."
+    if mistakes.max() == 1:
+        return (
+            f"No two of its {mistakes.sum()} mistakes are of one kind: see the report."
+        )
     true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
     sentence = (
         f"Most frequent mistake: '{classes[true]}' taken for '{classes[predicted]}', "

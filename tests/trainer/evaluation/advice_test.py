@@ -52,5 +52,7 @@ def test_chance_points_at_the_labels():
 def test_random_weights_are_the_first_thing_to_change():
     good = _metrics([[30, 0, 0], [0, 27, 3], [0, 0, 30]])
     assert "--weights=imagenet" in advise(good, CLASSES, weights="random")
+    different = _metrics([[29, 1, 0], [0, 29, 1], [0, 0, 30]])
+    assert "No two of its 2 mistakes" in advise(different, CLASSES, weights="auto")
     perfect = _metrics([[30, 0, 0], [0, 30, 0], [0, 0, 30]])
     assert "no mistake" in advise(perfect, CLASSES, weights="auto")
