@@ -45,7 +45,14 @@ def make_exports(backbone_name, out):
     from trainer.config.head_config import HeadConfig
     from trainer.models import backbones, freezing
     from trainer.models.batch_norm_folding import fold_batch_norm
-    from trainer.models.classifier import assemble, build_classifier
+    from trainer.models.classifier import (
+        assemble,
+        build_classifier,
+        compute_embedding,
+        compute_head,
+    )
+    from trainer.postprocessing.postprocessing import Postprocessing
+    from trainer.postprocessing.unknown import fit_scorer
 
     keras.utils.set_random_seed(1)
     backbone = backbones.build_backbone(backbone_name, {}, image_size=SIDE)
@@ -63,6 +70,17 @@ def make_exports(backbone_name, out):
         for index in range(3)
     ]
     freezing.calibrate_batch_norm(classifier, tf.stack(drawn))
+    embeddings = compute_embedding(classifier, tf.stack(drawn))
+    logits = compute_head(classifier, embeddings).numpy()
+    postprocessing = Postprocessing(
+        temperature=0.8,
+        coverage=0.9,
+        min_set_probability=0.1,
+        scorer=fit_scorer(embeddings.numpy(), logits),
+        unknown_rate=0.05,
+        unknown_threshold=0.0,
+        val_count=len(drawn),
+    )
     classifier.model.export(os.path.join(out, "keras"), verbose=False)
 
     module = tf.Module()
@@ -85,7 +103,11 @@ def make_exports(backbone_name, out):
         folded = fold_batch_norm(classifier.backbone, precision=precision).model
         served = assemble(classifier.normalise, folded, classifier.head)
         write_saved_model(
-            pathlib.Path(out, f"ours_{precision}"), served, CLASSES, image_size=SIDE
+            pathlib.Path(out, f"ours_{precision}"),
+            served,
+            CLASSES,
+            postprocessing,
+            image_size=SIDE,
         )
 
 

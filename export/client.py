@@ -170,7 +170,10 @@ def _print_rows(rows: Iterable[classify.Row], *, width: int, as_json: bool) -> b
         elif "error" in row:
             print(f"{row['name']:<{width}}  {row['error']}", flush=True)
         else:
-            line = f"{row['name']:<{width}}  {row['probability']:11.4f}  {row['label']}"
+            label = row["label"]
+            if row.get("is_unknown"):
+                label = f"unknown (best guess: {label})"
+            line = f"{row['name']:<{width}}  {row['probability']:11.4f}  {label}"
             print(line, flush=True)
     return all_classified
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from export.checks.check_export import check_export
 from export.checks.check_requests import ExpectedExport
 from export.version import model_card, publish, server_files
-from export.version.folding import fold_and_compare, predict_probabilities
+from export.version.folding import fold_and_compare, predict_replies
 from export.version.reduced_precision import lower_precision
 from export.version.write import write_saved_model
 from pipeline import decoding
@@ -18,6 +18,8 @@ from pipeline.loading import prepared_data
 from pipeline.sources import drawn_flowers
 from pipeline.system import files
 from trainer.models.classifier import Classifier
+from trainer.postprocessing import postprocessing as postprocessing_file
+from trainer.postprocessing.postprocessing import Postprocessing
 from trainer.training import run_dir
 
 _NUM_TEST_IMAGES = 64
@@ -58,7 +60,10 @@ def export_run(
     data_dir = _find_prepared_data(config.data_dir, model_path)
     images = _read_images(data_dir)
 
-    served = fold_and_compare(trained, images, image_size=config.image_size)
+    postprocessing = _read_postprocessing(model_path)
+    served = fold_and_compare(
+        trained, postprocessing, images, image_size=config.image_size
+    )
     reference, measured = trained, None
     if precision != "float32":
         served, measured = lower_precision(
@@ -73,9 +78,10 @@ def export_run(
         classes=classes,
         embedding_size=served.head.layers[1].output.shape[-1],
         weight_bytes=_count_weight_bytes(served),
-        probabilities=predict_probabilities(
-            reference, images, image_size=config.image_size
+        replies=predict_replies(
+            reference, postprocessing, images, image_size=config.image_size
         ),
+        postprocessing=postprocessing,
         precision=precision,
     )
     card = model_card.build_model_card(
@@ -88,7 +94,9 @@ def export_run(
     )
     with files.temporary_sibling(export_path / "next") as work_dir:
         candidate = work_dir / "saved_model"
-        write_saved_model(candidate, served, classes, image_size=config.image_size)
+        write_saved_model(
+            candidate, served, classes, postprocessing, image_size=config.image_size
+        )
         model_card.write_model_card(candidate, card)
         pixels = decoding.decode(tf.constant(images[0])).numpy()[np.newaxis]
         difference = check_export(candidate, images, pixels, expected)
@@ -103,6 +111,17 @@ def export_run(
         flush=True,
     )
     return str(version_dir)
+
+
+def _read_postprocessing(model_dir: pathlib.Path) -> Postprocessing:
+    path = model_dir / postprocessing_file.FILE
+    if not path.is_file():
+        raise ValueError(
+            "The run was evaluated before version 0.3, which fits calibration and "
+            f"unknown scores. Received: --model_dir={model_dir}; the command that "
+            "trained it evaluates it again."
+        )
+    return postprocessing_file.read(path)
 
 
 def _find_prepared_data(data_dir: str | None, model_dir: pathlib.Path) -> str | None:

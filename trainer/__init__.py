@@ -7,6 +7,7 @@ config/              settings of a run
 models/              backbone, head, frozen layers
 embedded/            weights in the package, and how they were trained
 distribution/        devices and workers, signals
+postprocessing/      probabilities, prediction sets and unknown scores of a reply
 evaluation/          evaluation of a split, metrics, report
 features/            outputs of the frozen layers, computed once
 training/            regimes, epochs, steps, checkpoints, run directory

@@ -13,10 +13,19 @@ from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import evaluate, metrics, report
 from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.evaluation.reliability import measure_reliability
 from trainer.evaluation.summary import RegimeSummary, Summary, make_summary
 from trainer.models import freezing
 from trainer.models.classifier import Classifier, FrozenPrefix
 from trainer.models.frozen_prefix import find_frozen_prefix
+from trainer.postprocessing import postprocessing as postprocessing_file
+from trainer.postprocessing.postprocessing import fit_postprocessing
+from trainer.postprocessing.unknown import (
+    MAX_FIT_IMAGES,
+    UnknownScorer,
+    choose_fit_images,
+    fit_scorer,
+)
 from trainer.training import progress, run_config, run_dir
 
 
@@ -43,36 +52,55 @@ def evaluate_run(
             run_dir.restore_classifier(config, classes, model_dir, name)
             for name in names
         ]
-    eval_step = _make_eval_step(runtime, config, classifiers)
-    val_logits, val_labels = _classify(runtime, config, eval_step, "validation")
-    test_logits, test_labels = _classify(runtime, config, eval_step, "test")
+    prefixes = _find_common_prefixes(config, classifiers)
+    scorers = _fit_scorers(runtime, config, classifiers, prefixes)
+    with runtime.strategy.scope():
+        eval_step = evaluate.make_joint_eval_step(
+            runtime, classifiers, prefixes, scorers
+        )
+    validation = _evaluate(runtime, config, eval_step, "validation")
+    test = _evaluate(runtime, config, eval_step, "test")
     if not runtime.is_chief:
         return None
     results = {regime.name: regime.result for regime in make_regimes(config)}
     regimes: dict[str, RegimeSummary] = {}
     for index, name in enumerate(names):
         is_unchanged = index > 0 and np.array_equal(
-            val_logits[:, index], val_logits[:, index - 1]
+            validation.logits[:, index], validation.logits[:, index - 1]
         )
         regimes[name] = _summarise_regime(
             [line for line in history if line["regime"] == name],
             results[name],
             validation=metrics.compute_metrics(
-                val_logits[:, index], val_labels, classes
+                validation.logits[:, index], validation.labels, classes
             ),
-            test=metrics.compute_metrics(test_logits[:, index], test_labels, classes),
+            test=metrics.compute_metrics(test.logits[:, index], test.labels, classes),
             is_unchanged=is_unchanged,
         )
     best = max(
-        names,
-        key=lambda name: rank(regimes[name]["val_accuracy"], regimes[name]["val_loss"]),
+        range(len(names)),
+        key=lambda i: rank(
+            regimes[names[i]]["val_accuracy"], regimes[names[i]]["val_loss"]
+        ),
     )
-    best_logits: np.ndarray = test_logits[:, names.index(best)]
+    postprocessing = fit_postprocessing(
+        validation.logits[:, best],
+        validation.scores[:, best],
+        validation.labels,
+        scorer=scorers[best],
+        calibrated=config.calibration == "temperature",
+        coverage=config.coverage,
+        unknown_rate=config.unknown_rate,
+    )
+    calibrated_logits = test.logits[:, best] / postprocessing.temperature
     summary = make_summary(
         classes=list(classes),
         regimes=regimes,
-        best_regime=best,
-        test=metrics.compute_metrics(best_logits, test_labels, classes),
+        best_regime=names[best],
+        test=metrics.compute_metrics(calibrated_logits, test.labels, classes),
+        reliability=measure_reliability(
+            postprocessing, test.logits[:, best], test.scores[:, best], test.labels
+        ),
         search=run_config.read_search(model_dir),
         config=dataclasses.asdict(config),
     )
@@ -81,35 +109,62 @@ def evaluate_run(
         model_dir,
         summary=summary,
         history=history,
-        classifier=classifiers[names.index(best)],
+        classifier=classifiers[best],
         records=prepared_data.read_records(config.data_dir, "test"),
         image_size=config.image_size,
-        logits=best_logits,
-        labels=test_labels,
+        logits=calibrated_logits,
+        labels=test.labels,
     )
+    postprocessing_file.write(model_dir / postprocessing_file.FILE, postprocessing)
     files.write_json(model_dir / run_dir.SUMMARY_FILE, summary)
     return summary
 
 
-def _make_eval_step(
-    runtime: Runtime, config: TrainConfig, classifiers: Sequence[Classifier]
-) -> Callable:
+@dataclasses.dataclass(frozen=True)
+class _Outputs:
+    """What M classifiers give for a split of N images, in stored order.
+
+    logits: float32 [N, M, K]. scores: float32 [N, M], unknown scores.
+    labels: int32 [N].
+    """
+
+    logits: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+def _fit_scorers(
+    runtime: Runtime,
+    config: TrainConfig,
+    classifiers: Sequence[Classifier],
+    prefixes: Sequence[FrozenPrefix | None],
+) -> list[UnknownScorer]:
+    """Fits the unknown score of each classifier to some training images."""
+    records = prepared_data.read_records(config.data_dir, "train", cached=False)
+    positions = choose_fit_images(prepared_data.read_labels(records), MAX_FIT_IMAGES)
     with runtime.strategy.scope():
-        return evaluate.make_joint_eval_step(
-            runtime, classifiers, _find_common_prefixes(config, classifiers)
-        )
-
-
-def _classify(
-    runtime: Runtime, config: TrainConfig, eval_step: Callable, split: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the logits float32 [N, classifiers, K] and the labels int32 [N]."""
-    return evaluate.evaluate(
+        step = evaluate.make_embedding_step(runtime, classifiers, prefixes)
+    embeddings, logits, _ = evaluate.evaluate(
         runtime,
-        eval_step,
-        prepared_data.read_records(config.data_dir, split),
+        step,
+        prepared_data.select(records, positions),
         image_size=config.image_size,
         batch_size=config.batch_size,
+    )
+    return [fit_scorer(embeddings[:, i], logits[:, i]) for i in range(len(classifiers))]
+
+
+def _evaluate(
+    runtime: Runtime, config: TrainConfig, eval_step: Callable, split: str
+) -> _Outputs:
+    return _Outputs(
+        *evaluate.evaluate(
+            runtime,
+            eval_step,
+            prepared_data.read_records(config.data_dir, split),
+            image_size=config.image_size,
+            batch_size=config.batch_size,
+        )
     )
 
 

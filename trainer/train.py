@@ -32,6 +32,7 @@ from trainer.head_search.logistic_head import start_from_logistic_head
 from trainer.head_search.search import search_head
 from trainer.models import backbones, freezing
 from trainer.models.classifier import Classifier, build_classifier
+from trainer.postprocessing import postprocessing
 from trainer.training import checkpoints, progress, run_config, run_dir
 from trainer.training.checkpoints import Checkpoint
 from trainer.training.regimes import train_regimes
@@ -136,7 +137,9 @@ def _train(
     runtime: Runtime, config: TrainConfig, model_dir: pathlib.Path
 ) -> Summary | None:
     summary_path = model_dir / run_dir.SUMMARY_FILE
-    if collectives.broadcast_from_chief(runtime, summary_path.is_file()):
+    # Runs of older versions have no postprocessing.npz: they are evaluated again.
+    is_finished = (model_dir / postprocessing.FILE).is_file() and summary_path.is_file()
+    if collectives.broadcast_from_chief(runtime, is_finished):
         print(f"The run in {model_dir} is finished.")
         return json.loads(summary_path.read_text()) if runtime.is_chief else None
     # Mistakes are found before the preparation, which can take hours.

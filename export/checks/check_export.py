@@ -67,5 +67,5 @@ def check_export(
 def _largest_difference(replies: Replies, expected: ExpectedExport) -> float:
     outputs = replies[f"batch of {MAX_BATCH_SIZE}"]
     assert isinstance(outputs, dict)  # find_reply_problems() found no failure.
-    expected_rows = repeat_rows(expected.probabilities, MAX_BATCH_SIZE)
+    expected_rows = repeat_rows(expected.replies["probabilities"], MAX_BATCH_SIZE)
     return float(np.abs(outputs["probabilities"] - expected_rows).max())

@@ -9,6 +9,7 @@ import tensorflow as tf
 from export.protocol import messages
 from export.protocol.exchange import Arrays, Failure, Request
 from export.protocol.messages import example_pb2
+from trainer.postprocessing.postprocessing import Postprocessing
 
 BATCH_SIZES = (1, 3, 64)
 MAX_BATCH_SIZE = max(BATCH_SIZES)
@@ -33,14 +34,16 @@ class ExpectedExport:
     classes: K names.
     embedding_size: D.
     weight_bytes: bytes of all variables.
-    probabilities: float32 [N, K], of the model in memory on N images.
+    replies: arrays of make_reply(), of the model in memory on N images.
+    postprocessing: makes them of logits and embeddings.
     precision: "float32" or "bfloat16".
     """
 
     classes: Sequence[str]
     embedding_size: int
     weight_bytes: int
-    probabilities: np.ndarray
+    replies: Mapping[str, np.ndarray]
+    postprocessing: Postprocessing
     precision: str
 
 

@@ -17,10 +17,19 @@ from export.checks.check_requests import (
 from export.graph.signatures import Endpoints, declare_signatures
 from export.protocol import tensors
 from export.protocol.status import Code
+from trainer.postprocessing.postprocessing import Postprocessing
 
 # In float32 the server plans the same arithmetic in another order. In bfloat16 an
 # activation has three significant digits.
 _TOLERANCES = {"float32": 1e-5, "bfloat16": 0.05}
+
+
+# A score is no probability: it has the size of the logits, and a distance between
+# features that are nearly equal magnifies rounding.
+_SCORE_TOLERANCE = 100.0
+
+# The outputs of serving_default that are 0 or False for a bad image.
+_NUMBERS = ("probabilities", "in_set", "unknown_score", "is_unknown", "decode_ok")
 
 
 def find_signature_problems(
@@ -88,10 +97,18 @@ def _find_row_problems(
     probabilities = largest_batch["probabilities"]
     yield from _compare(
         probabilities,
-        repeat_rows(expected.probabilities, MAX_BATCH_SIZE),
+        repeat_rows(expected.replies["probabilities"], MAX_BATCH_SIZE),
         tolerance,
         "probabilities differ from the model's",
     )
+    scores = expected.replies["unknown_score"]
+    yield from _compare(
+        largest_batch["unknown_score"],
+        repeat_rows(scores, MAX_BATCH_SIZE),
+        _SCORE_TOLERANCE * tolerance * (1 + float(np.abs(scores).max())),
+        "unknown_score differs from the model's",
+    )
+    yield from _find_decision_problems(largest_batch, expected.postprocessing)
     labels = [expected.classes[k].encode() for k in probabilities.argmax(axis=1)]
     if (
         labels != largest_batch["label"].tolist()
@@ -125,6 +142,20 @@ def _find_row_problems(
     )
 
 
+def _find_decision_problems(
+    outputs: Arrays, postprocessing: Postprocessing
+) -> Iterator[str]:
+    """Compares in_set and is_unknown with the numbers of the same reply."""
+    probabilities = outputs["probabilities"]
+    in_set = probabilities >= np.float32(postprocessing.min_set_probability)
+    in_set[np.arange(len(in_set)), probabilities.argmax(axis=1)] = True
+    if not np.array_equal(outputs["in_set"], in_set):
+        yield "in_set does not belong to the probabilities"
+    threshold = np.float32(postprocessing.unknown_threshold)
+    if not np.array_equal(outputs["is_unknown"], outputs["unknown_score"] > threshold):
+        yield "is_unknown does not belong to unknown_score"
+
+
 def _find_bad_image_problems(
     outputs: Mapping[str, Arrays], tolerance: float
 ) -> Iterator[str]:
@@ -143,7 +174,7 @@ def _find_bad_image_problems(
     )
     bad = slice(1, -1)
     is_blank = (
-        not mixed["probabilities"][bad].any()
+        not any(mixed[name][bad].any() for name in _NUMBERS)
         and (mixed["class_id"][bad] == -1).all()
         and not any(mixed["label"][bad].tolist())
         and not outputs["features"]["embedding"][bad].any()

@@ -8,8 +8,11 @@ number of pooled features.
 | `serving_default` | `image_bytes` string [n]       | `probabilities` float32 [n, K], |
 |                   |                                | `class_id` int64 [n],           |
 |                   |                                | `label` string [n],             |
+|                   |                                | `in_set` bool [n, K],           |
+|                   |                                | `unknown_score` float32 [n],    |
+|                   |                                | `is_unknown` bool [n],          |
 |                   |                                | `decode_ok` bool [n]            |
-| `predict_strict`  | `image_bytes` string [n]       | the first three                 |
+| `predict_strict`  | `image_bytes` string [n]       | all of these but `decode_ok`    |
 | `classify`        | `inputs` string [n], each a    | `classes` string [n, K],        |
 |                   | tf.train.Example with          | `scores` float32 [n, K],        |
 |                   | `image/encoded`                | the best class first            |
@@ -18,8 +21,12 @@ number of pooled features.
 | `features`        | `image_bytes` string [n]       | `embedding` float32 [n, D],     |
 |                   |                                | `decode_ok` bool [n]            |
 
+Probabilities are calibrated; `in_set` are the classes that hold the true one with the
+frequency --coverage of the trainer; an image like none of the training is unknown. See
+trainer/postprocessing.
+
 A bad image gets a blank row: probabilities, scores and embedding 0, class_id -1, label
-and classes "", decode_ok False. In `predict_strict` it is an error (INVALID_ARGUMENT).
+and classes "", booleans False. In `predict_strict` it is an error (INVALID_ARGUMENT).
 `classify` has the method name of TensorFlow Serving's Classify call, and the outputs
 that this call accepts; see ClassificationRequest in TensorFlow Serving.
 """
@@ -31,7 +38,8 @@ import tensorflow as tf
 from export.graph.safe_decoding import decode_rows
 from export.protocol import messages
 from pipeline import decoding
-from trainer.models.classifier import Classifier, compute_embedding, compute_logits
+from trainer.models.classifier import Classifier, compute_embedding, compute_head
+from trainer.postprocessing.postprocessing import Postprocessing, make_reply
 
 PREDICT_METHOD = "tensorflow/serving/predict"
 
@@ -44,7 +52,14 @@ def declare_signatures(
 ) -> dict[str, tuple[str, Endpoints, Endpoints]]:
     """Returns (method, inputs, outputs) of each signature; see the module."""
     strings, floats = ("string", [-1]), ("float", [-1, num_classes])
-    strict = {"probabilities": floats, "class_id": ("int64", [-1]), "label": strings}
+    strict = {
+        "probabilities": floats,
+        "class_id": ("int64", [-1]),
+        "label": strings,
+        "in_set": ("bool", [-1, num_classes]),
+        "unknown_score": ("float", [-1]),
+        "is_unknown": ("bool", [-1]),
+    }
     decode_ok = {"decode_ok": ("bool", [-1])}
     embedding = {"embedding": ("float", [-1, embedding_size])}
     classes = {"classes": ("string", [-1, num_classes]), "scores": floats}
@@ -77,7 +92,11 @@ def hold_variables(classifier: Classifier) -> tf.Module:
 # Longer than 60 lines: each closure is one signature, and all share the two functions
 # that compute the model.
 def make_signatures(
-    classifier: Classifier, classes: Sequence[str], *, image_size: int
+    classifier: Classifier,
+    classes: Sequence[str],
+    postprocessing: Postprocessing,
+    *,
+    image_size: int,
 ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
     """Builds the function of each signature; see the module.
 
@@ -85,6 +104,7 @@ def make_signatures(
 
     Args:
       classes: K names, in the order of the logits.
+      postprocessing: makes replies of logits and embeddings.
       image_size: side of the square images that the classifier takes, in pixels.
     """
     class_names = tf.constant(list(classes))
@@ -93,19 +113,23 @@ def make_signatures(
 
     # With an input signature the SavedModel holds the model once for all signatures.
     @tf.function(autograph=False, input_signature=[pixels])
-    def compute_probabilities(images: tf.Tensor) -> tf.Tensor:
-        logits = compute_logits(classifier, images)
-        return tf.nn.softmax(tf.cast(logits, tf.float32))
+    def compute_reply(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        embedding = compute_embedding(classifier, images)
+        logits = compute_head(classifier, embedding)
+        return make_reply(postprocessing, logits, embedding)
 
     @tf.function(autograph=False, input_signature=[pixels])
     def compute_features(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(compute_embedding(classifier, images), tf.float32)
 
     def predict(images: tf.Tensor, decode_ok: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities = _blank_bad_rows(compute_probabilities(images), decode_ok)
-        class_id = tf.argmax(probabilities, axis=1)
+        reply = {
+            name: _blank_bad_rows(values, decode_ok)
+            for name, values in compute_reply(images).items()
+        }
+        class_id = tf.argmax(reply["probabilities"], axis=1)
         return {
-            "probabilities": probabilities,
+            **reply,
             "class_id": tf.where(decode_ok, class_id, -1),
             "label": tf.where(decode_ok, tf.gather(class_names, class_id), ""),
         }
@@ -131,7 +155,9 @@ def make_signatures(
                 example, feature
             )[messages.CLASSIFY_KEY],
         )
-        probabilities = _blank_bad_rows(compute_probabilities(images), decode_ok)
+        probabilities = _blank_bad_rows(
+            compute_reply(images)["probabilities"], decode_ok
+        )
         scores, order = tf.math.top_k(probabilities, k=len(classes))
         labels = tf.gather(class_names, order)
         labels = tf.where(decode_ok[:, tf.newaxis], labels, "")
@@ -164,5 +190,13 @@ def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:
 
 
 def _blank_bad_rows(values: tf.Tensor, decode_ok: tf.Tensor) -> tf.Tensor:
-    """Sets rows to 0 where decode_ok, bool [n], is False: [max(n, 1), D] -> [n, D]."""
-    return tf.where(decode_ok[:, tf.newaxis], values[: tf.size(decode_ok)], 0.0)
+    """Sets rows to 0 or False where decode_ok, bool [n], is False.
+
+    values: [max(n, 1), ...], one or two dimensions.
+
+    Returns:
+      [n, ...]
+    """
+    rows = values[: tf.size(decode_ok)]
+    is_good = decode_ok if len(rows.shape) == 1 else decode_ok[:, tf.newaxis]
+    return tf.where(is_good, rows, tf.zeros((), rows.dtype))

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 from export.protocol.status import Code, StatusError
 from export.remote import image_files
@@ -24,6 +24,8 @@ from export.remote import image_files
 Predict = Callable[[list[bytes], float], dict[str, list]]
 
 _OUTPUTS = ("probabilities", "class_id", "label", "decode_ok")
+# Versions that were exported before 0.3 do not have these.
+_NEWER_OUTPUTS = ("in_set", "unknown_score", "is_unknown")
 
 # Pauses between attempts double from the first to the longest.
 _FIRST_PAUSE_SECONDS = 0.1
@@ -37,6 +39,8 @@ class Row(TypedDict):
 
     name: path of the file.
     decode_ok, label, class_id, probabilities: outputs of serving_default.
+    in_set, unknown_score, is_unknown: the same; versions that were exported before 0.3
+      lack them.
     probability: the largest of the probabilities.
     error: why the image has no class. If the file could not be read, the row has only
       this and the name.
@@ -48,6 +52,9 @@ class Row(TypedDict):
     class_id: NotRequired[int]
     probability: NotRequired[float]
     probabilities: NotRequired[list[float]]
+    in_set: NotRequired[list[bool]]
+    unknown_score: NotRequired[float]
+    is_unknown: NotRequired[bool]
     error: NotRequired[str]
 
 
@@ -149,7 +156,8 @@ def classify_batch(
 
 
 def _make_rows(paths: Sequence[str], outputs: dict[str, list]) -> list[Row]:
-    for key in _OUTPUTS:
+    newer_outputs = [key for key in _NEWER_OUTPUTS if key in outputs]
+    for key in (*_OUTPUTS, *newer_outputs):
         values = outputs.get(key)
         if not isinstance(values, list) or len(values) != len(paths):
             raise StatusError(
@@ -167,6 +175,7 @@ def _make_rows(paths: Sequence[str], outputs: dict[str, list]) -> list[Row]:
             "probability": max(outputs["probabilities"][index]),
             "probabilities": outputs["probabilities"][index],
         }
+        row |= cast(Row, {key: outputs[key][index] for key in newer_outputs})
         if not row["decode_ok"]:
             row["error"] = "not decodable"
         rows.append(row)

@@ -8,20 +8,31 @@ import tensorflow as tf
 
 from pipeline import decoding
 from trainer.models.batch_norm_folding import fold_batch_norm
-from trainer.models.classifier import Classifier, assemble, compute_logits
+from trainer.models.classifier import (
+    Classifier,
+    assemble,
+    compute_embedding,
+    compute_head,
+)
+from trainer.postprocessing.postprocessing import Postprocessing, make_reply
 
 _TOLERANCE = 1e-5
 _BATCH_SIZE = 32
 
 
 def fold_and_compare(
-    trained: Classifier, images: Sequence[bytes], *, image_size: int
+    trained: Classifier,
+    postprocessing: Postprocessing,
+    images: Sequence[bytes],
+    *,
+    image_size: int,
 ) -> Classifier:
     """Folds batch norm, unless that changes a probability by more than rounding.
 
     Prints what changed.
 
     Args:
+      postprocessing: makes the probabilities.
       images: encoded images to compare the probabilities on.
       image_size: side of the square images that the classifier takes, in pixels.
 
@@ -31,7 +42,9 @@ def fold_and_compare(
     folded = fold_batch_norm(trained.backbone)
     classifier = with_backbone(trained, folded.model)
     before, after = (
-        predict_probabilities(variant, images, image_size=image_size)
+        predict_replies(variant, postprocessing, images, image_size=image_size)[
+            "probabilities"
+        ]
         for variant in (trained, classifier)
     )
     change = float(np.abs(before - after).max())
@@ -55,28 +68,37 @@ def with_backbone(classifier: Classifier, backbone: keras.Model) -> Classifier:
     return assemble(classifier.normalise, backbone, classifier.head)
 
 
-def predict_probabilities(
-    classifier: Classifier, images: Sequence[bytes], *, image_size: int
-) -> np.ndarray:
+def predict_replies(
+    classifier: Classifier,
+    postprocessing: Postprocessing,
+    images: Sequence[bytes],
+    *,
+    image_size: int,
+) -> dict[str, np.ndarray]:
     """Predicts encoded images in a graph, as the evaluation of the training does.
 
     In a graph TensorFlow fuses layers, which rounds differently from one layer after
     the other.
 
     Returns:
-      float32 [N, K].
+      The arrays of make_reply(), for N images.
     """
 
     @tf.function(autograph=False)
-    def predict(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(compute_logits(classifier, pixels))
+    def predict(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        embedding = compute_embedding(classifier, pixels)
+        logits = compute_head(classifier, embedding)
+        return make_reply(postprocessing, logits, embedding)
 
     pixels = [
         decoding.decode_and_resize(tf.constant(image_bytes), image_size)
         for image_bytes in images
     ]
-    batches = [
-        tf.stack(pixels[start : start + _BATCH_SIZE])
+    replies = [
+        predict(tf.stack(pixels[start : start + _BATCH_SIZE]))
         for start in range(0, len(pixels), _BATCH_SIZE)
     ]
-    return np.concatenate([predict(batch).numpy() for batch in batches])
+    return {
+        name: np.concatenate([reply[name].numpy() for reply in replies])
+        for name in replies[0]
+    }

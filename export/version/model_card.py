@@ -4,9 +4,11 @@ import json
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from export.protocol import messages
+from export.version.card_page import render_page
+from export.version.card_types import Data, ModelCard
 from export.version.reduced_precision import MeasuredAccuracy
 from pipeline.inspection.formats import DECODABLE_FORMATS, MAX_PIXELS
 from pipeline.sources.images import SPLITS
@@ -26,77 +28,6 @@ _TEST_METRICS = (
     *(*_VALIDATION_METRICS, "top_2_accuracy", "auc"),
     *("calibration_error", "per_class", "confusion"),
 )
-
-
-class Model(TypedDict):
-    """The network. regime: the training regime whose best weights are served."""
-
-    backbone: str
-    backbone_args: dict[str, Any]
-    initial_weights: str
-    regime: str
-    precision: str
-
-
-class Data(TypedDict, total=False):
-    """The training data. Without the prepared data there are only two keys.
-
-    images: number of images of each split; None without the prepared data.
-    images_per_class: class -> split -> number of images.
-    left_out: images that the audit left out, as in audit.json.
-    """
-
-    source: str | None
-    seed: int
-    images: dict[str, int] | None
-    images_per_class: dict[str, dict[str, int]]
-    left_out: Any
-
-
-class Metrics(TypedDict):
-    """Metrics of the best weights, measured in float32, by the names of summary.json.
-
-    served_precision: the accuracy as served; None if it is served in float32.
-    """
-
-    validation: dict[str, Any]
-    test: dict[str, Any]
-    served_precision: MeasuredAccuracy | None
-
-
-class Preprocessing(TypedDict):
-    """The images that the model accepts, and what the graph does with them."""
-
-    formats: list[str]
-    image_size: int
-    colour: str
-    resize: str
-    exif_orientation: str
-    max_pixels: int
-
-
-class ModelCard(TypedDict):
-    """The content of model_card.json.
-
-    format: number of this schema; it grows if a key changes its meaning.
-    created: UTC, ISO 8601.
-    classes: in the order of the probabilities.
-    versions: package -> version.
-    project: version and commit of this project.
-    licence: of the model, the initial weights and the data.
-    """
-
-    format: int
-    created: str
-    classes: list[str]
-    model: Model
-    data: Data
-    metrics: Metrics
-    preprocessing: Preprocessing
-    warmed_up_batch_sizes: list[int]
-    versions: dict[str, str]
-    project: dict[str, str | None]
-    licence: dict[str, str]
 
 
 def build_model_card(
@@ -137,6 +68,7 @@ def build_model_card(
             "test": {name: test_metrics.get(name) for name in _TEST_METRICS},
             "served_precision": measured,
         },
+        "reliability": summary["reliability"],
         "preprocessing": {
             "formats": list(DECODABLE_FORMATS),
             "image_size": config.image_size,
@@ -181,98 +113,4 @@ def write_model_card(version_dir: pathlib.Path, card: ModelCard) -> None:
     labels = "".join(f"{name}\n" for name in card["classes"])
     files.write_text(version_dir / LABELS_FILE, labels)
     files.write_json(version_dir / CARD_FILE, card)
-    files.write_text(version_dir / PAGE_FILE, _render_page(card))
-
-
-def _render_page(card: ModelCard) -> str:
-    model = card["model"]
-    lines = [
-        "# Model card",
-        "",
-        f"Classifies photographs as {', '.join(card['classes'])}. "
-        f"{model['backbone']} ({model['initial_weights']} weights), regime "
-        f"`{model['regime']}`, served in {model['precision']}. "
-        f"Created {card['created']}.",
-        "",
-        *_metrics_lines(card["metrics"], model["precision"]),
-        *_data_lines(card["data"]),
-        "## Input",
-        "",
-        *(f"- {name}: {_join(value)}" for name, value in card["preprocessing"].items()),
-        "",
-        "## Licences",
-        "",
-        *(f"- {name}: {licence}" for name, licence in card["licence"].items()),
-        "",
-        "## Versions",
-        "",
-        *(f"- {name} {version}" for name, version in card["versions"].items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _metrics_lines(metrics: Metrics, precision: str) -> list[str]:
-    lines = [
-        "## Accuracy",
-        "",
-        "Measured in float32, before the export.",
-        "",
-        "| split | photographs | accuracy | 95 % interval |",
-        "|---|---|---|---|",
-        _accuracy_row("validation", metrics["validation"]),
-        _accuracy_row("test", metrics["test"]),
-        "",
-    ]
-    measured = metrics["served_precision"]
-    if measured is not None:
-        lines += [
-            f"Served in {precision}, the accuracy on {measured['count']} test "
-            f"photographs is {measured['served']:.3f}; in float32 it is "
-            f"{measured['float32']:.3f}.",
-            "",
-        ]
-    per_class = metrics["test"].get("per_class")
-    if per_class:
-        lines += [
-            "| class | precision | recall | test photographs |",
-            "|---|---|---|---|",
-            *(
-                f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | "
-                f"{row['count']} |"
-                for name, row in per_class.items()
-            ),
-            "",
-        ]
-    return lines
-
-
-def _accuracy_row(split: str, metrics: Mapping[str, Any]) -> str:
-    if metrics["accuracy"] is None:
-        return f"| {split} | not measured | | |"
-    low, high = metrics["ci95"]
-    return (
-        f"| {split} | {metrics['count']} | {metrics['accuracy']:.3f} | "
-        f"{low:.3f} to {high:.3f} |"
-    )
-
-
-def _data_lines(data: Data) -> list[str]:
-    lines = ["## Training data", "", f"Source: `{data['source']}`.", ""]
-    if data["images"]:
-        lines += [
-            f"| class | {' | '.join(SPLITS)} |",
-            "|---" * (1 + len(SPLITS)) + "|",
-            *(
-                f"| {name} | {' | '.join(str(count[split]) for split in SPLITS)} |"
-                for name, count in data["images_per_class"].items()
-            ),
-            "",
-            "Near duplicates are in the same split, so no test photograph has a near "
-            "duplicate in the training split.",
-            "",
-        ]
-    return lines
-
-
-def _join(value: object) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    files.write_text(version_dir / PAGE_FILE, render_page(card))

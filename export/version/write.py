@@ -11,12 +11,14 @@ from export.graph.signatures import hold_variables, make_signatures
 from export.protocol import messages
 from export.version.warmup import write_warmup
 from trainer.models.classifier import Classifier
+from trainer.postprocessing.postprocessing import Postprocessing
 
 
 def write_saved_model(
     saved_model_dir: pathlib.Path,
     classifier: Classifier,
     classes: Sequence[str],
+    postprocessing: Postprocessing,
     *,
     image_size: int,
 ) -> None:
@@ -25,6 +27,7 @@ def write_saved_model(
     Args:
       saved_model_dir: a directory that does not exist yet, or is empty.
       classes: K names, in the order of the logits.
+      postprocessing: makes replies of logits and embeddings.
       image_size: side of the square images that the classifier takes, in pixels.
 
     Raises:
@@ -34,7 +37,9 @@ def write_saved_model(
         tf.saved_model.save(
             hold_variables(classifier),
             str(saved_model_dir),
-            signatures=make_signatures(classifier, classes, image_size=image_size),
+            signatures=make_signatures(
+                classifier, classes, postprocessing, image_size=image_size
+            ),
         )
         _set_classify_method(saved_model_dir)
         write_warmup(saved_model_dir)

@@ -172,3 +172,31 @@ def read_names(records: Records) -> list[str]:
     """Returns the relative names of the examples, in stored order."""
     names = records.dataset.map(lambda example: example["name"])
     return [name.decode() for name in names.as_numpy_iterator()]
+
+
+def read_labels(records: Records) -> np.ndarray:
+    """Returns the labels of the examples, int64 [N], in stored order."""
+    labels = records.dataset.map(lambda example: example["label"])
+    return np.array(list(labels.as_numpy_iterator()), np.int64)
+
+
+def select(records: Records, positions: np.ndarray) -> Records:
+    """Returns only some examples, in stored order; their positions count anew from 0.
+
+    positions: sorted positions, int [M].
+    """
+    is_selected = np.zeros(records.count, bool)
+    is_selected[positions] = True
+
+    def renumber(position, example):
+        return {**example, "position": position}
+
+    dataset = records.dataset.filter(
+        lambda example: tf.gather(is_selected, example["position"])
+    )
+    return dataclasses.replace(
+        records,
+        dataset=dataset.enumerate().map(renumber),
+        count=len(positions),
+        uncached=None,
+    )

@@ -14,11 +14,12 @@ from fakes.image_files import photograph
 from export.checks.c_api_process import answer_with_c_api
 from export.checks.check_requests import ExpectedExport, make_requests
 from export.export_run import export_run
-from export.version.folding import predict_probabilities
+from export.version.folding import predict_replies
 from export.version.write import write_saved_model
 from pipeline import decoding
 from pipeline.system import files
 from trainer.config.flags import define_flags, from_flags
+from trainer.postprocessing import postprocessing as postprocessing_file
 from trainer.training import run_dir
 
 SIDE = 32
@@ -40,20 +41,28 @@ def pixels(images):
 
 
 @pytest.fixture(scope="session")
-def saved_model(classifier, tmp_path_factory) -> pathlib.Path:
+def postprocessing(classifier, images):
+    return fakes.make_postprocessing(classifier, images)
+
+
+@pytest.fixture(scope="session")
+def saved_model(classifier, postprocessing, tmp_path_factory) -> pathlib.Path:
     """A SavedModel of the classifier; tests do not change it."""
     folder = tmp_path_factory.mktemp("saved_model") / "saved"
-    write_saved_model(folder, classifier, fakes.CLASSES, image_size=SIDE)
+    write_saved_model(
+        folder, classifier, fakes.CLASSES, postprocessing, image_size=SIDE
+    )
     return folder
 
 
 @pytest.fixture(scope="session")
-def expected(classifier, images) -> ExpectedExport:
+def expected(classifier, postprocessing, images) -> ExpectedExport:
     return ExpectedExport(
         classes=fakes.CLASSES,
         embedding_size=256,
         weight_bytes=sum(w.numpy().nbytes for w in classifier.model.weights),
-        probabilities=predict_probabilities(classifier, images, image_size=SIDE),
+        replies=predict_replies(classifier, postprocessing, images, image_size=SIDE),
+        postprocessing=postprocessing,
         precision="float32",
     )
 
@@ -71,7 +80,7 @@ def replies(answer, images, pixels):
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory, data_dir) -> pathlib.Path:
+def trained_run(tmp_path_factory, data_dir, images) -> pathlib.Path:
     """A run with random weights, as trainer.main leaves it."""
     base = tmp_path_factory.mktemp("export") / "run"
     values = flags.FlagValues()
@@ -90,6 +99,13 @@ def trained_run(tmp_path_factory, data_dir) -> pathlib.Path:
         name: {"precision": 0.5, "recall": 0.25, "f1": 0.3, "count": 4}
         for name in fakes.CLASSES
     }
+    estimate = {"value": 0.5, "ci95": [0.25, 0.75], "count": 12}
+    probabilities = dict.fromkeys(("loss", "brier", "calibration_error"), estimate)
+    reliability = {
+        **{"temperature": 0.8, "before": probabilities, "after": probabilities},
+        **{"coverage": 0.9, "covered": estimate, "set_size": estimate},
+        **{"unknown_rate": 0.05, "unknown": estimate, "val_count": 9, "bins": []},
+    }
     files.write_json(
         base / run_dir.SUMMARY_FILE,
         {
@@ -97,6 +113,7 @@ def trained_run(tmp_path_factory, data_dir) -> pathlib.Path:
             "best_regime": "head",
             "export": None,
             "test": metrics | {"per_class": per_class},
+            "reliability": reliability,
             "head": {f"val_{name}": value for name, value in metrics.items()},
         },
     )
@@ -104,6 +121,8 @@ def trained_run(tmp_path_factory, data_dir) -> pathlib.Path:
     # Random weights magnify rounding; a trained model's probabilities are calmer.
     kernel = classifier.head.get_layer("logits").kernel
     kernel.assign(kernel * 0.2)
+    constants = fakes.make_postprocessing(classifier, images)
+    postprocessing_file.write(base / postprocessing_file.FILE, constants)
     run_dir.save_best_weights(classifier, base, "head")
     return base
 

@@ -12,11 +12,12 @@ from fakes.probe import PROBE
 from export import export_run
 from export.checks.graph_checks import read_meta_graph
 from export.version import folding, reduced_precision, write
+from trainer.postprocessing import postprocessing
 
 
 @pytest.mark.slow
 def test_a_process_without_keras_or_this_project_gets_the_models_probabilities(
-    restored, exported, tmp_path
+    restored, trained_run, exported, tmp_path
 ):
     paths = []
     for index in range(3):
@@ -28,9 +29,12 @@ def test_a_process_without_keras_or_this_project_gets_the_models_probabilities(
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["forbidden"] == []
-    expected = folding.predict_probabilities(
-        restored, [path.read_bytes() for path in paths], image_size=32
-    )
+    expected = folding.predict_replies(
+        restored,
+        postprocessing.read(trained_run / postprocessing.FILE),
+        [path.read_bytes() for path in paths],
+        image_size=32,
+    )["probabilities"]
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
     assert found["class_id"] == expected.argmax(axis=1).tolist()
     assert found["label"] == [fakes.CLASSES[k] for k in found["class_id"]]
@@ -73,8 +77,10 @@ def test_an_export_that_fails_a_check_is_not_published(
 ):
     write_saved_model = export_run.write_saved_model
 
-    def break_labels(folder, classifier, classes, *, image_size):
-        write_saved_model(folder, classifier, classes[::-1], image_size=image_size)
+    def break_labels(folder, classifier, classes, *more, image_size):
+        write_saved_model(
+            folder, classifier, classes[::-1], *more, image_size=image_size
+        )
 
     monkeypatch.setattr(export_run, "write_saved_model", break_labels)
     with pytest.raises(ValueError, match="labels do not belong"):

@@ -13,7 +13,13 @@ stub_servers.py: runs servers in the process of the test, whose answers it decid
 """
 
 from fakes.images import CLASSES, colour_jpeg, draw, write_folder
-from fakes.models import TINY_MODEL_FLAGS, make_classifier, one_device_runtime, train
+from fakes.models import (
+    TINY_MODEL_FLAGS,
+    make_classifier,
+    make_postprocessing,
+    one_device_runtime,
+    train,
+)
 from fakes.processes import (
     REPOSITORY,
     TRAIN_ONLY,
@@ -39,6 +45,7 @@ __all__ = [
     "colour_jpeg",
     "draw",
     "make_classifier",
+    "make_postprocessing",
     "one_device_runtime",
     "publish",
     "run",

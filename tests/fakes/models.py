@@ -63,6 +63,34 @@ def make_classifier():
     return classifier
 
 
+def make_postprocessing(classifier, images):
+    """Constants of replies that call about half of some images unknown.
+
+    images: encoded images.
+    """
+    import tensorflow as tf
+
+    from pipeline import decoding
+    from trainer.models.classifier import compute_embedding, compute_head
+    from trainer.postprocessing import postprocessing, unknown
+
+    side = classifier.backbone.input.shape[1]
+    pixels = [decoding.decode_and_resize(tf.constant(each), side) for each in images]
+    embeddings = compute_embedding(classifier, tf.stack(pixels))
+    logits = compute_head(classifier, embeddings).numpy()
+    scorer = unknown.fit_scorer(embeddings.numpy(), logits)
+    scores = unknown.compute_unknown_score(scorer, embeddings, logits).numpy()
+    return postprocessing.Postprocessing(
+        temperature=0.8,
+        coverage=0.9,
+        min_set_probability=1 / len(CLASSES),
+        scorer=scorer,
+        unknown_rate=0.5,
+        unknown_threshold=float(np.mean(scores)),
+        val_count=len(images),
+    )
+
+
 def train(run, train_steps, records, *, epochs: int, seed: int, **sizes: int) -> list:
     """Each epoch's mean loss and accuracy."""
     from pipeline.loading.order import num_batches

@@ -32,13 +32,16 @@ PIPELINE = {
     "prepare": {"system", "sources", "inspection", "audit", "splits", "records"},
     "main": {"system", "splits", "prepare"},
 }
-BELOW_TRAINING = {"config", "distribution", "models", "evaluation", "features"}
+BELOW_TRAINING = {
+    *("config", "distribution", "models", "postprocessing", "evaluation", "features")
+}
 TRAINER = {
     "config": set(),
     "embedded": set(),
     "models": {"config", "embedded"},
     "distribution": set(),
-    "evaluation": {"distribution", "models"},
+    "postprocessing": set(),
+    "evaluation": {"distribution", "models", "postprocessing"},
     "features": BELOW_TRAINING - {"features"},
     "training": BELOW_TRAINING,
     "head_search": {*BELOW_TRAINING, "training"},

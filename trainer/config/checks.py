@@ -113,12 +113,17 @@ def _check_ranges(config: "TrainConfig") -> None:
             raise ValueError(
                 f"--{name} must not be negative. Received: --{name}={value}"
             )
-    for name in ("dropout", "label_smoothing"):
+    for name in ("dropout", "label_smoothing", "unknown_rate"):
         if not 0 <= getattr(config, name) < 1:
             raise ValueError(
                 f"--{name} must be at least 0 and less than 1. Received: "
                 f"--{name}={getattr(config, name)}"
             )
+    if not 0 < config.coverage < 1:
+        raise ValueError(
+            "--coverage must be more than 0 and less than 1. Received: "
+            f"--coverage={config.coverage}"
+        )
 
 
 def _check_head_start(config: "TrainConfig") -> None:

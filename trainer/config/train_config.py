@@ -24,6 +24,7 @@ SWEEPS = ("none", "head")
 HEAD_STARTS = ("random", "logistic")
 FINETUNE_RESULTS = ("best", "average")
 CACHES = ("memory", "disk", "off")
+CALIBRATIONS = ("temperature", "none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -240,6 +241,21 @@ class TrainConfig:
         "Also print the head's accuracy in a cross-validation over this many folds of "
         "train and validation. 0: do not.",
         old_name="folds",
+    )
+    calibration: str = flag(
+        "temperature",
+        "How probabilities become honest. temperature: the logits are divided by one "
+        "number, which is fitted on validation.",
+        choices=CALIBRATIONS,
+    )
+    coverage: float = flag(
+        0.9,
+        "Share of the prediction sets, the output in_set of a server, that hold the "
+        "true class.",
+    )
+    unknown_rate: float = flag(
+        0.05,
+        "Share of images of known classes that a server may call unknown.",
     )
     seed: int = flag(
         1, "Decides splits, initial weights, order and augmentation of the images."

@@ -10,7 +10,14 @@ from pipeline.loading.order import num_batches
 from pipeline.loading.prepared_data import Records
 from trainer.distribution import collectives
 from trainer.distribution.runtime import Runtime
-from trainer.models.classifier import Classifier, FrozenPrefix, compute_logits
+from trainer.models.classifier import (
+    Classifier,
+    FrozenPrefix,
+    compute_embedding,
+    compute_head,
+    compute_logits,
+)
+from trainer.postprocessing.unknown import UnknownScorer, compute_unknown_score
 
 
 def make_eval_step(
@@ -22,7 +29,9 @@ def make_eval_step(
     """
     return _make_eval_step(
         runtime,
-        lambda images: compute_logits(classifier, images, frozen_prefix=frozen_prefix),
+        lambda images: [
+            compute_logits(classifier, images, frozen_prefix=frozen_prefix)
+        ],
     )
 
 
@@ -30,26 +39,64 @@ def make_joint_eval_step(
     runtime: Runtime,
     classifiers: Sequence[Classifier],
     frozen_prefixes: Sequence[FrozenPrefix | None],
+    scorers: Sequence[UnknownScorer],
 ) -> Callable:
-    """Builds the same step for M classifiers; its logits are [B, M, K].
+    """Builds the same step for M classifiers; its results begin with (logits, scores).
 
-    frozen_prefixes: one of each classifier. Their prefixes must be equal, and are
-      computed once for all; None if the classifiers have nothing in common.
+    Logits are [B, M, K], unknown scores [B, M].
+
+    Args:
+      frozen_prefixes: one of each classifier. Their prefixes must be equal, and are
+        computed once for all; None if the classifiers have nothing in common.
+      scorers: one of each classifier.
     """
 
     def compute(images):
-        if frozen_prefixes[0] is not None:
-            images = classifiers[0].normalise(images)
-            images = frozen_prefixes[0].prefix(images, training=False)
+        embeddings = _compute_embeddings(classifiers, frozen_prefixes, images)
         logits = [
-            compute_logits(classifier, images, frozen_prefix=frozen_prefix)
-            for classifier, frozen_prefix in zip(
-                classifiers, frozen_prefixes, strict=True
-            )
+            compute_head(classifier, embedding)
+            for classifier, embedding in zip(classifiers, embeddings, strict=True)
         ]
-        return tf.stack(logits, axis=1)
+        scores = [
+            compute_unknown_score(*each)
+            for each in zip(scorers, embeddings, logits, strict=True)
+        ]
+        return [tf.stack(logits, axis=1), tf.stack(scores, axis=1)]
 
     return _make_eval_step(runtime, compute)
+
+
+def make_embedding_step(
+    runtime: Runtime,
+    classifiers: Sequence[Classifier],
+    frozen_prefixes: Sequence[FrozenPrefix | None],
+) -> Callable:
+    """Builds the same step; its results begin with (embeddings [B, M, D], logits)."""
+
+    def compute(images):
+        embeddings = _compute_embeddings(classifiers, frozen_prefixes, images)
+        logits = [
+            compute_head(classifier, embedding)
+            for classifier, embedding in zip(classifiers, embeddings, strict=True)
+        ]
+        return [tf.stack(embeddings, axis=1), tf.stack(logits, axis=1)]
+
+    return _make_eval_step(runtime, compute)
+
+
+def _compute_embeddings(
+    classifiers: Sequence[Classifier],
+    frozen_prefixes: Sequence[FrozenPrefix | None],
+    images: tf.Tensor,
+) -> list[tf.Tensor]:
+    """Returns the embeddings of each classifier; see make_joint_eval_step."""
+    if frozen_prefixes[0] is not None:
+        images = classifiers[0].normalise(images)
+        images = frozen_prefixes[0].prefix(images, training=False)
+    return [
+        compute_embedding(classifier, images, frozen_prefix=frozen_prefix)
+        for classifier, frozen_prefix in zip(classifiers, frozen_prefixes, strict=True)
+    ]
 
 
 def _make_eval_step(runtime: Runtime, compute: Callable) -> Callable:
@@ -57,8 +104,8 @@ def _make_eval_step(runtime: Runtime, compute: Callable) -> Callable:
 
     def replica_step(batch):
         batch = drop_padding(runtime, batch)
-        logits = compute(batch["image"])
-        return (logits, batch["label"], batch["position"], batch["weight"])
+        outputs = compute(batch["image"])
+        return (*outputs, batch["label"], batch["position"], batch["weight"])
 
     @tf.function
     def eval_step(batch):
@@ -86,14 +133,15 @@ def evaluate(
     *,
     image_size: int,
     batch_size: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     """Classifies every example of a split exactly once.
 
     Args:
-      eval_step: from make_eval_step or make_joint_eval_step.
+      eval_step: from make_eval_step, make_joint_eval_step or make_embedding_step.
 
     Returns:
-      Logits float32 [N, K] (or [N, M, K]) and labels int32 [N], in stored order.
+      Its results but positions and weights, each [N, ...] in stored order: such as
+      logits float32 [N, K] and labels int32 [N].
 
     Raises:
       preemption.Stopped: on every worker, if one of them was asked to stop.
@@ -106,16 +154,16 @@ def evaluate(
         batch_size=batch_size,
     )
     shard_results = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-    logits, labels, positions = (
+    *results, positions = (
         collectives.all_gather(runtime, result, records.count)
         for result in shard_results
     )
     if not np.array_equal(positions, np.arange(records.count)):
         raise RuntimeError(
-            f"The evaluation returned {len(labels)} examples of {records.count}. This "
-            "is a bug of the program."
+            f"The evaluation returned {len(positions)} examples of {records.count}. "
+            "This is a bug of the program."
         )
-    return logits, labels
+    return tuple(results)
 
 
 def map_examples(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict, cast
 
 from trainer.evaluation.metrics import Metrics
+from trainer.evaluation.reliability import Reliability
 
 
 class RegimeSummary(TypedDict):
@@ -39,7 +40,8 @@ class Summary(TypedDict):
     classes: names in the order of the labels.
     regimes: names in the order of the training.
     best_regime: the regime whose weights are best on validation; they are exported.
-    test: all metrics of the best regime on the test split.
+    test: all metrics of the best regime on the test split, of calibrated probabilities.
+    reliability: how far its replies can be trusted.
     search: the result of the head search; None without one.
     export: directory of the newest export; None before the first.
     config: the fields of TrainConfig.
@@ -49,6 +51,7 @@ class Summary(TypedDict):
     regimes: list[str]
     best_regime: str
     test: Metrics
+    reliability: Reliability
     search: dict[str, Any] | None
     export: str | None
     config: dict[str, Any]
@@ -60,6 +63,7 @@ def make_summary(
     regimes: Mapping[str, RegimeSummary],
     best_regime: str,
     test: Metrics,
+    reliability: Reliability,
     search: dict[str, Any] | None,
     config: dict[str, Any],
 ) -> Summary:
@@ -70,6 +74,7 @@ def make_summary(
         **regimes,
         "best_regime": best_regime,
         "test": test,
+        "reliability": reliability,
         "search": search,
         "export": None,
         "config": config,

@@ -101,34 +101,58 @@ def compute_logits(
       images: float32 [B, S, S, 3], range [0, 255]; with frozen_prefix the outputs of
         its prefix.
       frozen_prefix: the frozen prefix that computed `images`; None for images.
-      dropout_seed: int32 [2]; applies the dropout of the head with this seed. The
-        layer's own seed would be the same on every replica. None: no dropout.
+      dropout_seed: see compute_head.
+      train_backbone: see compute_embedding.
+    """
+    embedding = compute_embedding(
+        classifier, images, frozen_prefix=frozen_prefix, train_backbone=train_backbone
+    )
+    return compute_head(classifier, embedding, dropout_seed=dropout_seed)
+
+
+def compute_embedding(
+    classifier: Classifier,
+    images: tf.Tensor,
+    *,
+    frozen_prefix: FrozenPrefix | None = None,
+    train_backbone: bool = False,
+) -> tf.Tensor:
+    """Computes the pooled features of images, [B, D].
+
+    Args:
+      images, frozen_prefix: see compute_logits.
       train_backbone: unfrozen layers of the backbone behave as in training: batch norm
         uses the statistics of the batch and moves its own towards them. A frozen batch
         norm never does.
     """
-    layers = classifier.head.layers[1:]  # without the input layer
     if frozen_prefix is None:
-        x = classifier.backbone(classifier.normalise(images), training=train_backbone)
+        normalised = classifier.normalise(images)
+        features = classifier.backbone(normalised, training=train_backbone)
     elif frozen_prefix.suffix is not None:
-        x = frozen_prefix.suffix(images, training=train_backbone)
+        features = frozen_prefix.suffix(images, training=train_backbone)
     else:
-        x, layers = images, layers[1:]  # without the pooling
-    for layer in layers:
+        return images  # The prefix includes the pooling.
+    return classifier.head.layers[1](features)
+
+
+def compute_head(
+    classifier: Classifier,
+    embedding: tf.Tensor,
+    *,
+    dropout_seed: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Computes the logits float32 [B, K] of pooled features [B, D].
+
+    dropout_seed: int32 [2]; applies the dropout of the head with this seed. The
+      layer's own seed would be the same on every replica. None: no dropout.
+    """
+    x = embedding
+    for layer in classifier.head.layers[2:]:  # without the input and the pooling
         if not isinstance(layer, keras.layers.Dropout):
             x = layer(x)
         elif dropout_seed is not None and layer.rate > 0:
             x = tf.nn.experimental.stateless_dropout(x, layer.rate, dropout_seed)
     return x
-
-
-def compute_embedding(classifier: Classifier, images: tf.Tensor) -> tf.Tensor:
-    """Computes the pooled features of images, [B, C].
-
-    images: float32 [B, S, S, 3], range [0, 255].
-    """
-    features = classifier.backbone(classifier.normalise(images), training=False)
-    return classifier.head.layers[1](features)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,10 @@ from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import advice
 from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.evaluation.reliability import Estimate, Reliability
 from trainer.evaluation.summary import RegimeSummary, Summary, regime_summary
 from trainer.models.classifier import Classifier, count_parameters
+from trainer.postprocessing.prediction_sets import smallest_count
 from trainer.training.position import Position
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -184,6 +186,7 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
         print(
             f"{name}: {_format_validation(figures)}, {_format_test(figures)}{no_gain}"
         )
+    _print_reliability(summary["reliability"])
     print(
         f"best on validation: {summary['best_regime']}; its weights are exported\n\n"
         f"{advice.describe_result(summary['test'])}",
@@ -192,6 +195,34 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
         ),
         flush=True,
     )
+
+
+def _print_reliability(reliability: Reliability) -> None:
+    """Prints what replies are worth, measured on test."""
+    before, after = (
+        _format_estimate(reliability[when]["calibration_error"])
+        for when in ("before", "after")
+    )
+    print(
+        f"probabilities: temperature {reliability['temperature']:.3g}; calibration "
+        f"error on test {before} without it, {after} with it\n"
+        f"prediction sets: {_format_estimate(reliability['covered'])} hold the true "
+        f"class (asked: {reliability['coverage']:g}), "
+        f"{_format_estimate(reliability['set_size'])} classes on average\n"
+        f"unknown: {_format_estimate(reliability['unknown'])} of the test images of "
+        f"known classes (allowed: {reliability['unknown_rate']:g})"
+    )
+    needed = smallest_count(reliability["coverage"])
+    if reliability["val_count"] < needed:
+        print(
+            f"sets hold every class, because --coverage={reliability['coverage']:g} "
+            f"needs {needed} validation images; there are {reliability['val_count']}"
+        )
+
+
+def _format_estimate(estimate: Estimate) -> str:
+    low, high = estimate["ci95"]
+    return f"{estimate['value']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _format_validation(figures: RegimeSummary) -> str:

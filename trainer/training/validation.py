@@ -93,10 +93,11 @@ def make_eval_step(run: RegimeRun) -> Callable:
 
 def _evaluate(run: RegimeRun, eval_step: Callable) -> tuple[np.ndarray, np.ndarray]:
     """Returns the logits and the labels of the validation images."""
-    return evaluate.evaluate(
+    logits, labels = evaluate.evaluate(
         run.runtime,
         eval_step,
         run.val_records,
         image_size=run.config.image_size,
         batch_size=run.config.batch_size,
     )
+    return logits, labels

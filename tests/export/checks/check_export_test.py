@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from export.checks.check_export import check_export
 from export.checks.check_requests import ExpectedExport
-from export.version.folding import predict_probabilities
+from export.version.folding import predict_replies
 from pipeline import decoding
 
 SIDE = 32
@@ -19,17 +19,17 @@ def test_a_good_export_passes_all_checks(saved_model, images, pixels, expected):
 
 @pytest.mark.slow
 def test_a_photograph_that_is_decoded_smaller_passes(
-    saved_model, classifier, images, expected
+    saved_model, classifier, postprocessing, images, expected
 ):
     noise = np.random.default_rng(1).integers(0, 256, [3 * SIDE, 4 * SIDE, 3], np.uint8)
     photographs = [tf.io.encode_jpeg(noise).numpy(), *images]
     pixels = decoding.decode(tf.constant(photographs[0])).numpy()[np.newaxis]
-    probabilities = predict_probabilities(classifier, photographs, image_size=SIDE)
-    whole = predict_probabilities(
-        classifier, [tf.io.encode_png(pixels[0]).numpy()], image_size=SIDE
+    replies, whole = (
+        predict_replies(classifier, postprocessing, encoded, image_size=SIDE)
+        for encoded in (photographs, [tf.io.encode_png(pixels[0]).numpy()])
     )
-    assert np.abs(whole - probabilities[:1]).max() > 1e-4
-    expected = dataclasses.replace(expected, probabilities=probabilities)
+    assert np.abs(whole["probabilities"] - replies["probabilities"][:1]).max() > 1e-4
+    expected = dataclasses.replace(expected, replies=replies)
     assert check_export(saved_model, photographs, pixels, expected) < 1e-5
 
 

@@ -79,6 +79,13 @@ def _put(key, value, rows=slice(1, 2)):
     return tamper
 
 
+def _flip(key):
+    def tamper(replies, name):
+        replies[name][key] = ~replies[name][key]
+
+    return tamper
+
+
 def _replace(reply):
     def tamper(replies, name):
         replies[name] = reply
@@ -93,6 +100,11 @@ def _replace(reply):
         ("batch of 64", _put("probabilities", np.nan), "differ from the model's"),
         ("batch of 64", _put("label", b"other"), "labels do not belong"),
         ("batch of 64", _put("decode_ok", False), "labels do not belong"),
+        ("batch of 64", _shift("unknown_score", 1e3), "unknown_score differs from"),
+        ("batch of 64", _put("in_set", False), "in_set does not belong"),
+        ("batch of 64", _flip("is_unknown"), "is_unknown does not belong"),
+        ("bad images", _put("unknown_score", 0.1), "are not blank"),
+        ("bad images", _put("in_set", True), "are not blank"),
         ("again", _shift("probabilities", 1e-7, 0), "two equal requests"),
         ("batch of 3", _shift("probabilities", 1e-3, 2), "rows of a batch of 3"),
         ("batch of 1", _shift("probabilities", 1e-3), "rows of a batch of 1"),

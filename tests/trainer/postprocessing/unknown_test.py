@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from scipy import special
+
+from trainer.postprocessing import unknown
+
+
+def _draw(rng, count, num_features=6):
+    """Features that vary in two directions of the space, and a little in the others."""
+    plane = rng.normal(size=(count, 2)) * 3
+    noise = rng.normal(size=(count, num_features)) * 0.1
+    return (np.pad(plane, ((0, 0), (0, num_features - 2))) + noise).astype("f4")
+
+
+def test_what_leaves_the_space_of_the_training_has_a_higher_score():
+    rng = np.random.default_rng(0)
+    embeddings, kernel = _draw(rng, 300), rng.normal(size=(6, 3)).astype("f4")
+    scorer = unknown.fit_scorer(embeddings, embeddings @ kernel)
+    assert scorer.axes.shape == (2, 6)
+    known = _draw(rng, 100)
+    strange = known + np.array([0, 0, 0, 2, 0, 0], "f4")
+    scores = [
+        unknown.compute_unknown_score(scorer, each, each @ kernel).numpy()
+        for each in (known, strange)
+    ]
+    assert scores[0].max() < scores[1].min()
+
+
+def test_the_score_is_the_residual_less_the_energy():
+    rng = np.random.default_rng(1)
+    embeddings, kernel = _draw(rng, 40), rng.normal(size=(6, 3)).astype("f4")
+    logits = embeddings @ kernel
+    scorer = unknown.fit_scorer(embeddings, logits)
+    centred = embeddings - embeddings.mean(axis=0)
+    residual = centred - centred @ scorer.axes.T @ scorer.axes
+    lengths = np.linalg.norm(residual, axis=1)
+    # On the training images both terms have the same mean.
+    assert scorer.weight * lengths.mean() == pytest.approx(
+        logits.max(axis=1).mean(), rel=1e-4
+    )
+    wanted = scorer.weight * lengths - special.logsumexp(logits, axis=1)
+    found = unknown.compute_unknown_score(scorer, embeddings, logits)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_image_or_equal_ones_give_finite_scores(count):
+    embeddings, logits = np.ones((count, 6), "f4"), np.zeros((count, 3), "f4")
+    scorer = unknown.fit_scorer(embeddings, logits)
+    scores = unknown.compute_unknown_score(scorer, embeddings + 1, logits)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "flagged"),
+    [(100, 0.05, 4), (99, 0.05, 4), (39, 0.05, 1), (20, 0.05, 0), (10, 0.0, 0)],
+)
+def test_at_most_the_stated_share_of_validation_is_unknown(count, rate, flagged):
+    scores = np.random.default_rng(2).permutation(count).astype("f4")
+    threshold = unknown.fit_threshold(scores, rate)
+    assert (scores > threshold).sum() == flagged
+
+
+def test_images_are_chosen_evenly_and_small_classes_leave_their_room():
+    labels = np.repeat([0, 1, 2], [10, 100, 200])
+    order = np.random.default_rng(0).permutation(310)
+    chosen = unknown.choose_fit_images(labels[order], 120)
+    assert np.bincount(labels[order][chosen]).tolist() == [10, 55, 55]
+    assert (np.diff(chosen) > 0).all()
+    assert len(unknown.choose_fit_images(labels, 1000)) == 310
+    # No class is without an image.
+    assert len(unknown.choose_fit_images(np.arange(50), 20)) == 50

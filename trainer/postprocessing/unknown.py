@@ -1,0 +1,113 @@
+"""Scores how unlike the training images an image is, to answer "none of these".
+
+The score is ViM (Wang et al., 2022, "ViM: Out-Of-Distribution with Virtual-logit
+Matching"): how much of the pooled features lies outside the space in which those of the
+training images vary, less the log-sum-exp of the logits.
+docs/decisions/0052-unknown-score.md compares it with other scores.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+# More training images do not make the score better.
+MAX_FIT_IMAGES = 1000
+
+_EXPLAINED_VARIANCE = 0.9
+_ROUNDING = 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class UnknownScorer:
+    """The constants of the unknown score.
+
+    mean: float32 [D], of the embeddings of training images.
+    axes: float32 [A, D], orthonormal; they explain 90 % of the variance.
+    weight: of the distance to these axes.
+    """
+
+    mean: np.ndarray
+    axes: np.ndarray
+    weight: float
+
+
+def choose_fit_images(labels: np.ndarray, max_images: int) -> np.ndarray:
+    """Chooses the training images of a scorer, as many of each class where possible.
+
+    Args:
+      labels: int [N], in stored order, which is a random order.
+      max_images: the largest number of images; a class has one image in any case.
+
+    Returns:
+      Sorted positions, int64 [M].
+    """
+    class_ids, counts = np.unique(labels, return_counts=True)
+    per_class, left = 1, max_images
+    # What small classes leave goes to the larger ones.
+    for position, count in enumerate(np.sort(counts)):
+        per_class = max(1, left // (len(counts) - position))
+        left -= min(per_class, count)
+    positions = [np.flatnonzero(labels == k)[:per_class] for k in class_ids]
+    return np.sort(np.concatenate(positions))
+
+
+def fit_scorer(embeddings: np.ndarray, logits: np.ndarray) -> UnknownScorer:
+    """Fits the unknown score to training images.
+
+    Args:
+      embeddings: float32 [M, D]. logits: float32 [M, K].
+    """
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    centred = embeddings - mean
+    _, singular_values, axes = np.linalg.svd(centred, full_matrices=False)
+    explained = np.cumsum(singular_values**2)
+    count = int(np.searchsorted(explained, _EXPLAINED_VARIANCE * explained[-1])) + 1
+    axes = axes[:count]
+    distance = np.linalg.norm(centred - centred @ axes.T @ axes, axis=1).mean()
+    return UnknownScorer(
+        mean=mean.astype(np.float32),
+        axes=axes.astype(np.float32),
+        # Both terms of the score then have the same size on the training images.
+        weight=float(logits.max(axis=1).mean() / max(distance, 1e-6)),
+    )
+
+
+def compute_unknown_score(
+    scorer: UnknownScorer, embedding: tf.Tensor, logits: tf.Tensor
+) -> tf.Tensor:
+    """Computes the unknown score: an image like those of the training has a low one.
+
+    Args:
+      embedding: [n, D]. logits: [n, K].
+
+    Returns:
+      float32 [n].
+    """
+    centred = tf.cast(embedding, tf.float32) - scorer.mean
+    explained = tf.matmul(
+        tf.matmul(centred, scorer.axes, transpose_b=True), scorer.axes
+    )
+    distance = tf.norm(centred - explained, axis=1)
+    logits = tf.cast(logits, tf.float32)
+    # Not tf.reduce_logsumexp, which puts an operation of training into the graph.
+    largest = tf.reduce_max(logits, axis=1, keepdims=True)
+    energy = largest[:, 0] + tf.math.log(
+        tf.reduce_sum(tf.exp(logits - largest), axis=1)
+    )
+    return scorer.weight * distance - energy
+
+
+def fit_threshold(scores: np.ndarray, rate: float) -> float:
+    """Returns the score above which an image is called unknown.
+
+    Of all images like those of validation at most `rate` have a higher score, on
+    average. With too few validation images for that, no validation image has.
+
+    Args:
+      scores: float32 [N], of validation.
+      rate: 0 <= rate < 1.
+    """
+    rank = math.ceil((len(scores) + 1) * (1 - rate) - _ROUNDING)
+    return float(np.sort(scores)[min(rank, len(scores)) - 1])
