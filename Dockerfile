@@ -1,9 +1,9 @@
 # The image for training, which trainer/cluster/kubernetes.yaml runs:
 #
-#   docker build --tag photograph-classifier:0.2.0 .
-#   docker build --tag photograph-classifier:0.2.0 --build-arg EXTRAS= .    # without CUDA
+#   docker build --tag photograph-classifier:0.3.0 .
+#   docker build --tag photograph-classifier:0.3.0 --build-arg EXTRAS= .    # without CUDA
 #   docker run --rm --gpus all --volume "$PWD/storage:/storage" \
-#     photograph-classifier:0.2.0 --source=/storage/photographs --model_dir=/storage/run
+#     photograph-classifier:0.3.0 --source=/storage/photographs --model_dir=/storage/run
 #
 # The user 1000 of the container must be able to write to the mounted directory.
 FROM python:3.11-slim

@@ -221,7 +221,9 @@ def run_frozen_fold(photographs, features_of, left_out):
         split: np.stack([features_of[name] for name, _ in rows])
         for split, rows in splits.items()
     }
-    model = LogisticRegression(C=0.1, max_iter=5000)
+    scale = features["train"].std()
+    features = {split: each / scale for split, each in features.items()}
+    model = LogisticRegression(C=0.1, max_iter=500)
     model.fit(features["train"], labels["train"])
     return {
         split: (features[split], model.decision_function(features[split]), k)
@@ -269,11 +271,6 @@ def main(photographs, weights, features_path):
     samples = {}
     for left_out in flowers:
         outputs = run_fold(photographs, weights, left_out)
-        if os.environ.get("KEEP"):
-            np.savez(
-                pathlib.Path(os.environ["KEEP"], f"{left_out}.npz"),
-                **{f"{s}_{i}": a for s, p in outputs.items() for i, a in enumerate(p)},
-            )
         samples[left_out] = measure(outputs)
         for name, row in samples[left_out].items():
             print(left_out, name, [round(value, 3) for value in row], flush=True)
@@ -284,6 +281,10 @@ def main(photographs, weights, features_path):
         for left_out in flowers:
             outputs = run_frozen_fold(photographs, features_of, left_out)
             frozen[left_out] = measure(outputs)
+    save(samples, frozen, header)
+
+
+def save(samples, frozen, header):
     rows = [make_row(name, samples, frozen) for name in SCORES]
     tables.save(
         "unknown",

@@ -56,11 +56,11 @@ def export_run(
     model_path, export_path = pathlib.Path(model_dir), pathlib.Path(export_dir)
     files.check_writable(export_path, "export_dir")
     config, classes, regime = run_dir.read_run(model_path)
+    postprocessing = _read_postprocessing(model_path)
     trained = run_dir.restore_classifier(config, classes, model_path, regime)
     data_dir = _find_prepared_data(config.data_dir, model_path)
     images = _read_images(data_dir)
 
-    postprocessing = _read_postprocessing(model_path)
     served = fold_and_compare(
         trained, postprocessing, images, image_size=config.image_size
     )

@@ -110,10 +110,13 @@ def evaluate_run(
         summary=summary,
         history=history,
         classifier=classifiers[best],
-        records=prepared_data.read_records(config.data_dir, "test"),
-        image_size=config.image_size,
-        logits=calibrated_logits,
-        labels=test.labels,
+        train_records=prepared_data.read_records(config.data_dir, "train"),
+        test=report.Evaluated(
+            records=prepared_data.read_records(config.data_dir, "test"),
+            logits=calibrated_logits,
+            scores=test.scores[:, best],
+            labels=test.labels,
+        ),
     )
     postprocessing_file.write(model_dir / postprocessing_file.FILE, postprocessing)
     files.write_json(model_dir / run_dir.SUMMARY_FILE, summary)

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterable
 
 # The one place of the version: setup.py reads it from here.
-PROJECT_VERSION = "0.2.0"
+PROJECT_VERSION = "0.3.0"
 
 PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy")
 

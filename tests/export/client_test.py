@@ -112,6 +112,16 @@ def test_both_protocols_give_the_same_json_in_the_order_of_the_files(server, fol
         assert by_rest == by_grpc
 
 
+def test_an_unknown_image_keeps_its_best_guess(folder):
+    reply = json.loads(GOOD_REST_REPLY)
+    reply["outputs"]["is_unknown"] = [True]
+    with rest_stub([(200, json.dumps(reply).encode())]) as (address, _):
+        photograph = folder / "00-red.JPG"
+        done = _client("--protocol=rest", f"--server={address}", photograph)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].endswith("0.7500  unknown (best guess: x)")
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_file_that_cannot_be_read_or_decoded_spoils_its_own_row(
     server, folder, protocol, tmp_path

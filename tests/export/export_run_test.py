@@ -89,6 +89,16 @@ def test_an_export_that_fails_a_check_is_not_published(
 
 
 @pytest.mark.slow
+def test_a_run_that_an_older_version_evaluated_is_refused_with_what_to_do(
+    trained_run, tmp_path
+):
+    for name in ("config.json", "summary.json"):
+        (tmp_path / name).write_bytes((trained_run / name).read_bytes())
+    with pytest.raises(ValueError, match="command that trained it evaluates it again"):
+        export_run.export_run(str(tmp_path), str(tmp_path / "export"))
+
+
+@pytest.mark.slow
 def test_a_disk_that_is_full_is_said_and_nothing_is_left(
     trained_run, tmp_path, monkeypatch
 ):

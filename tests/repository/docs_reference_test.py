@@ -64,8 +64,12 @@ def _describe_default(default: object) -> str:
         ("summary.json", "trainer.evaluation.summary.Summary"),
         ("A regime in summary.json", "trainer.evaluation.summary.RegimeSummary"),
         ("test in summary.json", "trainer.evaluation.metrics.Metrics"),
+        (
+            "reliability in summary.json",
+            "trainer.evaluation.reliability.Reliability",
+        ),
         ("audit.json", "pipeline.audit.audit_json.AuditJson"),
-        ("model_card.json", "export.version.model_card.ModelCard"),
+        ("model_card.json", "export.version.card_types.ModelCard"),
     ],
 )
 def test_the_fields_of_files_are_documented(heading, schema):

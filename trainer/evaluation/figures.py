@@ -1,6 +1,5 @@
-"""Draws the pictures of the report: curves, confusion matrix, errors."""
+"""Draws the charts of the report."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,32 +7,15 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from trainer.evaluation.epoch_metrics import EpochMetrics
-
-
-@dataclasses.dataclass(frozen=True)
-class WrongImage:
-    """One wrongly classified image.
-
-    image: float32 [S, S, 3], range [0, 255].
-    heat: float32 [S, S], range [0, 1]; see saliency.compute_grad_cam.
-    label, predicted: names of classes.
-    confidence: probability of the predicted class.
-    """
-
-    name: str
-    image: np.ndarray
-    heat: np.ndarray
-    label: str
-    predicted: str
-    confidence: float
+from trainer.evaluation.reliability import Bin
 
 
 def draw_curves(history: Sequence[EpochMetrics]) -> Figure:
     """Draws loss and accuracy over the epochs; dotted lines separate the regimes."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.4, 6.6), layout="constrained")
     epochs = np.arange(1, len(history) + 1)
     train_label, val_label = "training (augmented)", "validation"
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    loss_axes, accuracy_axes = figure.subplots(2, 1)
     for axes, name, train_values, val_values in (
         (
             loss_axes,
@@ -79,25 +61,24 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_errors(errors: Sequence[WrongImage]) -> Figure:
-    """Draws each wrong image beside the same image with its heat map."""
-    columns = 3
-    rows = -(-len(errors) // columns)
-    figure = Figure(figsize=(4.4 * columns, 2.6 * rows), layout="constrained")
-    grid = figure.subplots(rows, 2 * columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    pairs = grid.reshape(rows * columns, 2)
-    for (left, right), error in zip(pairs, errors, strict=False):
-        pixels = error.image / 255
-        left.imshow(pixels)
-        left.set_title(
-            f"{error.label}, not {error.predicted} ({error.confidence:.0%})",
-            fontsize=8,
-            loc="left",
-        )
-        below = 1.02 * error.image.shape[0]
-        left.text(0, below, error.name, fontsize=6, va="top", color="dimgrey")
-        right.imshow(pixels)
-        right.imshow(error.heat, cmap="inferno", alpha=0.55)
+def draw_reliability(bins: Sequence[Bin]) -> Figure:
+    """Draws accuracy against confidence; the diagonal is perfect calibration."""
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    confidence = [each["confidence"] for each in bins]
+    accuracy = np.array([each["accuracy"] for each in bins])
+    low, high = np.array([each["accuracy_ci95"] for each in bins]).T
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfect calibration")
+    axes.errorbar(
+        confidence,
+        accuracy,
+        yerr=np.maximum(0, [accuracy - low, high - accuracy]),
+        marker="o",
+        markersize=4,
+        capsize=3,
+        label="test images, with 95 % intervals",
+    )
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left")
     return figure

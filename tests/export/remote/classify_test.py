@@ -61,6 +61,23 @@ def test_the_replies_have_the_order_of_the_paths(paths):
     }
 
 
+def test_newer_outputs_are_in_the_rows_and_must_be_whole(paths):
+    newer = {
+        "in_set": [[True, False], [True, True]],
+        "unknown_score": [-3.5, 2.0],
+        "is_unknown": [False, True],
+    }
+    (reply,) = _classify(lambda images, seconds: _outputs(images) | newer, paths[:2])
+    found = [{key: row[key] for key in newer} for row in reply.rows]
+    assert found == [
+        {"in_set": [True, False], "unknown_score": -3.5, "is_unknown": False},
+        {"in_set": [True, True], "unknown_score": 2.0, "is_unknown": True},
+    ]
+    short = newer | {"is_unknown": [True]}
+    with pytest.raises(StatusError, match="for each image"):
+        list(_classify(lambda images, seconds: _outputs(images) | short, paths[:2]))
+
+
 def test_a_file_that_cannot_be_read_has_its_own_row(paths, tmp_path):
     def predict(images, seconds):
         return _outputs(images) | {"decode_ok": [False, True]}

@@ -66,3 +66,32 @@ def test_a_newer_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(postprocessing, "FORMAT", 1)
     with pytest.raises(ValueError, match="up to format 1"):
         postprocessing.read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("case", ["two classes", "200 classes", "one image", "right"])
+def test_unusual_validation_splits_give_finite_constants(case):
+    rng = np.random.default_rng(5)
+    num_classes = {"two classes": 2, "200 classes": 200}.get(case, 3)
+    count = {"one image": 1, "200 classes": 200}.get(case, 40)
+    logits = rng.normal(size=(count, num_classes)).astype("f4")
+    labels = rng.integers(0, num_classes, count)
+    if case == "right":
+        labels = logits.argmax(axis=1)
+    embeddings = rng.normal(size=(count, 8)).astype("f4")
+    fitted = postprocessing.fit_postprocessing(
+        logits,
+        rng.normal(size=count).astype("f4"),
+        labels,
+        scorer=fit_scorer(embeddings, logits),
+        calibrated=True,
+        coverage=0.9,
+        unknown_rate=0.05,
+    )
+    assert 0.05 <= fitted.temperature <= 20
+    assert 0 <= fitted.min_set_probability <= 1
+    reply = postprocessing.make_reply(fitted, logits, embeddings)
+    assert np.isfinite(reply["probabilities"]).all()
+    assert np.isfinite(reply["unknown_score"]).all()
+    assert reply["in_set"].numpy().any(axis=1).all()
+    if case == "one image":
+        assert reply["in_set"].numpy().all()
