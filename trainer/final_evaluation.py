@@ -21,9 +21,9 @@ from trainer.models.frozen_prefix import find_frozen_prefix
 from trainer.postprocessing import postprocessing as postprocessing_file
 from trainer.postprocessing.postprocessing import fit_postprocessing
 from trainer.postprocessing.unknown import (
-    MAX_FIT_IMAGES,
     UnknownScorer,
     choose_fit_images,
+    count_fit_images,
     fit_scorer,
 )
 from trainer.training import progress, run_config, run_dir
@@ -144,7 +144,8 @@ def _fit_scorers(
 ) -> list[UnknownScorer]:
     """Fits the unknown score of each classifier to some training images."""
     records = prepared_data.read_records(config.data_dir, "train", cached=False)
-    positions = choose_fit_images(prepared_data.read_labels(records), MAX_FIT_IMAGES)
+    labels = prepared_data.read_labels(records)
+    positions = choose_fit_images(labels, count_fit_images(int(labels.max()) + 1))
     with runtime.strategy.scope():
         step = evaluate.make_embedding_step(runtime, classifiers, prefixes)
     embeddings, logits, _ = evaluate.evaluate(

@@ -5,7 +5,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from export.version import server_files
 from pipeline.system import files
@@ -40,8 +40,15 @@ def publish(
         files.sync_to_disk(export_dir)
         versions = list_versions(export_dir)
         obsolete = versions[: -1 - keep] if keep is not None else []
-        # The labels leave a version before the version goes.
+        # The labels leave a version before the version goes, and servers get the time
+        # to read that.
         server_files.write_server_files(export_dir, versions[len(obsolete) :])
+        if set(obsolete) & set(_find_labelled(versions[:-1])):
+            print(
+                "the labels leave versions that --keep removes; waiting for servers",
+                flush=True,
+            )
+            time.sleep(server_files.CONFIG_POLL_SECONDS + 1)
         for version in obsolete:
             _remove_version(export_dir / str(version))
     return version_dir
@@ -103,6 +110,11 @@ def list_withdrawn(export_dir: pathlib.Path) -> list[int]:
         for path in export_dir.glob(f"{_WITHDRAWN_PREFIX}*")
     ]
     return [int(name) for name in names if name.isdecimal()]
+
+
+def _find_labelled(versions: Sequence[int]) -> Sequence[int]:
+    """Returns the versions that have a label, of all versions, oldest first."""
+    return versions[-len(server_files.LABELS) :]
 
 
 @contextlib.contextmanager

@@ -17,6 +17,9 @@ CONFIG_POLL_SECONDS = 5
 
 _TEMPLATES_DIR = pathlib.Path(__file__).parent / "templates"
 
+# The labels of the newest versions, the newest first.
+LABELS = ("stable", "previous")
+
 # The path of the export directory in the container.
 _MOUNT = f"/models/{messages.MODEL_NAME}"
 
@@ -40,7 +43,7 @@ _HEALTH_COMMAND = (
 
 def write_server_files(export_dir: pathlib.Path, versions: Sequence[int]) -> None:
     """Writes the files for these versions, oldest first; each file appears whole."""
-    labels = dict(zip(("stable", "previous"), versions[:-3:-1], strict=False))
+    labels = dict(zip(LABELS, reversed(versions), strict=False))
     for name in (
         messages.MODELS_FILE,
         BATCHING_FILE,

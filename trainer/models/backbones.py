@@ -87,7 +87,8 @@ def load_backbone_weights(
     if weights == "random":
         return "random"
     if weights not in ("auto", "imagenet"):
-        load_weights(backbone, EMBEDDED_WEIGHTS if weights == "embedded" else weights)
+        path = EMBEDDED_WEIGHTS if weights == "embedded" else weights
+        load_weights(backbone, path, received=f"--weights={weights}")
         return weights
     constructor, _ = find_backbone(name)
     try:
@@ -121,8 +122,10 @@ def _explain_download(
     )
 
 
-def load_weights(model: keras.Model, path: str) -> None:
+def load_weights(model: keras.Model, path: str, *, received: str | None = None) -> None:
     """Loads a file that holds exactly the weights of a model.
+
+    received: the flag that named the file, for the message of an error.
 
     Raises:
       ValueError: the file is missing, is no weights file, or has the weights of another
@@ -147,9 +150,9 @@ def load_weights(model: keras.Model, path: str) -> None:
             problem = str(error).split("\n")[0]
     if problem is not None:
         raise ValueError(
-            f"The weights do not fit {model.name}: {problem}. Received: {path}; use a "
-            "file of the same backbone with the same --backbone_args, without its "
-            "classification layer."
+            f"The weights do not fit {model.name}: {problem}. Received: "
+            f"{received or path}; use a file of the same backbone with the same "
+            "--backbone_args, without its classification layer."
         )
 
 

@@ -12,8 +12,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
-# More training images do not make the score better.
-MAX_FIT_IMAGES = 1000
+# More training images of a class do not make the score better.
+_FIT_IMAGES_PER_CLASS = 50
+_MIN_FIT_IMAGES = 250
+_MAX_FIT_IMAGES = 1000
 
 _EXPLAINED_VARIANCE = 0.9
 _ROUNDING = 1e-9
@@ -31,6 +33,12 @@ class UnknownScorer:
     mean: np.ndarray
     axes: np.ndarray
     weight: float
+
+
+def count_fit_images(num_classes: int) -> int:
+    """Returns the number of training images that a scorer is fitted to, at most."""
+    wanted = max(_MIN_FIT_IMAGES, _FIT_IMAGES_PER_CLASS * num_classes)
+    return min(_MAX_FIT_IMAGES, wanted)
 
 
 def choose_fit_images(labels: np.ndarray, max_images: int) -> np.ndarray:

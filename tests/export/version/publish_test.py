@@ -56,4 +56,9 @@ def test_keep_and_roll_back(tmp_path, monkeypatch):
         publish.roll_back(str(base))
     assert publish.list_versions(base) == versions[1:2]
     again = next(_candidates(tmp_path / "other", 1))
-    assert int(publish.publish(again, base, keep=0).name) > versions[3]
+    seen.clear()
+    newest = int(publish.publish(again, base, keep=0).name)
+    assert newest > versions[3]
+    # A server that has not read the new labels still finds the version of the old ones.
+    assert seen == [([newest], [versions[1], newest])]
+    assert publish.list_versions(base) == [newest]
