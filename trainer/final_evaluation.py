@@ -8,7 +8,8 @@ import numpy as np
 
 from pipeline.loading import prepared_data
 from pipeline.system import files
-from trainer.config.regimes import make_regimes, rank
+from trainer.config.class_balance import rank, read_balance
+from trainer.config.regimes import make_regimes
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import evaluate, metrics, report
@@ -63,15 +64,15 @@ def evaluate_run(
             test=metrics.compute_metrics(test_logits[:, index], test_labels, classes),
             is_unchanged=is_unchanged,
         )
-    best = max(
-        names,
-        key=lambda name: rank(regimes[name]["val_accuracy"], regimes[name]["val_loss"]),
-    )
+    balance = read_balance(config, classes)
+    best = max(names, key=lambda name: rank(regimes[name], balance.chosen_by))
     best_logits: np.ndarray = test_logits[:, names.index(best)]
     summary = make_summary(
         classes=list(classes),
         regimes=regimes,
         best_regime=best,
+        chosen_by=balance.chosen_by,
+        class_weights=list(balance.weights),
         test=metrics.compute_metrics(best_logits, test_labels, classes),
         search=run_config.read_search(model_dir),
         config=dataclasses.asdict(config),
@@ -131,10 +132,18 @@ def _summarise_regime(
         val_loss=validation["loss"],
         val_count=validation["count"],
         val_ci95=validation["ci95"],
+        val_balanced_accuracy=validation["balanced_accuracy"],
+        val_balanced_accuracy_ci95=validation["balanced_accuracy_ci95"],
+        val_macro_f1=validation["macro_f1"],
+        val_macro_f1_ci95=validation["macro_f1_ci95"],
         test_accuracy=test["accuracy"],
         test_loss=test["loss"],
         test_count=test["count"],
         test_ci95=test["ci95"],
+        test_balanced_accuracy=test["balanced_accuracy"],
+        test_balanced_accuracy_ci95=test["balanced_accuracy_ci95"],
+        test_macro_f1=test["macro_f1"],
+        test_macro_f1_ci95=test["macro_f1_ci95"],
         epochs=sum(line["epoch"] > 0 for line in lines),
         best_epoch=0 if is_unchanged else _find_best_epoch(lines, result),
         seconds=sum(line["seconds"] + line["val_seconds"] for line in lines),

@@ -7,5 +7,6 @@ checks.py        the checks of a TrainConfig
 flags.py         defines the absl flags and makes a TrainConfig of them
 head_config.py   HeadConfig: the settings of the head
 recipes.py       RECIPES: named defaults for the flags
-regimes.py       Regime, make_regimes(), rank()
+regimes.py       Regime, make_regimes()
+class_balance.py ClassBalance: weights of the classes, the figure that chooses; rank()
 """

@@ -12,6 +12,7 @@ RECIPES: Mapping[str, Mapping[str, object]] = {
         "augment": "basic",
         "batch_size": 64,
         "cached_views": 0,
+        "class_weights": "none",
         "head_start": "random",
         "head_units": 512,
         "head_epochs": 5,

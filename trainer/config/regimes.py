@@ -91,8 +91,3 @@ def extend_epochs(regimes: Sequence[Regime], epoch_steps: int) -> list[Regime]:
         )
         for regime in regimes
     ]
-
-
-def rank(val_accuracy: float, val_loss: float) -> tuple[float, float]:
-    """Returns the key that orders weights: by validation accuracy, then by loss."""
-    return val_accuracy, -val_loss

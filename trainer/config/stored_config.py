@@ -27,6 +27,7 @@ def config_from_json(flags: Mapping[str, Any]) -> TrainConfig:
     values: dict[str, Any] = {}
     if "recipe" not in flags:
         values = {**RECIPES["notebook"], "recipe": "notebook"}
+    values["class_weights"] = "none"  # Before there was a choice.
     for name, spec in get_specs(TrainConfig).items():
         stored_name = name if name in flags else spec.old_name or name
         if stored_name in flags:

@@ -23,6 +23,7 @@ XLA = ("auto", "on", "off")
 SWEEPS = ("none", "head")
 HEAD_STARTS = ("random", "logistic")
 FINETUNE_RESULTS = ("best", "average")
+CLASS_WEIGHTS = ("auto", "balanced", "none")
 CACHES = ("memory", "disk", "off")
 
 
@@ -142,6 +143,13 @@ class TrainConfig:
     label_smoothing: float = flag(
         0.1,
         "Share of each label that is spread evenly over all classes in training.",
+    )
+    class_weights: str = flag(
+        "auto",
+        "Weight of each class in the loss. balanced: inversely proportional to its "
+        "number of training images; none: each image counts the same; auto: balanced "
+        "if a class has at least twice as many images as another.",
+        choices=CLASS_WEIGHTS,
     )
     finetune_batch_norm: str = flag(
         "frozen",

@@ -86,6 +86,7 @@ def _make_train_steps(run: RegimeRun) -> Callable:
         precomputed=run.inputs.train_features is not None,
         label_smoothing=config.label_smoothing,
         mix=None if config.mix == "none" else mixing.build_mixer(config.mix),
+        class_weights=run.balance.weights,
     )
 
 

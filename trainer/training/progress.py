@@ -4,8 +4,10 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, cast
 
 from pipeline.loading.prepared_data import DataInfo
+from trainer.config.class_balance import ClassBalance
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
@@ -27,6 +29,7 @@ def print_plan(
     classifier: Classifier,
     *,
     weights_from: str,
+    balance: ClassBalance,
 ) -> None:
     """Prints what the run is going to do."""
     strategy = runtime.strategy
@@ -46,6 +49,7 @@ def print_plan(
         "model": f"{config.backbone}, weights: {weights_from}; "
         f"{parameters:,} parameters",
         "recipe": f"{config.recipe}: {_describe_recipe(config)}",
+        "classes": _describe_balance(balance),
     }
     for name, text in lines.items():
         print(f"{name:<10}{text}", flush=True)
@@ -64,6 +68,19 @@ def _describe_recipe(config: TrainConfig) -> str:
         f"{head}; {views}; finetune {config.finetune_lr:g} {config.schedule}, batch "
         f"norm {config.finetune_batch_norm}, result {config.finetune_result}; label "
         f"smoothing {config.label_smoothing:g}"
+    )
+
+
+def _describe_balance(balance: ClassBalance) -> str:
+    """Returns how uneven the classes are, and what follows from it."""
+    weights = "all images weigh the same"
+    if balance.weights:
+        low, high = min(balance.weights), max(balance.weights)
+        weights = f"weights {low:.3g} to {high:.3g}"
+    return (
+        f"the largest has {balance.imbalance:.3g} times the images of the smallest; "
+        f"{weights}; {balance.chosen_by.replace('_', ' ')} on validation chooses the "
+        "best weights"
     )
 
 
@@ -153,18 +170,35 @@ def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
     print(
         f"{line['regime']} {line['epoch']}/{epochs}: "
         f"loss {line['train_loss']:.4f}, accuracy {line['train_accuracy']:.4f} | "
-        f"validation loss {line['val_loss']:.4f}, accuracy {line['val_accuracy']:.4f}"
+        f"{format_validation(line)}"
         f"{' (best)' if line['best'] else ''} | "
         f"{line['images_per_second']:.1f} images/s, {waiting}{line['seconds']:.0f} s",
         flush=True,
     )
 
 
-def print_average(regime: Regime, accuracies: Mapping[str, float], chosen: str) -> None:
-    """Prints the validation accuracy of each candidate for the result of a regime."""
+def format_validation(line: EpochMetrics) -> str:
+    """Returns the figures of an epoch on validation."""
+    return (
+        f"validation loss {line['val_loss']:.4f}, "
+        f"accuracy {line['val_accuracy']:.4f}, "
+        f"balanced {line['val_balanced_accuracy']:.4f}, "
+        f"macro F1 {line['val_macro_f1']:.4f}"
+    )
+
+
+def print_average(
+    regime: Regime, chosen_by: str, *, accuracies: Mapping[str, float], chosen: str
+) -> None:
+    """Prints the figure of each candidate for the result of a regime on validation.
+
+    chosen_by: see ClassBalance.
+    """
     shown = ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
     print(
-        f"{regime.name}: validation accuracy of {shown}: {chosen} is used", flush=True
+        f"{regime.name}: validation {chosen_by.replace('_', ' ')} of {shown}: {chosen} "
+        "is used",
+        flush=True,
     )
 
 
@@ -182,10 +216,12 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
         if figures["epochs"] and not figures["best_epoch"]:
             no_gain = "; no epoch beat its starting weights"
         print(
-            f"{name}: {_format_validation(figures)}, {_format_test(figures)}{no_gain}"
+            f"{name}{no_gain}:\n  {_format_figures(figures, 'val')}\n"
+            f"  {_format_figures(figures, 'test')}"
         )
     print(
-        f"best on validation: {summary['best_regime']}; its weights are exported\n\n"
+        f"best on validation, by {summary['chosen_by'].replace('_', ' ')}: "
+        f"{summary['best_regime']}; its weights are exported\n\n"
         f"{advice.describe_result(summary['test'])}",
         advice.advise(
             summary["test"], summary["classes"], weights=summary["config"]["weights"]
@@ -194,18 +230,17 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
     )
 
 
-def _format_validation(figures: RegimeSummary) -> str:
-    return "validation " + _format_accuracy(
-        figures["val_accuracy"], figures["val_ci95"], figures["val_count"]
-    )
-
-
-def _format_test(figures: RegimeSummary) -> str:
-    return "test " + _format_accuracy(
-        figures["test_accuracy"], figures["test_ci95"], figures["test_count"]
-    )
-
-
-def _format_accuracy(accuracy: float, ci95: list[float], count: int) -> str:
-    low, high = ci95
-    return f"accuracy {accuracy:.4f} [{low:.4f}, {high:.4f}] on {count}"
+def _format_figures(figures: RegimeSummary, split: Literal["val", "test"]) -> str:
+    """Returns the figures of one split, each with its interval."""
+    values = cast(Mapping[str, Any], figures)
+    texts = []
+    for name, interval in (
+        ("accuracy", "ci95"),
+        ("balanced_accuracy", "balanced_accuracy_ci95"),
+        ("macro_f1", "macro_f1_ci95"),
+    ):
+        low, high = values[f"{split}_{interval}"]
+        shown = name.replace("_", " ").replace("f1", "F1")
+        texts.append(f"{shown} {values[f'{split}_{name}']:.4f} [{low:.4f}, {high:.4f}]")
+    split_name = "validation" if split == "val" else split
+    return f"{split_name} ({values[f'{split}_count']} images): {', '.join(texts)}"

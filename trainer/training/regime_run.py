@@ -7,6 +7,7 @@ import keras
 
 from pipeline.loading.order import num_batches
 from pipeline.loading.prepared_data import Records
+from trainer.config.class_balance import ClassBalance
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
@@ -28,6 +29,7 @@ class RegimeRun:
     model_dir: pathlib.Path
     classifier: Classifier
     regime: Regime
+    balance: ClassBalance
     optimizer: keras.optimizers.Optimizer
     inputs: RegimeInput
     train_images: Records

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from pipeline.loading.order import num_batches
+from trainer.config.class_balance import ClassBalance
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
@@ -41,6 +42,7 @@ def train_regimes(
     classifier: Classifier,
     *,
     regimes: Sequence[Regime],
+    balance: ClassBalance,
     checkpoint: Checkpoint | None,
     history: tuple[EpochMetrics, ...] = (),
 ) -> Position:
@@ -48,6 +50,7 @@ def train_regimes(
 
     Args:
       regimes: the regimes, in order.
+      balance: weights of the classes, and what chooses the best epoch.
       checkpoint: where to continue; None starts a new run.
       history: figures of the weights that a new run starts from, if they are the first
         candidate of the first regime.
@@ -102,6 +105,7 @@ def train_regimes(
                 model_dir=model_dir,
                 classifier=classifier,
                 regime=regime,
+                balance=balance,
                 optimizer=optimizer,
                 inputs=inputs[index],
                 train_images=train_images,
@@ -149,9 +153,9 @@ def _average_with_start(run: RegimeRun, start_regime: str) -> Sequence[np.ndarra
     }
     errors = find_errors(run, list(candidates.values()))
     chosen = list(candidates)[find_clearly_better(errors)]
-    accuracies = 1 - errors.mean(axis=1)
+    accuracies = dict(zip(candidates, (1 - errors.mean(axis=1)).tolist(), strict=True))
     progress.print_average(
-        run.regime, dict(zip(candidates, accuracies.tolist(), strict=True)), chosen
+        run.regime, run.balance.chosen_by, accuracies=accuracies, chosen=chosen
     )
     return candidates[chosen]
 

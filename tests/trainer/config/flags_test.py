@@ -161,6 +161,12 @@ def test_the_config_of_an_earlier_version_is_read():
     del stored["recipe"], stored["label_smoothing"]
     read = config_from_json(stored)
     assert (read.recipe, read.label_smoothing) == ("notebook", 0.0)
+    # Before there were class weights, all images had the same weight.
+    stored = json.loads(json.dumps(dataclasses.asdict(_parse())))
+    assert config_from_json(stored).class_weights == "auto"
+    del stored["class_weights"]
+    assert config_from_json(stored).class_weights == "none"
+    stored = json.loads(json.dumps(dataclasses.asdict(config)))
     # Its default of --freeze_layers was stored beside --freeze_until.
     stored["freeze_until"] = "conv1_conv"
     assert config_from_json(stored).freeze_layers is None
@@ -231,6 +237,7 @@ def test_backbone_arguments_are_parsed_as_python_values():
         ),
         (["--folds=2", "--head_folds=3"], "--folds=2 --head_folds=3"),
         (["--augment=weak"], "--augment=weak"),
+        (["--class_weights=some"], "--class_weights=some"),
         (["--xla=maybe"], "--xla=maybe"),
         (["--cached_views=-1"], "--cached_views=-1"),
         (["--cache_gb=0"], "--cache_gb=0.0"),

@@ -51,6 +51,27 @@ def test_the_gradient_of_the_penalised_loss_is_zero(num_classes):
     assert np.abs(errors.mean(axis=0)).max() < 1e-4
 
 
+def test_weights_of_classes_act_as_copies_of_their_images():
+    """A class of weight 3 is as if each of its images were there three times."""
+    rng = np.random.default_rng(4)
+    train = _make_split(rng, count=60, num_classes=3, noise=2.0)
+    folds = np.arange(60) % 5
+    weighted = solve_head(
+        "head", train, train, folds=folds, num_classes=3, class_weights=(1.0, 3.0, 1.0)
+    )
+    copies = np.where(train.labels == 1, 3, 1)
+    features = np.repeat(
+        np.concatenate([train.plain, *train.views]), np.tile(copies, 3), 0
+    )
+    labels = np.repeat(np.tile(train.labels, 3), np.tile(copies, 3))
+    scale = np.std(train.plain.astype(np.float64))
+    errors = special.softmax(features @ weighted.kernel + weighted.bias, axis=1)
+    errors[np.arange(len(labels)), labels] -= 1
+    penalty = weighted.kernel * scale
+    gradient = weighted.strength / 3 * (features / scale).T @ errors + penalty
+    assert np.abs(gradient).max() < 1e-3 * np.abs(penalty).max()
+
+
 def test_the_line_has_the_figures_of_the_head():
     rng = np.random.default_rng(1)
     train = _make_split(rng, count=90, num_classes=3, noise=1.0)
