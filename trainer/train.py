@@ -16,7 +16,7 @@ from pipeline.loading.prepared_data import DataInfo
 from pipeline.system import files
 from trainer import run_setup
 from trainer.config.class_balance import ClassBalance, read_balance
-from trainer.config.regimes import extend_epochs, make_regimes
+from trainer.config.regimes import make_regimes, plan_steps
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
 from trainer.distribution.preemption import StopSignal
@@ -177,8 +177,11 @@ def _train(
             balance=balance,
         )
         history = (line,)
-    epoch_steps = num_batches(info.counts["train"], config.batch_size)
-    regimes = extend_epochs(make_regimes(config), epoch_steps)
+    regimes = plan_steps(
+        make_regimes(config),
+        num_batches(info.counts["train"], config.batch_size),
+        epoch_steps=config.epoch_steps,
+    )
     if checkpoint is not None:
         regime = regimes[checkpoint.position.regime]
         progress.print_continuation(checkpoint.position, regime)

@@ -18,6 +18,7 @@ RECIPES: Mapping[str, Mapping[str, object]] = {
         "head_epochs": 5,
         "finetune_epochs": 10,
         "finetune_steps": 0,
+        "epoch_steps": 0,
         "finetune_lr": 0.001,
         "finetune_batch_norm": "trained",
         "finetune_result": "best",

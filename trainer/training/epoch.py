@@ -43,13 +43,11 @@ def run_epochs(
     write_scalars = tensorboard.make_scalar_writer(
         run.runtime, run.model_dir, run.regime.name
     )
-    batches = None
+    batches = _Batches(run)
     try:
         while position.epoch < run.regime.epochs:
             # A run that was interrupted in a validation has done all steps already.
-            if position.step < run.epoch_steps:
-                if batches is None or run.config.data_service is not None:
-                    batches = _start_reading(run, position)
+            if position.step < run.count_steps(position.epoch):
                 for new_position in _train_epoch(
                     run, train_steps, batches, position, best_weights
                 ):
@@ -67,7 +65,8 @@ def run_epochs(
             write_scalars(line)
             progress.print_epoch(line, epochs=run.regime.epochs)
     except Stopped:
-        if position.step in (0, run.epoch_steps) or run.can_resume_in_epoch:
+        is_between = position.step in (0, run.count_steps(position.epoch))
+        if is_between or run.can_resume_in_epoch:
             _save(run, position, best_weights)
         raise
     return position, best_weights
@@ -106,64 +105,92 @@ def _save(
     )
 
 
-def _start_reading(run: RegimeRun, position: Position) -> tf.data.Iterator:
-    return loop.start_reading(
-        run.runtime,
-        run.train_records,
-        image_size=run.config.image_size,
-        batch_size=run.config.batch_size,
-        epoch=len(position.history) + 1,
-        seed=run.config.seed,
-        first_step=position.step,
-        data_service=run.config.data_service,
-    )
+class _Batches:
+    """The batches of a regime, read on and on over its passes."""
+
+    def __init__(self, run: RegimeRun):
+        self._run = run
+        self._iterator: tf.data.Iterator | None = None
+
+    def read_on(self, pass_number: int, step: int) -> tf.data.Iterator:
+        """Returns the iterator whose next batch is that of this step of the pass."""
+        config = self._run.config
+        # A data service ends after one pass.
+        if self._iterator is None or config.data_service is not None:
+            self._iterator = loop.start_reading(
+                self._run.runtime,
+                self._run.train_records,
+                image_size=config.image_size,
+                batch_size=config.batch_size,
+                epoch=pass_number,
+                seed=config.seed,
+                first_step=step,
+                data_service=config.data_service,
+            )
+        return self._iterator
 
 
 def _train_epoch(
     run: RegimeRun,
     train_steps: Callable,
-    batches: tf.data.Iterator,
+    batches: _Batches,
     position: Position,
     best_weights: Sequence[np.ndarray],
 ) -> Iterator[Position]:
     """Trains the rest of an epoch; yields the position after each call of steps."""
-    epochs_before = len(position.history)
-    steps_before = position.total_steps - position.step
+    epoch_steps = run.count_steps(position.epoch)
+    images = run.count_images(epoch_steps)
     saved_at = time.monotonic()
 
     def read_stop_and_save() -> tuple[bool, bool]:
         is_overdue = time.monotonic() - saved_at > _SECONDS_BETWEEN_CHECKPOINTS
         return run.runtime.stop_signal.is_set, is_overdue
 
-    updates = loop.train_epoch(
-        train_steps,
-        batches,
-        steps=run.epoch_steps,
-        epoch=epochs_before + 1,
-        seed=run.config.seed,
-        first_step=position.step,
-        pause_at=[step - steps_before for step in run.config.profile_steps or ()],
-        read_stop_and_save=read_stop_and_save,
-    )
     label = f"{run.regime.name} {position.epoch + 1}/{run.regime.epochs}"
     with (
         tensorboard.make_profiler(
             run.runtime, run.model_dir, run.config.profile_steps
         ) as profile,
-        progress.follow(label, images=run.train_records.count) as show,
+        progress.follow(label, images=images) as show,
     ):
         profile(position.total_steps)
-        for update in updates:
-            _check_finite(run, update, position)
-            position = advance(position, update)
-            yield position
-            profile(position.total_steps)
-            show(position, images=run.count_images(position))
-            if update.stop:
-                raise run.runtime.stop_signal.make_exception()
-            if update.save and run.can_resume_in_epoch:
-                _save(run, position, best_weights)
-                saved_at = time.monotonic()
+        while position.step < epoch_steps:
+            for update in _train_pass(
+                run, train_steps, batches, position, read_stop_and_save
+            ):
+                _check_finite(run, update, position)
+                position = advance(position, update)
+                yield position
+                profile(position.total_steps)
+                show(position, images=run.count_images(position.step))
+                if update.stop:
+                    raise run.runtime.stop_signal.make_exception()
+                if update.save and run.can_resume_in_epoch:
+                    _save(run, position, best_weights)
+                    saved_at = time.monotonic()
+
+
+def _train_pass(
+    run: RegimeRun,
+    train_steps: Callable,
+    batches: _Batches,
+    position: Position,
+    read_stop_and_save: Callable[[], tuple[bool, bool]],
+) -> Iterator[Update]:
+    """Trains the rest of a pass, up to the end of the epoch."""
+    pass_number, first_step = run.place(position)
+    left = run.count_steps(position.epoch) - position.step
+    steps_before = position.total_steps - first_step
+    return loop.train_epoch(
+        train_steps,
+        batches.read_on(pass_number, first_step),
+        steps=min(run.pass_steps, first_step + left),
+        epoch=pass_number,
+        seed=run.config.seed,
+        first_step=first_step,
+        pause_at=[step - steps_before for step in run.config.profile_steps or ()],
+        read_stop_and_save=read_stop_and_save,
+    )
 
 
 def _check_finite(run: RegimeRun, update: Update, position: Position) -> None:
@@ -177,9 +204,10 @@ def _check_finite(run: RegimeRun, update: Update, position: Position) -> None:
                 else "no checkpoint was written before"
             )
             name = run.regime.name
+            flag = "head" if name == "head" else "finetune"
             raise FloatingPointError(
                 f"The loss became {loss} in step {position.total_steps + index + 1} of "
                 f"the run, in epoch {position.epoch + 1} of {name}; {last_good}. Try a "
-                f"smaller --{name}_lr. Received: "
-                f"--{name}_lr={run.regime.learning_rate:g}"
+                f"smaller --{flag}_lr. Received: a rate of "
+                f"{run.regime.learning_rate:g}"
             )

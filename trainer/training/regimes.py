@@ -49,7 +49,7 @@ def train_regimes(
     """Trains each regime, from the best weights of the one before.
 
     Args:
-      regimes: the regimes, in order.
+      regimes: the regimes in order, from plan_steps().
       balance: weights of the classes, and what chooses the best epoch.
       checkpoint: where to continue; None starts a new run.
       history: figures of the weights that a new run starts from, if they are the first
@@ -66,7 +66,7 @@ def train_regimes(
     with preemption.defer(runtime.stop_signal):
         train_images = read_images(runtime, config, cache, "train")
         val_images = read_images(runtime, config, cache, "validation")
-    epoch_steps = num_batches(train_images.count, config.batch_size)
+    pass_steps = num_batches(train_images.count, config.batch_size)
     inputs = plan_inputs(classifier, regimes)
     position = Position(history=history)
     if checkpoint is not None:
@@ -76,7 +76,7 @@ def train_regimes(
     first_regime = position.regime
     for index, regime in enumerate(regimes[first_regime:], start=first_regime):
         _freeze_for(runtime, classifier, regime)
-        optimizer = _make_optimizer(runtime, classifier, regime, epoch_steps)
+        optimizer = _make_optimizer(runtime, classifier, regime)
         best_weights: Sequence[np.ndarray] = ()
         with runtime.strategy.scope():
             if checkpoint is not None and index == first_regime:
@@ -105,6 +105,7 @@ def train_regimes(
                 model_dir=model_dir,
                 classifier=classifier,
                 regime=regime,
+                first_pass=_number_first_pass(regimes[:index], pass_steps, position),
                 balance=balance,
                 optimizer=optimizer,
                 inputs=inputs[index],
@@ -121,6 +122,18 @@ def train_regimes(
             run_dir.save_best_weights(classifier, model_dir, regime.name)
         collectives.barrier(runtime)
     return position
+
+
+def _number_first_pass(
+    before: Sequence[Regime], pass_steps: int, position: Position
+) -> int:
+    """Returns the number of a regime's first pass; a solved head counts as one.
+
+    before: the regimes before it.
+    """
+    is_solved = any(line["epoch"] == 0 for line in position.history)
+    passes = sum(num_batches(regime.steps, pass_steps) for regime in before)
+    return 1 + is_solved + passes
 
 
 def _use_best_weights(
@@ -174,7 +187,7 @@ def _freeze_for(runtime: Runtime, classifier: Classifier, regime: Regime) -> Non
 
 
 def _make_optimizer(
-    runtime: Runtime, classifier: Classifier, regime: Regime, epoch_steps: int
+    runtime: Runtime, classifier: Classifier, regime: Regime
 ) -> keras.optimizers.Optimizer:
     return make_optimizer(
         runtime,
@@ -182,7 +195,7 @@ def _make_optimizer(
         learning_rate=regime.learning_rate,
         momentum=regime.momentum,
         schedule=regime.schedule,
-        total_steps=epoch_steps * regime.epochs,
+        total_steps=regime.steps,
     )
 
 

@@ -21,7 +21,7 @@ def validate_epoch(
     """Evaluates the current weights and returns the figures of their epoch."""
     start = time.monotonic()
     figures = metrics.compute_figures(*_evaluate(run, eval_step))
-    count = run.train_records.count
+    count = run.count_images(position.step)
     line = EpochMetrics(
         regime=run.regime.name,
         epoch=position.epoch + 1,

@@ -1,6 +1,7 @@
 """Tests that --head_start=logistic gives the exact solution, in whole runs too."""
 
 import json
+import re
 import signal
 
 import fakes
@@ -128,7 +129,8 @@ def _command(data_dir, run_dir):
     flags = [flag for flag in fakes.TINY_MODEL_FLAGS if "head_units" not in flag]
     return [
         *(fakes.TRAIN_ONLY, *flags, f"--data_dir={data_dir}", "--recipe=best"),
-        *("--finetune_epochs=1", "--finetune_steps=15", "--freeze_layers=60"),
+        *("--finetune_epochs=1", "--finetune_steps=35", "--freeze_layers=60"),
+        "--epoch_steps=20",  # Two passes of ten steps.
         *("--cached_views=2", "--deterministic", f"--model_dir={run_dir}"),
     ]
 
@@ -143,6 +145,10 @@ def test_a_run_starts_from_the_solved_head_and_continues_to_the_same_bits(
         fakes.Kill("os.replace", "logistic_head.npz", after=True),
         fakes.Kill("os.replace", "step-"),
         fakes.Kill("os.replace", "step-", after=True),
+        # In the second pass of the second epoch.
+        fakes.Kill(
+            "trainer.training.epoch._train_pass", call=2, signal_number=signal.SIGTERM
+        ),
         fakes.Kill("os.replace", "finetune.best.weights.h5"),
         fakes.Kill("os.replace", "finetune.best.weights.h5", after=True),
     ]
@@ -154,7 +160,9 @@ def test_a_run_starts_from_the_solved_head_and_continues_to_the_same_bits(
         ]
     )
     assert done.returncode == 0, done.stderr
-    assert [each.returncode for each in killed] == [-signal.SIGKILL] * 6
+    codes = [each.returncode for each in killed]
+    assert codes == [-9, -9, -9, -9, 128 + signal.SIGTERM, -9, -9]
+    assert re.search(r"continuing after step 3\d ", killed[5].stdout)
     assert last.returncode == 0, last.stderr
     assert "head solved by logistic regression" in done.stdout
     lines = _lines(whole)
