@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import time
 from typing import Any
 
 import tensorflow as tf
@@ -30,6 +31,7 @@ from trainer.head_search.search import search_head
 from trainer.models import freezing
 from trainer.models.classifier import Classifier
 from trainer.training import checkpoints, progress, run_config, run_dir
+from trainer.training.budget import Clock
 from trainer.training.regimes import train_regimes
 
 # The errors with which TensorFlow reports that another worker does not answer.
@@ -42,7 +44,12 @@ _WORKER_LOST_ERRORS = (
 )
 
 
-def train(config: TrainConfig, stop_signal: StopSignal | None = None) -> Summary | None:
+def train(
+    config: TrainConfig,
+    stop_signal: StopSignal | None = None,
+    *,
+    started_at: float | None = None,
+) -> Summary | None:
     """Prepares the data if needed, trains the regimes and evaluates the best weights.
 
     Writes the run directory config.model_dir. With several workers only the chief
@@ -52,6 +59,8 @@ def train(config: TrainConfig, stop_signal: StopSignal | None = None) -> Summary
 
     Args:
       stop_signal: set by the signal handlers of the process; see preemption.py.
+      started_at: when the command started, on the clock time.monotonic(), from which
+        --minutes count; None is now.
 
     Returns:
       The content of summary.json; None on a worker that is not the chief.
@@ -63,6 +72,7 @@ def train(config: TrainConfig, stop_signal: StopSignal | None = None) -> Summary
       FloatingPointError: the loss is no longer finite.
       preemption.Stopped: the process was asked to stop; the run can be continued.
     """
+    started_at = time.monotonic() if started_at is None else started_at
     runtime = set_up_runtime(
         strategy=config.strategy,
         precision=config.precision,
@@ -90,7 +100,7 @@ def train(config: TrainConfig, stop_signal: StopSignal | None = None) -> Summary
             # others waiting for it.
             stack.enter_context(preemption.defer(runtime.stop_signal))
         try:
-            return _train(runtime, config, model_dir)
+            return _train(runtime, config, model_dir, started_at)
         except ValueError:
             has_begun = is_resumed or checkpoints.list_checkpoints(model_dir)
             if runtime.is_chief and not has_begun:
@@ -129,7 +139,7 @@ def _explain_lost_worker(
 
 
 def _train(
-    runtime: Runtime, config: TrainConfig, model_dir: pathlib.Path
+    runtime: Runtime, config: TrainConfig, model_dir: pathlib.Path, started_at: float
 ) -> Summary | None:
     summary_path = model_dir / run_dir.SUMMARY_FILE
     if collectives.broadcast_from_chief(runtime, summary_path.is_file()):
@@ -141,6 +151,7 @@ def _train(
     backbone, weights_from = run_setup.make_backbone(runtime, config, checkpoint)
     for regime in make_regimes(config):
         freezing.resolve_freeze(backbone, regime.frozen)
+    start_seconds = time.monotonic() - started_at
     run_setup.prepare_data(runtime, config)
     info = prepared_data.read_info(config.data_dir)
     if runtime.is_chief and not (model_dir / run_config.CONFIG_FILE).is_file():
@@ -153,6 +164,10 @@ def _train(
     progress.print_plan(
         runtime, config, info, classifier, weights_from=weights_from, balance=balance
     )
+    clock = None
+    if config.minutes is not None:
+        num_final = info.counts["validation"] + info.counts["test"]
+        clock = Clock(started_at, start_seconds, num_final)
     if weights_from == "embedded" and config.source != "sample":
         print(
             "WARNING: the embedded weights were trained on drawings and know no "
@@ -194,6 +209,7 @@ def _train(
         balance=balance,
         checkpoint=checkpoint,
         history=history,
+        clock=clock,
     )
     summary = evaluate_run(runtime, config, model_dir, info.classes, position.history)
     # Only this run can use these features; shared ones are in --cache_dir.

@@ -20,6 +20,7 @@ _POSITIVE = (
     "virtual_devices",
     "keep_checkpoints",
     "cache_gb",
+    "minutes",
 )
 _NOT_NEGATIVE = (
     "freeze_layers",
@@ -101,7 +102,7 @@ def _check_regimes(config: "TrainConfig") -> None:
 def _check_ranges(config: "TrainConfig") -> None:
     for name in _POSITIVE:
         value = getattr(config, name)
-        if not (value > 0 and math.isfinite(value)):
+        if value is not None and not (value > 0 and math.isfinite(value)):
             raise ValueError(
                 f"--{name} must be a positive number. Received: --{name}={value}"
             )

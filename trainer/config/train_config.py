@@ -135,6 +135,12 @@ class TrainConfig:
         300,
         "Fewest steps of the finetune regime; few photographs then have more epochs.",
     )
+    minutes: float | None = flag(
+        None,
+        "About how long the whole command may take. Each regime measures its speed "
+        "first; if there is no time for all of its steps, it has fewer, and its "
+        "schedule ends with them. Default: all steps.",
+    )
     epoch_steps: int = flag(
         30,
         "Fewest steps of an epoch where --finetune_steps makes more epochs: it is then "

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from pipeline.augmentation import mixing
 from pipeline.augmentation.augmenter import build_augmenter
 from trainer.distribution.preemption import Stopped
 from trainer.models import freezing
 from trainer.training import checkpoints, loop, progress, run_dir, tensorboard
+from trainer.training.batch_reader import BatchReader
 from trainer.training.checkpoints import Checkpoint
 from trainer.training.loop import Update
 from trainer.training.position import Position, advance, complete_epoch
@@ -38,12 +38,12 @@ def run_epochs(
       FloatingPointError: the loss is no longer finite.
       preemption.Stopped: the process was asked to stop; a checkpoint is written.
     """
-    train_steps = _make_train_steps(run)
+    train_steps = build_train_steps(run)
     eval_step = make_eval_step(run)
     write_scalars = tensorboard.make_scalar_writer(
         run.runtime, run.model_dir, run.regime.name
     )
-    batches = _Batches(run)
+    batches = BatchReader(run)
     try:
         while position.epoch < run.regime.epochs:
             # A run that was interrupted in a validation has done all steps already.
@@ -72,7 +72,8 @@ def run_epochs(
     return position, best_weights
 
 
-def _make_train_steps(run: RegimeRun) -> Callable:
+def build_train_steps(run: RegimeRun) -> Callable:
+    """Builds the steps of a regime; see step.make_train_steps."""
     config = run.config
     return make_train_steps(
         run.runtime,
@@ -105,35 +106,10 @@ def _save(
     )
 
 
-class _Batches:
-    """The batches of a regime, read on and on over its passes."""
-
-    def __init__(self, run: RegimeRun):
-        self._run = run
-        self._iterator: tf.data.Iterator | None = None
-
-    def read_on(self, pass_number: int, step: int) -> tf.data.Iterator:
-        """Returns the iterator whose next batch is that of this step of the pass."""
-        config = self._run.config
-        # A data service ends after one pass.
-        if self._iterator is None or config.data_service is not None:
-            self._iterator = loop.start_reading(
-                self._run.runtime,
-                self._run.train_records,
-                image_size=config.image_size,
-                batch_size=config.batch_size,
-                epoch=pass_number,
-                seed=config.seed,
-                first_step=step,
-                data_service=config.data_service,
-            )
-        return self._iterator
-
-
 def _train_epoch(
     run: RegimeRun,
     train_steps: Callable,
-    batches: _Batches,
+    batches: BatchReader,
     position: Position,
     best_weights: Sequence[np.ndarray],
 ) -> Iterator[Position]:
@@ -173,7 +149,7 @@ def _train_epoch(
 def _train_pass(
     run: RegimeRun,
     train_steps: Callable,
-    batches: _Batches,
+    batches: BatchReader,
     position: Position,
     read_stop_and_save: Callable[[], tuple[bool, bool]],
 ) -> Iterator[Update]:

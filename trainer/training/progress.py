@@ -93,8 +93,13 @@ def print_continuation(position: Position, regime: Regime) -> None:
     )
 
 
-def print_regime(regime: Regime, classifier: Classifier, *, frozen_layers: int) -> None:
-    """Prints which layers a regime trains, for how long and at which rate."""
+def print_regime(
+    regime: Regime, classifier: Classifier, *, frozen_layers: int, images: int
+) -> None:
+    """Prints which layers a regime trains, for how long and at which rate.
+
+    images: photographs that its steps read.
+    """
     layers = classifier.backbone.layers
     backbone = f"no layer of the backbone's {len(layers)} is frozen"
     if frozen_layers:
@@ -105,12 +110,36 @@ def print_regime(regime: Regime, classifier: Classifier, *, frozen_layers: int) 
     trained = count_parameters(classifier.model.trainable_variables)
     total = count_parameters(classifier.model.weights)
     in_backbone = count_parameters(classifier.backbone.trainable_variables)
-    duration = f"{regime.epochs} epochs at rate {regime.learning_rate:g}"
+    duration = (
+        f"{regime.epochs} epochs, {regime.steps} steps, {images:,} photographs; rate "
+        f"{regime.learning_rate:g}"
+    )
     if not regime.epochs:
         duration = "no epochs: the head is solved already"
     print(
         f"\n{regime.name}: {trained:,} parameters train ({in_backbone:,} of them in "
         f"the backbone), {total - trained:,} do not; {duration}\n{backbone}",
+        flush=True,
+    )
+
+
+def print_budget(
+    regime: Regime,
+    *,
+    planned_steps: int,
+    images: int,
+    seconds: float,
+    end_seconds: float,
+) -> None:
+    """Prints what --minutes leaves of a regime.
+
+    images: photographs that its steps read. seconds: their time. end_seconds: the time
+      of what comes after the training.
+    """
+    print(
+        f"{regime.name}: {regime.steps} of {planned_steps} steps fit into --minutes: "
+        f"{images:,} photographs in about {seconds / 60:.1f} minutes; evaluation, "
+        f"report and export take about {end_seconds / 60:.1f}",
         flush=True,
     )
 
@@ -172,9 +201,18 @@ def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
         f"loss {line['train_loss']:.4f}, accuracy {line['train_accuracy']:.4f} | "
         f"{format_validation(line)}"
         f"{' (best)' if line['best'] else ''} | "
-        f"{line['images_per_second']:.1f} images/s, {waiting}{line['seconds']:.0f} s",
+        f"{line['images_per_second']:.1f} images/s, {waiting}{line['seconds']:.0f} s"
+        f"{_format_time_to_go(line, epochs)}",
         flush=True,
     )
+
+
+def _format_time_to_go(line: EpochMetrics, epochs: int) -> str:
+    """Returns, after the first epoch, how long the regime will take."""
+    minutes = (epochs - 1) * (line["seconds"] + line["val_seconds"]) / 60
+    if line["epoch"] > 1 or minutes < 1:
+        return ""
+    return f", about {minutes:.0f} minutes to go"
 
 
 def format_validation(line: EpochMetrics) -> str:

@@ -20,7 +20,7 @@ def validate_epoch(
 ) -> EpochMetrics:
     """Evaluates the current weights and returns the figures of their epoch."""
     start = time.monotonic()
-    figures = metrics.compute_figures(*_evaluate(run, eval_step))
+    figures = metrics.compute_figures(*validate(run, eval_step))
     count = run.count_images(position.step)
     line = EpochMetrics(
         regime=run.regime.name,
@@ -66,7 +66,7 @@ def find_errors(
         with run.runtime.strategy.scope():
             unfrozen = freezing.list_unfrozen(run.classifier)
             checkpoints.restore_variables(unfrozen, weights)
-        logits, labels = _evaluate(run, eval_step)
+        logits, labels = validate(run, eval_step)
         errors.append(logits.argmax(axis=1) != labels)
     wrong = np.stack(errors).astype(np.float64)
     if run.balance.chosen_by == "accuracy":
@@ -111,7 +111,7 @@ def make_eval_step(run: RegimeRun) -> Callable:
     )
 
 
-def _evaluate(run: RegimeRun, eval_step: Callable) -> tuple[np.ndarray, np.ndarray]:
+def validate(run: RegimeRun, eval_step: Callable) -> tuple[np.ndarray, np.ndarray]:
     """Returns the logits and the labels of the validation images."""
     return evaluate.evaluate(
         run.runtime,
