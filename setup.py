@@ -55,6 +55,7 @@ setuptools.setup(
         "protobuf>=6.31.1,<8",
         "requests>=2.32,<3",
         "scikit-learn>=1.5,<2",
+        "threadpoolctl>=3.1,<4",
         "scipy>=1.13,<2",
         # tf.summary needs it; tensorflow itself no longer requires it.
         "tensorboard>=2.20,<2.22",
