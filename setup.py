@@ -55,6 +55,7 @@ setuptools.setup(
         "protobuf>=6.31.1,<8",
         "requests>=2.32,<3",
         "scikit-learn>=1.5,<2",
+        "threadpoolctl>=3.1,<4",
         "scipy>=1.13,<2",
         # tf.summary needs it; tensorflow itself no longer requires it.
         "tensorboard>=2.20,<2.22",
@@ -75,6 +76,8 @@ setuptools.setup(
             "hypothesis>=6.100,<7",
             "imagehash>=4.3.2,<5",
             "kubernetes-validate>=1.32,<2",
+            # A test compares prediction sets with it.
+            "mapie>=1,<2",
             "mypy>=1.18,<3",
             "psutil>=6,<8",
             "pytest>=8,<10",

@@ -2,6 +2,7 @@
 
 main.py              the command; its flags are the fields of config.TrainConfig
 train.py             train(): the whole job in order
+run_setup.py         data, classifier and views of a run
 final_evaluation.py  summary.json and report.html from the best weights
 config/              settings of a run
 models/              backbone, head, frozen layers

@@ -8,10 +8,11 @@ import numpy as np
 
 from pipeline.loading import prepared_data
 from pipeline.system import files
-from trainer.config.regimes import make_regimes, rank
+from trainer.config.class_balance import rank, read_balance
+from trainer.config.regimes import make_regimes
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
-from trainer.evaluation import evaluate, metrics, report
+from trainer.evaluation import evaluate, metrics, outcome, report
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.reliability import measure_reliability
 from trainer.evaluation.summary import RegimeSummary, Summary, make_summary
@@ -19,14 +20,17 @@ from trainer.models import freezing
 from trainer.models.classifier import Classifier, FrozenPrefix
 from trainer.models.frozen_prefix import find_frozen_prefix
 from trainer.postprocessing import postprocessing as postprocessing_file
-from trainer.postprocessing.postprocessing import fit_postprocessing
+from trainer.postprocessing.postprocessing import (
+    Postprocessing,
+    fit_postprocessing,
+)
 from trainer.postprocessing.unknown import (
     UnknownScorer,
     choose_fit_images,
     count_fit_images,
     fit_scorer,
 )
-from trainer.training import progress, run_config, run_dir
+from trainer.training import run_config, run_dir
 
 
 def evaluate_run(
@@ -62,41 +66,22 @@ def evaluate_run(
     test = _evaluate(runtime, config, eval_step, "test")
     if not runtime.is_chief:
         return None
-    results = {regime.name: regime.result for regime in make_regimes(config)}
-    regimes: dict[str, RegimeSummary] = {}
-    for index, name in enumerate(names):
-        is_unchanged = index > 0 and np.array_equal(
-            validation.logits[:, index], validation.logits[:, index - 1]
-        )
-        regimes[name] = _summarise_regime(
-            [line for line in history if line["regime"] == name],
-            results[name],
-            validation=metrics.compute_metrics(
-                validation.logits[:, index], validation.labels, classes
-            ),
-            test=metrics.compute_metrics(test.logits[:, index], test.labels, classes),
-            is_unchanged=is_unchanged,
-        )
+    regimes = _summarise_regimes(
+        config, classes, history, validation=validation, test=test
+    )
+    balance = read_balance(config, classes)
     best = max(
         range(len(names)),
-        key=lambda i: rank(
-            regimes[names[i]]["val_accuracy"], regimes[names[i]]["val_loss"]
-        ),
+        key=lambda index: rank(regimes[names[index]], balance.chosen_by),
     )
-    postprocessing = fit_postprocessing(
-        validation.logits[:, best],
-        validation.scores[:, best],
-        validation.labels,
-        scorer=scorers[best],
-        calibrated=config.calibration == "temperature",
-        coverage=config.coverage,
-        unknown_rate=config.unknown_rate,
-    )
+    postprocessing = _fit_postprocessing(config, validation, best, scorers[best])
     calibrated_logits = test.logits[:, best] / postprocessing.temperature
     summary = make_summary(
         classes=list(classes),
         regimes=regimes,
         best_regime=names[best],
+        chosen_by=balance.chosen_by,
+        class_weights=list(balance.weights),
         test=metrics.compute_metrics(calibrated_logits, test.labels, classes),
         reliability=measure_reliability(
             postprocessing, test.logits[:, best], test.scores[:, best], test.labels
@@ -104,7 +89,7 @@ def evaluate_run(
         search=run_config.read_search(model_dir),
         config=dataclasses.asdict(config),
     )
-    progress.print_outcome(summary, precision=runtime.precision)
+    outcome.print_outcome(summary, precision=runtime.precision)
     report.write_report(
         model_dir,
         summary=summary,
@@ -172,6 +157,48 @@ def _evaluate(
     )
 
 
+def _fit_postprocessing(
+    config: TrainConfig, validation: _Outputs, index: int, scorer: UnknownScorer
+) -> Postprocessing:
+    """Fits the constants of a reply of one classifier."""
+    return fit_postprocessing(
+        validation.logits[:, index],
+        validation.scores[:, index],
+        validation.labels,
+        scorer=scorer,
+        calibrated=config.calibration == "temperature",
+        coverage=config.coverage,
+        unknown_rate=config.unknown_rate,
+    )
+
+
+def _summarise_regimes(
+    config: TrainConfig,
+    classes: Sequence[str],
+    history: Sequence[EpochMetrics],
+    *,
+    validation: _Outputs,
+    test: _Outputs,
+) -> dict[str, RegimeSummary]:
+    """Returns the results of each regime, in the order of the training."""
+    results = {regime.name: regime.result for regime in make_regimes(config)}
+    regimes: dict[str, RegimeSummary] = {}
+    for index, name in enumerate(dict.fromkeys(line["regime"] for line in history)):
+        is_unchanged = index > 0 and np.array_equal(
+            validation.logits[:, index], validation.logits[:, index - 1]
+        )
+        regimes[name] = _summarise_regime(
+            [line for line in history if line["regime"] == name],
+            results[name],
+            validation=metrics.compute_metrics(
+                validation.logits[:, index], validation.labels, classes
+            ),
+            test=metrics.compute_metrics(test.logits[:, index], test.labels, classes),
+            is_unchanged=is_unchanged,
+        )
+    return regimes
+
+
 def _summarise_regime(
     lines: Sequence[EpochMetrics],
     result: str,
@@ -190,10 +217,18 @@ def _summarise_regime(
         val_loss=validation["loss"],
         val_count=validation["count"],
         val_ci95=validation["ci95"],
+        val_balanced_accuracy=validation["balanced_accuracy"],
+        val_balanced_accuracy_ci95=validation["balanced_accuracy_ci95"],
+        val_macro_f1=validation["macro_f1"],
+        val_macro_f1_ci95=validation["macro_f1_ci95"],
         test_accuracy=test["accuracy"],
         test_loss=test["loss"],
         test_count=test["count"],
         test_ci95=test["ci95"],
+        test_balanced_accuracy=test["balanced_accuracy"],
+        test_balanced_accuracy_ci95=test["balanced_accuracy_ci95"],
+        test_macro_f1=test["macro_f1"],
+        test_macro_f1_ci95=test["macro_f1_ci95"],
         epochs=sum(line["epoch"] > 0 for line in lines),
         best_epoch=0 if is_unchanged else _find_best_epoch(lines, result),
         seconds=sum(line["seconds"] + line["val_seconds"] for line in lines),

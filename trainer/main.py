@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 from absl import flags
 
@@ -15,6 +16,7 @@ config_flags.define_flags(FLAGS)
 
 
 def main(argv: list[str]) -> None:
+    started_at = time.monotonic()
     console.refuse_arguments("trainer.main", argv)
     try:
         config = config_flags.from_flags(FLAGS)
@@ -27,7 +29,7 @@ def main(argv: list[str]) -> None:
         with console.quiet_tensorflow_import():
             from export.export_run import export_run
             from trainer import train
-        summary = train.train(config, stop_signal)
+        summary = train.train(config, stop_signal, started_at=started_at)
         if not summary:  # This worker is not the chief, so it writes no files.
             return
         version_dir = summary["export"] or export_run(model_dir, config.export_dir)

@@ -41,10 +41,10 @@ def _metrics_lines(metrics: Metrics, precision: str) -> list[str]:
     lines = [
         "## Accuracy",
         "",
-        "Measured in float32, before the export.",
+        "Measured in float32, before the export; in brackets the 95 % interval.",
         "",
-        "| split | photographs | accuracy | 95 % interval |",
-        "|---|---|---|---|",
+        "| split | photographs | accuracy | balanced accuracy | macro F1 |",
+        "|---|---|---|---|---|",
         _accuracy_row("validation", metrics["validation"]),
         _accuracy_row("test", metrics["test"]),
         "",
@@ -74,12 +74,23 @@ def _metrics_lines(metrics: Metrics, precision: str) -> list[str]:
 
 def _accuracy_row(split: str, metrics: Mapping[str, Any]) -> str:
     if metrics["accuracy"] is None:
-        return f"| {split} | not measured | | |"
-    low, high = metrics["ci95"]
-    return (
-        f"| {split} | {metrics['count']} | {metrics['accuracy']:.3f} | "
-        f"{low:.3f} to {high:.3f} |"
-    )
+        return f"| {split} | not measured | | | |"
+    cells = [
+        _format_figure(metrics.get(name), metrics.get(interval))
+        for name, interval in (
+            ("accuracy", "ci95"),
+            ("balanced_accuracy", "balanced_accuracy_ci95"),
+            ("macro_f1", "macro_f1_ci95"),
+        )
+    ]
+    return f"| {split} | {metrics['count']} | {' | '.join(cells)} |"
+
+
+def _format_figure(value: float | None, interval: list[float] | None) -> str:
+    """Returns a figure with its 95 % interval; runs of earlier versions lack some."""
+    if value is None or interval is None:
+        return "not measured"
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def _reliability_lines(reliability: Reliability) -> list[str]:

@@ -23,7 +23,11 @@ FORMAT = 1
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-serving-api", "numpy")
 _NOT_STATED = "not stated: fill in before you pass the model on"
-_VALIDATION_METRICS = ("accuracy", "ci95", "count", "loss")
+_BALANCED_METRICS = (
+    *("balanced_accuracy", "balanced_accuracy_ci95"),
+    *("macro_f1", "macro_f1_ci95"),
+)
+_VALIDATION_METRICS = ("accuracy", "ci95", "count", "loss", *_BALANCED_METRICS)
 _TEST_METRICS = (
     *(*_VALIDATION_METRICS, "top_2_accuracy", "auc"),
     *("calibration_error", "per_class", "confusion"),

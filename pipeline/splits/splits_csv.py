@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import pathlib
+from collections import Counter
 from collections.abc import Mapping
 
 from pipeline.audit.decide import Audit
@@ -72,6 +73,23 @@ def read_groups(data_dir: str) -> dict[str, str]:
     path = str(pathlib.Path(data_dir) / "splits.csv")
     try:
         return {row["name"]: row["group"] for row in _read_rows(path)}
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(
+            "--data_dir must hold the splits.csv that pipeline.main wrote "
+            f"({error!r}). Received: --data_dir={data_dir}"
+        ) from error
+
+
+def count_images(data_dir: str, split: str) -> Counter[str]:
+    """Counts the images of each class in one split of prepared data.
+
+    Raises:
+      ValueError: there is no splits.csv, or it has no columns label and split.
+    """
+    path = str(pathlib.Path(data_dir) / "splits.csv")
+    try:
+        rows = _read_rows(path)
+        return Counter(row["label"] for row in rows if row["split"] == split)
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(
             "--data_dir must hold the splits.csv that pipeline.main wrote "

@@ -46,7 +46,11 @@ TRAINER = {
     "training": BELOW_TRAINING,
     "head_search": {*BELOW_TRAINING, "training"},
     "final_evaluation": {*BELOW_TRAINING, "training"},
-    "train": {*BELOW_TRAINING, "training", "head_search", "final_evaluation"},
+    "run_setup": {*BELOW_TRAINING, "training"},
+    "train": {
+        *(*BELOW_TRAINING, "run_setup", "training", "head_search"),
+        "final_evaluation",
+    },
     "main": {"config", "distribution", "train"},
 }
 EXPORT = {

@@ -114,18 +114,16 @@ def test_add_an_augmentation(copy):
 def test_add_a_regime(copy):
     names, fields, regime, test = _read_blocks("add-a-regime.md")
     folder = copy / "trainer" / "config"
+    known = 'KNOWN_REGIMES = ("head", "finetune", "top", "all")\n'
+    _replace(folder / "regime_specs.py", known, names)
     config = folder / "train_config.py"
-    _replace(config, 'REGIMES = ("head", "finetune")\n', names)
-    text = config.read_text()
-    start = text.index("    regimes: tuple[str, ...] = flag(")
-    end = text.index("    )\n", start) + len("    )\n")
-    config.write_text(text[:start] + textwrap.indent(fields, "    ") + text[end:])
+    _insert_before(config, "    label_smoothing: float = flag(", fields, 4)
     _replace(
         folder / "checks.py",
         '    "finetune_lr",\n',
         '    "finetune_lr",\n    "full_epochs",\n    "full_lr",\n',
     )
-    _insert_before(folder / "regimes.py", "    }\n    return [regimes[name]", regime, 8)
+    _insert_before(folder / "regimes.py", "    }\n    specs = [parse_spec", regime, 8)
     _append(copy / "tests/trainer/config/flags_test.py", test)
     _run_pytest(copy, "tests/trainer/config", passed=20)
 

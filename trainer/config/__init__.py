@@ -7,5 +7,7 @@ checks.py        the checks of a TrainConfig
 flags.py         defines the absl flags and makes a TrainConfig of them
 head_config.py   HeadConfig: the settings of the head
 recipes.py       RECIPES: named defaults for the flags
-regimes.py       Regime, make_regimes(), rank()
+regime_specs.py  RegimeSpec: what --regimes says of one regime
+regimes.py       Regime, make_regimes(), plan_steps()
+class_balance.py ClassBalance: weights of the classes, the figure that chooses; rank()
 """

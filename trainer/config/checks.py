@@ -1,11 +1,12 @@
 """Checks the values of a TrainConfig, without TensorFlow."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trainer.config.flag_spec import FlagSpec
 from trainer.config.recipes import EMBEDDED
+from trainer.config.regime_specs import parse_spec
 
 if TYPE_CHECKING:  # train_config imports this file
     from trainer.config.train_config import TrainConfig
@@ -19,33 +20,32 @@ _POSITIVE = (
     "virtual_devices",
     "keep_checkpoints",
     "cache_gb",
+    "minutes",
 )
 _NOT_NEGATIVE = (
     "freeze_layers",
     "cached_views",
     "head_epochs",
     "finetune_steps",
+    "epoch_steps",
     "head_folds",
     "head_units",
     "seed",
 )
 
 
-def check_config(
-    config: "TrainConfig", specs: Mapping[str, FlagSpec], *, regimes: Sequence[str]
-) -> None:
+def check_config(config: "TrainConfig", specs: Mapping[str, FlagSpec]) -> None:
     """Checks each value, and the values that exclude one another.
 
     Args:
       specs: field -> description of its flag.
-      regimes: the regimes that exist.
 
     Raises:
       ValueError: a value cannot be used; the message quotes it.
     """
     _check_choices(config, specs)
     _check_weights(config)
-    _check_regimes(config, regimes)
+    _check_regimes(config)
     _check_ranges(config)
     _check_head_start(config)
     _check_head_search(config)
@@ -77,25 +77,24 @@ def _check_weights(config: "TrainConfig") -> None:
         )
 
 
-def _check_regimes(config: "TrainConfig", regimes: Sequence[str]) -> None:
+def _check_regimes(config: "TrainConfig") -> None:
     if config.freeze_until is not None and config.freeze_layers is not None:
         raise ValueError(
             "--freeze_until and --freeze_layers exclude each other: use one of them. "
             f"Received: --freeze_until={config.freeze_until} "
             f"--freeze_layers={config.freeze_layers}"
         )
-    is_known = set(config.regimes) <= set(regimes)
-    is_repeated = len(set(config.regimes)) < len(config.regimes)
-    if not config.regimes or not is_known or is_repeated:
+    names = [parse_spec(text).name for text in config.regimes]
+    if not names or len(set(names)) < len(names):
         raise ValueError(
-            f"--regimes must be one or more of {','.join(regimes)}, each once. "
-            f"Received: --regimes={','.join(config.regimes)}"
+            "--regimes must be one or more regimes, each name once. Received: "
+            f"--regimes={','.join(config.regimes)}"
         )
 
-    if config.finetune_result == "average" and config.regimes[0] == "finetune":
+    if config.finetune_result == "average" and names[0] != "head":
         raise ValueError(
-            "--finetune_result=average begins with the weights of the regime before "
-            "finetune. Received: --finetune_result=average "
+            "--finetune_result=average needs a regime before, so the first must be "
+            "head. Received: --finetune_result=average "
             f"--regimes={','.join(config.regimes)}"
         )
 
@@ -103,7 +102,7 @@ def _check_regimes(config: "TrainConfig", regimes: Sequence[str]) -> None:
 def _check_ranges(config: "TrainConfig") -> None:
     for name in _POSITIVE:
         value = getattr(config, name)
-        if not (value > 0 and math.isfinite(value)):
+        if value is not None and not (value > 0 and math.isfinite(value)):
             raise ValueError(
                 f"--{name} must be a positive number. Received: --{name}={value}"
             )

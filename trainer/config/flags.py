@@ -23,6 +23,7 @@ _DEFINERS: dict[Any, Callable[..., Any]] = {
     int: flags.DEFINE_integer,
     int | None: flags.DEFINE_integer,
     float: flags.DEFINE_float,
+    float | None: flags.DEFINE_float,
     bool: flags.DEFINE_bool,
     tuple[str, ...]: flags.DEFINE_list,
     tuple[int, int] | None: flags.DEFINE_list,

@@ -12,8 +12,8 @@ from trainer.config import checks
 from trainer.config.flag_spec import flag, get_specs
 from trainer.config.head_config import HeadConfig
 from trainer.config.recipes import RECIPES
+from trainer.config.regime_specs import DEFAULT_REGIMES, KNOWN_REGIMES
 
-REGIMES = ("head", "finetune")
 POOLINGS = ("avg", "max")
 SCHEDULES = ("inverse_time", "constant", "cosine", "warmup_cosine")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
@@ -23,6 +23,7 @@ XLA = ("auto", "on", "off")
 SWEEPS = ("none", "head")
 HEAD_STARTS = ("random", "logistic")
 FINETUNE_RESULTS = ("best", "average")
+CLASS_WEIGHTS = ("auto", "balanced", "none")
 CACHES = ("memory", "disk", "off")
 CALIBRATIONS = ("temperature", "none")
 
@@ -96,7 +97,11 @@ class TrainConfig:
         choices=tuple(RECIPES),
     )
     regimes: tuple[str, ...] = flag(
-        REGIMES, f"The regimes to run, in order: {', '.join(REGIMES)}."
+        DEFAULT_REGIMES,
+        f"The regimes to run, in order, of {', '.join(KNOWN_REGIMES)}. top is finetune "
+        "under another name; all trains every layer at a tenth of --finetune_lr. A "
+        "regime may have settings, and then any name: NAME:freeze=100:lr=0.001:"
+        "epochs=5:steps=300; freeze is a number of layers or the name of the last one.",
     )
     pooling: str = flag(
         "avg", "How the head pools the backbone's features.", choices=POOLINGS
@@ -131,6 +136,17 @@ class TrainConfig:
         300,
         "Fewest steps of the finetune regime; few photographs then have more epochs.",
     )
+    minutes: float | None = flag(
+        None,
+        "About how long the whole command may take. Each regime measures its speed "
+        "first; if there is no time for all of its steps, it has fewer, and its "
+        "schedule ends with them. Default: all steps.",
+    )
+    epoch_steps: int = flag(
+        30,
+        "Fewest steps of an epoch where --finetune_steps makes more epochs: it is then "
+        "several passes over the few photographs. 0: always one pass.",
+    )
     finetune_lr: float = flag(0.001, "Learning rate of the finetune regime.")
     finetune_result: str = flag(
         "average",
@@ -143,6 +159,13 @@ class TrainConfig:
     label_smoothing: float = flag(
         0.1,
         "Share of each label that is spread evenly over all classes in training.",
+    )
+    class_weights: str = flag(
+        "auto",
+        "Weight of each class in the loss. balanced: inversely proportional to its "
+        "number of training images; none: each image counts the same; auto: balanced "
+        "if a class has at least twice as many images as another.",
+        choices=CLASS_WEIGHTS,
     )
     finetune_batch_norm: str = flag(
         "frozen",
@@ -263,7 +286,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Checks the values; see the class."""
-        checks.check_config(self, get_specs(TrainConfig), regimes=REGIMES)
+        checks.check_config(self, get_specs(TrainConfig))
 
     @property
     def head(self) -> HeadConfig:

@@ -6,6 +6,7 @@ reliability.py    what probabilities, prediction sets and unknown scores are wor
 epoch_metrics.py  the line of metrics.jsonl
 summary.py        the content of summary.json
 advice.py         the result as a sentence, and what would improve it
+outcome.py        what a run prints at its end
 figures.py        charts: curves, confusion matrix, calibration
 photographs.py    errors with heat maps, unusual and augmented images
 report.py         report.html and test_predictions.csv

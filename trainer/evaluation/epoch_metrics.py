@@ -12,7 +12,8 @@ class EpochMetrics(TypedDict):
     step: training steps of the whole run up to the end of the epoch.
     train_loss, train_accuracy: means over the training examples, measured while the
       weights change; the loss in nats.
-    val_loss, val_accuracy: on the validation split after the epoch.
+    val_loss, val_accuracy, val_balanced_accuracy, val_macro_f1: on the validation split
+      after the epoch; see metrics.Figures.
     learning_rate: the rate after the last step of the epoch.
     images_per_second: training images per second.
     input_wait: fraction of the training time that was spent waiting for input; None
@@ -28,6 +29,8 @@ class EpochMetrics(TypedDict):
     train_accuracy: float
     val_loss: float
     val_accuracy: float
+    val_balanced_accuracy: float
+    val_macro_f1: float
     learning_rate: float
     images_per_second: float
     input_wait: float | None

@@ -10,8 +10,9 @@ from trainer.evaluation.reliability import Reliability
 class RegimeSummary(TypedDict):
     """The results of one regime with its best weights, evaluated in float32.
 
-    val_..., test_...: accuracy, loss (nats), number of examples and the 95 % interval
-      of the accuracy, on the validation and the test split.
+    val_..., test_...: accuracy, loss (nats), number of examples, the 95 % interval of
+      the accuracy, balanced accuracy and macro F1 with their intervals, on the
+      validation and the test split.
     epochs: number of epochs.
     best_epoch: the epoch of the best weights; 0 if no epoch beat the starting weights;
       with --finetune_result=average the last one, also of averaged weights.
@@ -22,10 +23,18 @@ class RegimeSummary(TypedDict):
     val_loss: float
     val_count: int
     val_ci95: list[float]
+    val_balanced_accuracy: float
+    val_balanced_accuracy_ci95: list[float]
+    val_macro_f1: float
+    val_macro_f1_ci95: list[float]
     test_accuracy: float
     test_loss: float
     test_count: int
     test_ci95: list[float]
+    test_balanced_accuracy: float
+    test_balanced_accuracy_ci95: list[float]
+    test_macro_f1: float
+    test_macro_f1_ci95: list[float]
     epochs: int
     best_epoch: int
     seconds: float
@@ -40,6 +49,10 @@ class Summary(TypedDict):
     classes: names in the order of the labels.
     regimes: names in the order of the training.
     best_regime: the regime whose weights are best on validation; they are exported.
+    chosen_by: the figure on validation that chose the best epoch and regime:
+      "accuracy" or "balanced_accuracy".
+    class_weights: weight of each class in the loss, in the order of the labels; empty
+      if all images had the same weight.
     test: all metrics of the best regime on the test split, of calibrated probabilities.
     reliability: how far its replies can be trusted.
     search: the result of the head search; None without one.
@@ -50,6 +63,8 @@ class Summary(TypedDict):
     classes: list[str]
     regimes: list[str]
     best_regime: str
+    chosen_by: str
+    class_weights: list[float]
     test: Metrics
     reliability: Reliability
     search: dict[str, Any] | None
@@ -62,6 +77,8 @@ def make_summary(
     classes: list[str],
     regimes: Mapping[str, RegimeSummary],
     best_regime: str,
+    chosen_by: str,
+    class_weights: list[float],
     test: Metrics,
     reliability: Reliability,
     search: dict[str, Any] | None,
@@ -73,6 +90,8 @@ def make_summary(
         "regimes": list(regimes),
         **regimes,
         "best_regime": best_regime,
+        "chosen_by": chosen_by,
+        "class_weights": class_weights,
         "test": test,
         "reliability": reliability,
         "search": search,

@@ -9,7 +9,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from trainer.config.regimes import make_regimes, rank
+from trainer.config.class_balance import ClassBalance, rank
+from trainer.config.regimes import make_regimes
 from trainer.config.train_config import POOLINGS, TrainConfig
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import metrics
@@ -30,6 +31,7 @@ class BestEpoch(TypedDict):
 
     epoch: int
     val_accuracy: float
+    val_balanced_accuracy: float
     val_loss: float
 
 
@@ -39,6 +41,8 @@ def search_head(
     model_dir: pathlib.Path,
     classifier: Classifier,
     num_classes: int,
+    *,
+    balance: ClassBalance,
 ) -> dict[str, Any]:
     """Runs --sweep and --head_folds, without reading the test split.
 
@@ -47,6 +51,7 @@ def search_head(
 
     Args:
       classifier: its backbone computes the features, with the weights that it has.
+      balance: weights of the classes, and the figure that chooses.
 
     Returns:
       "chosen": the flags of the best head; "sweep": the grid, the best first; "folds":
@@ -78,7 +83,14 @@ def search_head(
     result: dict[str, Any] = {}
     head = flags_head
     if config.sweep == "head":
-        ranked = _train_grid(flags_head, train, validation, num_classes, recipe)
+        ranked = _train_grid(
+            flags_head,
+            train,
+            validation,
+            num_classes=num_classes,
+            recipe=recipe,
+            balance=balance,
+        )
         head = Head(**{name: ranked[0][name] for name in dataclasses.asdict(head)})
         result |= _sweep_to_json(ranked, head, config)
         tables.print_sweep(
@@ -93,6 +105,7 @@ def search_head(
             validation[head.pooling],
             num_classes=num_classes,
             recipe=recipe,
+            balance=balance,
         )
         tables.print_folds(result["folds"])
     return result
@@ -127,8 +140,10 @@ def _train_grid(
     flags_head: Head,
     train: Mapping[str, PooledSplit],
     validation: Mapping[str, PooledSplit],
+    *,
     num_classes: int,
     recipe: HeadRecipe,
+    balance: ClassBalance,
 ) -> list[dict[str, Any]]:
     """Trains the grid; returns one row for each head, the best first.
 
@@ -150,7 +165,7 @@ def _train_grid(
             train[pooling].views[:num_views],
             labels,
             _require_plain(validation[pooling]),
-            weights=np.ones((len(pairs), len(labels)), np.float32),
+            weights=np.tile(_weigh(labels, balance), (len(pairs), 1)),
             rates=[rate for rate, _ in pairs],
             dropouts=[dropout for _, dropout in pairs],
             units=units,
@@ -159,11 +174,18 @@ def _train_grid(
         )
         for index, (rate, dropout) in enumerate(pairs):
             head = Head(rate, units, dropout, pooling, num_views)
-            best_epoch = _find_best_epoch(logits[:, index], validation[pooling].labels)
+            best_epoch = _find_best_epoch(
+                logits[:, index], validation[pooling].labels, balance.chosen_by
+            )
             rows.append({**dataclasses.asdict(head), **best_epoch})
-    return sorted(
-        rows, key=lambda row: rank(row["val_accuracy"], row["val_loss"]), reverse=True
-    )
+    return sorted(rows, key=lambda row: rank(row, balance.chosen_by), reverse=True)
+
+
+def _weigh(labels: np.ndarray, balance: ClassBalance) -> np.ndarray:
+    """Returns the weight of each image in the loss, float32 [N]."""
+    if not balance.weights:
+        return np.ones(len(labels), np.float32)
+    return np.array(balance.weights, np.float32)[labels]
 
 
 def _require_plain(split: PooledSplit) -> np.ndarray:
@@ -171,16 +193,26 @@ def _require_plain(split: PooledSplit) -> np.ndarray:
     return split.plain
 
 
-def _find_best_epoch(logits: np.ndarray, labels: np.ndarray) -> BestEpoch:
+def _find_best_epoch(
+    logits: np.ndarray, labels: np.ndarray, chosen_by: str
+) -> BestEpoch:
     """logits [epochs, N, K] -> the best epoch; the first of equal ones."""
     epochs: list[BestEpoch] = []
     for epoch, epoch_logits in enumerate(logits, start=1):
-        accuracy, loss = metrics.accuracy_and_loss(epoch_logits, labels)
+        figures = metrics.compute_figures(epoch_logits, labels)
         # A rate that is too large ends in NaN, which must rank last.
-        if not np.isfinite(loss):
-            accuracy, loss = 0.0, float("inf")
-        epochs.append(BestEpoch(epoch=epoch, val_accuracy=accuracy, val_loss=loss))
-    return max(epochs, key=lambda line: rank(line["val_accuracy"], line["val_loss"]))
+        is_finite = np.isfinite(figures["loss"])
+        epochs.append(
+            BestEpoch(
+                epoch=epoch,
+                val_accuracy=figures["accuracy"] if is_finite else 0.0,
+                val_balanced_accuracy=(
+                    figures["balanced_accuracy"] if is_finite else 0.0
+                ),
+                val_loss=figures["loss"] if is_finite else float("inf"),
+            )
+        )
+    return max(epochs, key=lambda line: rank(line, chosen_by))
 
 
 def _cross_validate(
@@ -191,6 +223,7 @@ def _cross_validate(
     *,
     num_classes: int,
     recipe: HeadRecipe,
+    balance: ClassBalance,
 ) -> dict[str, Any]:
     """Computes the accuracy where each photograph of both splits is held out once."""
     folds = assign_folds(config, ("train", "validation"), num_folds=config.head_folds)
@@ -205,7 +238,7 @@ def _cross_validate(
         [np.concatenate(pair) for pair in view_pairs],
         labels,
         np.concatenate([_require_plain(train), _require_plain(validation)]),
-        weights=(~held_out).astype(np.float32),
+        weights=~held_out * _weigh(labels, balance),
         rates=[head.head_lr] * config.head_folds,
         dropouts=[head.dropout] * config.head_folds,
         units=head.head_units,

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from pipeline.augmentation import mixing
 from pipeline.augmentation.augmenter import build_augmenter
 from trainer.distribution.preemption import Stopped
 from trainer.models import freezing
 from trainer.training import checkpoints, loop, progress, run_dir, tensorboard
+from trainer.training.batch_reader import BatchReader
 from trainer.training.checkpoints import Checkpoint
 from trainer.training.loop import Update
 from trainer.training.position import Position, advance, complete_epoch
@@ -38,18 +38,16 @@ def run_epochs(
       FloatingPointError: the loss is no longer finite.
       preemption.Stopped: the process was asked to stop; a checkpoint is written.
     """
-    train_steps = _make_train_steps(run)
+    train_steps = build_train_steps(run)
     eval_step = make_eval_step(run)
     write_scalars = tensorboard.make_scalar_writer(
         run.runtime, run.model_dir, run.regime.name
     )
-    batches = None
+    batches = BatchReader(run)
     try:
         while position.epoch < run.regime.epochs:
             # A run that was interrupted in a validation has done all steps already.
-            if position.step < run.epoch_steps:
-                if batches is None or run.config.data_service is not None:
-                    batches = _start_reading(run, position)
+            if position.step < run.count_steps(position.epoch):
                 for new_position in _train_epoch(
                     run, train_steps, batches, position, best_weights
                 ):
@@ -67,13 +65,15 @@ def run_epochs(
             write_scalars(line)
             progress.print_epoch(line, epochs=run.regime.epochs)
     except Stopped:
-        if position.step in (0, run.epoch_steps) or run.can_resume_in_epoch:
+        is_between = position.step in (0, run.count_steps(position.epoch))
+        if is_between or run.can_resume_in_epoch:
             _save(run, position, best_weights)
         raise
     return position, best_weights
 
 
-def _make_train_steps(run: RegimeRun) -> Callable:
+def build_train_steps(run: RegimeRun) -> Callable:
+    """Builds the steps of a regime; see step.make_train_steps."""
     config = run.config
     return make_train_steps(
         run.runtime,
@@ -86,6 +86,7 @@ def _make_train_steps(run: RegimeRun) -> Callable:
         precomputed=run.inputs.train_features is not None,
         label_smoothing=config.label_smoothing,
         mix=None if config.mix == "none" else mixing.build_mixer(config.mix),
+        class_weights=run.balance.weights,
     )
 
 
@@ -105,64 +106,67 @@ def _save(
     )
 
 
-def _start_reading(run: RegimeRun, position: Position) -> tf.data.Iterator:
-    return loop.start_reading(
-        run.runtime,
-        run.train_records,
-        image_size=run.config.image_size,
-        batch_size=run.config.batch_size,
-        epoch=len(position.history) + 1,
-        seed=run.config.seed,
-        first_step=position.step,
-        data_service=run.config.data_service,
-    )
-
-
 def _train_epoch(
     run: RegimeRun,
     train_steps: Callable,
-    batches: tf.data.Iterator,
+    batches: BatchReader,
     position: Position,
     best_weights: Sequence[np.ndarray],
 ) -> Iterator[Position]:
     """Trains the rest of an epoch; yields the position after each call of steps."""
-    epochs_before = len(position.history)
-    steps_before = position.total_steps - position.step
+    epoch_steps = run.count_steps(position.epoch)
+    images = run.count_images(epoch_steps)
     saved_at = time.monotonic()
 
     def read_stop_and_save() -> tuple[bool, bool]:
         is_overdue = time.monotonic() - saved_at > _SECONDS_BETWEEN_CHECKPOINTS
         return run.runtime.stop_signal.is_set, is_overdue
 
-    updates = loop.train_epoch(
-        train_steps,
-        batches,
-        steps=run.epoch_steps,
-        epoch=epochs_before + 1,
-        seed=run.config.seed,
-        first_step=position.step,
-        pause_at=[step - steps_before for step in run.config.profile_steps or ()],
-        read_stop_and_save=read_stop_and_save,
-    )
     label = f"{run.regime.name} {position.epoch + 1}/{run.regime.epochs}"
     with (
         tensorboard.make_profiler(
             run.runtime, run.model_dir, run.config.profile_steps
         ) as profile,
-        progress.follow(label, images=run.train_records.count) as show,
+        progress.follow(label, images=images) as show,
     ):
         profile(position.total_steps)
-        for update in updates:
-            _check_finite(run, update, position)
-            position = advance(position, update)
-            yield position
-            profile(position.total_steps)
-            show(position, images=run.count_images(position))
-            if update.stop:
-                raise run.runtime.stop_signal.make_exception()
-            if update.save and run.can_resume_in_epoch:
-                _save(run, position, best_weights)
-                saved_at = time.monotonic()
+        while position.step < epoch_steps:
+            for update in _train_pass(
+                run, train_steps, batches, position, read_stop_and_save
+            ):
+                _check_finite(run, update, position)
+                position = advance(position, update)
+                yield position
+                profile(position.total_steps)
+                show(position, images=run.count_images(position.step))
+                if update.stop:
+                    raise run.runtime.stop_signal.make_exception()
+                if update.save and run.can_resume_in_epoch:
+                    _save(run, position, best_weights)
+                    saved_at = time.monotonic()
+
+
+def _train_pass(
+    run: RegimeRun,
+    train_steps: Callable,
+    batches: BatchReader,
+    position: Position,
+    read_stop_and_save: Callable[[], tuple[bool, bool]],
+) -> Iterator[Update]:
+    """Trains the rest of a pass, up to the end of the epoch."""
+    pass_number, first_step = run.place(position)
+    left = run.count_steps(position.epoch) - position.step
+    steps_before = position.total_steps - first_step
+    return loop.train_epoch(
+        train_steps,
+        batches.read_on(pass_number, first_step),
+        steps=min(run.pass_steps, first_step + left),
+        epoch=pass_number,
+        seed=run.config.seed,
+        first_step=first_step,
+        pause_at=[step - steps_before for step in run.config.profile_steps or ()],
+        read_stop_and_save=read_stop_and_save,
+    )
 
 
 def _check_finite(run: RegimeRun, update: Update, position: Position) -> None:
@@ -176,9 +180,10 @@ def _check_finite(run: RegimeRun, update: Update, position: Position) -> None:
                 else "no checkpoint was written before"
             )
             name = run.regime.name
+            flag = "head" if name == "head" else "finetune"
             raise FloatingPointError(
                 f"The loss became {loss} in step {position.total_steps + index + 1} of "
                 f"the run, in epoch {position.epoch + 1} of {name}; {last_good}. Try a "
-                f"smaller --{name}_lr. Received: "
-                f"--{name}_lr={run.regime.learning_rate:g}"
+                f"smaller --{flag}_lr. Received: a rate of "
+                f"{run.regime.learning_rate:g}"
             )

@@ -11,7 +11,8 @@ class Position:
     """The progress of a run: all of its state except the variables.
 
     regime: index of the current regime.
-    epoch: complete epochs of that regime, including their validation.
+    epoch: complete epochs of that regime, including their validation. An epoch is one
+      pass over the training images, or several; see regimes.plan_steps.
     step: complete steps of the current epoch.
     loss_sum, correct_sum: sums over the examples of these steps.
     seconds, waited_seconds: time of these steps, and the part spent waiting for input.
@@ -31,14 +32,17 @@ class Position:
 
 
 def advance(position: Position, update: Update) -> Position:
-    """Returns the position after a call of a few steps."""
+    """Returns the position after a call of a few steps.
+
+    update: of these steps; they may be in a later pass of the same epoch.
+    """
     loss_sum, correct_sum = position.loss_sum, position.correct_sum
     # One by one, so that the sum does not depend on the number of steps in a call.
     for loss, correct in zip(update.losses, update.corrects, strict=True):
         loss_sum, correct_sum = loss_sum + loss, correct_sum + correct
     return dataclasses.replace(
         position,
-        step=update.done,
+        step=position.step + len(update.losses),
         loss_sum=loss_sum,
         correct_sum=correct_sum,
         seconds=position.seconds + update.seconds,

@@ -1,4 +1,4 @@
-"""Prints the plan of a run, its progress and its outcome."""
+"""Prints the plan of a run and its progress."""
 
 import contextlib
 import sys
@@ -6,15 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.loading.prepared_data import DataInfo
+from trainer.config.class_balance import ClassBalance
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
-from trainer.evaluation import advice
 from trainer.evaluation.epoch_metrics import EpochMetrics
-from trainer.evaluation.reliability import Estimate, Reliability
-from trainer.evaluation.summary import RegimeSummary, Summary, regime_summary
 from trainer.models.classifier import Classifier, count_parameters
-from trainer.postprocessing.prediction_sets import smallest_count
 from trainer.training.position import Position
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -29,6 +26,7 @@ def print_plan(
     classifier: Classifier,
     *,
     weights_from: str,
+    balance: ClassBalance,
 ) -> None:
     """Prints what the run is going to do."""
     strategy = runtime.strategy
@@ -48,6 +46,7 @@ def print_plan(
         "model": f"{config.backbone}, weights: {weights_from}; "
         f"{parameters:,} parameters",
         "recipe": f"{config.recipe}: {_describe_recipe(config)}",
+        "classes": _describe_balance(balance),
     }
     for name, text in lines.items():
         print(f"{name:<10}{text}", flush=True)
@@ -69,6 +68,19 @@ def _describe_recipe(config: TrainConfig) -> str:
     )
 
 
+def _describe_balance(balance: ClassBalance) -> str:
+    """Returns how uneven the classes are, and what follows from it."""
+    weights = "all images weigh the same"
+    if balance.weights:
+        low, high = min(balance.weights), max(balance.weights)
+        weights = f"weights {low:.3g} to {high:.3g}"
+    return (
+        f"the largest has {balance.imbalance:.3g} times the images of the smallest; "
+        f"{weights}; {balance.chosen_by.replace('_', ' ')} on validation chooses the "
+        "best weights"
+    )
+
+
 def print_continuation(position: Position, regime: Regime) -> None:
     """Prints where a run continues."""
     print(
@@ -78,8 +90,13 @@ def print_continuation(position: Position, regime: Regime) -> None:
     )
 
 
-def print_regime(regime: Regime, classifier: Classifier, *, frozen_layers: int) -> None:
-    """Prints which layers a regime trains, for how long and at which rate."""
+def print_regime(
+    regime: Regime, classifier: Classifier, *, frozen_layers: int, images: int
+) -> None:
+    """Prints which layers a regime trains, for how long and at which rate.
+
+    images: photographs that its steps read.
+    """
     layers = classifier.backbone.layers
     backbone = f"no layer of the backbone's {len(layers)} is frozen"
     if frozen_layers:
@@ -90,12 +107,36 @@ def print_regime(regime: Regime, classifier: Classifier, *, frozen_layers: int) 
     trained = count_parameters(classifier.model.trainable_variables)
     total = count_parameters(classifier.model.weights)
     in_backbone = count_parameters(classifier.backbone.trainable_variables)
-    duration = f"{regime.epochs} epochs at rate {regime.learning_rate:g}"
+    duration = (
+        f"{regime.epochs} epochs, {regime.steps} steps, {images:,} photographs; rate "
+        f"{regime.learning_rate:g}"
+    )
     if not regime.epochs:
         duration = "no epochs: the head is solved already"
     print(
         f"\n{regime.name}: {trained:,} parameters train ({in_backbone:,} of them in "
         f"the backbone), {total - trained:,} do not; {duration}\n{backbone}",
+        flush=True,
+    )
+
+
+def print_budget(
+    regime: Regime,
+    *,
+    planned_steps: int,
+    images: int,
+    seconds: float,
+    end_seconds: float,
+) -> None:
+    """Prints what --minutes leaves of a regime.
+
+    images: photographs that its steps read. seconds: their time. end_seconds: the time
+      of what comes after the training.
+    """
+    print(
+        f"{regime.name}: {regime.steps} of {planned_steps} steps fit into --minutes: "
+        f"{images:,} photographs in about {seconds / 60:.1f} minutes; evaluation, "
+        f"report and export take about {end_seconds / 60:.1f}",
         flush=True,
     )
 
@@ -155,88 +196,42 @@ def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
     print(
         f"{line['regime']} {line['epoch']}/{epochs}: "
         f"loss {line['train_loss']:.4f}, accuracy {line['train_accuracy']:.4f} | "
-        f"validation loss {line['val_loss']:.4f}, accuracy {line['val_accuracy']:.4f}"
+        f"{format_validation(line)}"
         f"{' (best)' if line['best'] else ''} | "
-        f"{line['images_per_second']:.1f} images/s, {waiting}{line['seconds']:.0f} s",
+        f"{line['images_per_second']:.1f} images/s, {waiting}{line['seconds']:.0f} s"
+        f"{_format_time_to_go(line, epochs)}",
         flush=True,
     )
 
 
-def print_average(regime: Regime, accuracies: Mapping[str, float], chosen: str) -> None:
-    """Prints the validation accuracy of each candidate for the result of a regime."""
+def _format_time_to_go(line: EpochMetrics, epochs: int) -> str:
+    """Returns, after the first epoch, how long the regime will take."""
+    minutes = (epochs - 1) * (line["seconds"] + line["val_seconds"]) / 60
+    if line["epoch"] > 1 or minutes < 1:
+        return ""
+    return f", about {minutes:.0f} minutes to go"
+
+
+def format_validation(line: EpochMetrics) -> str:
+    """Returns the figures of an epoch on validation."""
+    return (
+        f"validation loss {line['val_loss']:.4f}, "
+        f"accuracy {line['val_accuracy']:.4f}, "
+        f"balanced {line['val_balanced_accuracy']:.4f}, "
+        f"macro F1 {line['val_macro_f1']:.4f}"
+    )
+
+
+def print_average(
+    regime: Regime, chosen_by: str, *, accuracies: Mapping[str, float], chosen: str
+) -> None:
+    """Prints the figure of each candidate for the result of a regime on validation.
+
+    chosen_by: see ClassBalance.
+    """
     shown = ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
     print(
-        f"{regime.name}: validation accuracy of {shown}: {chosen} is used", flush=True
-    )
-
-
-def print_outcome(summary: Summary, *, precision: str) -> None:
-    """Prints the final figures, each with its sample count and interval.
-
-    precision: the Keras dtype policy of the training.
-    """
-    print()
-    if precision != "float32":
-        print(f"evaluated in float32; the epochs computed in {precision}:")
-    for name in summary["regimes"]:
-        figures = regime_summary(summary, name)
-        no_gain = ""
-        if figures["epochs"] and not figures["best_epoch"]:
-            no_gain = "; no epoch beat its starting weights"
-        print(
-            f"{name}: {_format_validation(figures)}, {_format_test(figures)}{no_gain}"
-        )
-    _print_reliability(summary["reliability"])
-    print(
-        f"best on validation: {summary['best_regime']}; its weights are exported\n\n"
-        f"{advice.describe_result(summary['test'])}",
-        advice.advise(
-            summary["test"], summary["classes"], weights=summary["config"]["weights"]
-        ),
+        f"{regime.name}: validation {chosen_by.replace('_', ' ')} of {shown}: {chosen} "
+        "is used",
         flush=True,
     )
-
-
-def _print_reliability(reliability: Reliability) -> None:
-    """Prints what replies are worth, measured on test."""
-    before, after = (
-        _format_estimate(reliability[when]["calibration_error"])
-        for when in ("before", "after")
-    )
-    print(
-        f"probabilities: temperature {reliability['temperature']:.3g}; calibration "
-        f"error on test {before} without it, {after} with it\n"
-        f"prediction sets: {_format_estimate(reliability['covered'])} hold the true "
-        f"class (asked: {reliability['coverage']:g}), "
-        f"{_format_estimate(reliability['set_size'])} classes on average\n"
-        f"unknown: {_format_estimate(reliability['unknown'])} of the test images of "
-        f"known classes (allowed: {reliability['unknown_rate']:g})"
-    )
-    needed = smallest_count(reliability["coverage"])
-    if reliability["val_count"] < needed:
-        print(
-            f"sets hold every class, because --coverage={reliability['coverage']:g} "
-            f"needs {needed} validation images; there are {reliability['val_count']}"
-        )
-
-
-def _format_estimate(estimate: Estimate) -> str:
-    low, high = estimate["ci95"]
-    return f"{estimate['value']:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _format_validation(figures: RegimeSummary) -> str:
-    return "validation " + _format_accuracy(
-        figures["val_accuracy"], figures["val_ci95"], figures["val_count"]
-    )
-
-
-def _format_test(figures: RegimeSummary) -> str:
-    return "test " + _format_accuracy(
-        figures["test_accuracy"], figures["test_ci95"], figures["test_count"]
-    )
-
-
-def _format_accuracy(accuracy: float, ci95: list[float], count: int) -> str:
-    low, high = ci95
-    return f"accuracy {accuracy:.4f} [{low:.4f}, {high:.4f}] on {count}"

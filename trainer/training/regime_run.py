@@ -7,6 +7,7 @@ import keras
 
 from pipeline.loading.order import num_batches
 from pipeline.loading.prepared_data import Records
+from trainer.config.class_balance import ClassBalance
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
@@ -19,6 +20,8 @@ from trainer.training.position import Position
 class RegimeRun:
     """One regime of a run; nothing in it changes while its epochs run.
 
+    first_pass: number of its first pass over the training images, from 1 over all
+      regimes, so that no two passes of a run share randomness.
     inputs: the frozen prefix and the features that replace the images.
     train_images, val_images: the images of both splits.
     """
@@ -28,6 +31,8 @@ class RegimeRun:
     model_dir: pathlib.Path
     classifier: Classifier
     regime: Regime
+    first_pass: int
+    balance: ClassBalance
     optimizer: keras.optimizers.Optimizer
     inputs: RegimeInput
     train_images: Records
@@ -44,16 +49,30 @@ class RegimeRun:
         return self.inputs.val_features or self.val_images
 
     @property
-    def epoch_steps(self) -> int:
-        """Number of steps of an epoch."""
+    def pass_steps(self) -> int:
+        """Number of steps of one pass over the training images."""
         return num_batches(self.train_records.count, self.config.batch_size)
+
+    def count_steps(self, epoch: int) -> int:
+        """Returns the number of steps of an epoch, which counts from 0."""
+        done = epoch * self.regime.epoch_steps
+        return min(self.regime.epoch_steps, self.regime.steps - done)
+
+    def place(self, position: Position) -> tuple[int, int]:
+        """Returns the number of the pass, and the steps of it that are done."""
+        done = position.epoch * self.regime.epoch_steps + position.step
+        passes, step = divmod(done, self.pass_steps)
+        return self.first_pass + passes, step
 
     @property
     def can_resume_in_epoch(self) -> bool:
         """False with a data service, which keeps no order: no step can be repeated."""
         return self.config.data_service is None
 
-    def count_images(self, position: Position) -> int:
-        """Returns how many images of the current epoch are done."""
-        done = position.step * self.config.batch_size
-        return min(done, self.train_records.count)
+    def count_images(self, steps: int) -> int:
+        """Returns how many images these steps of an epoch train.
+
+        It is exact for whole passes. The last batch of a pass has fewer images, but
+        they are spread over the batches; see loading/order.py.
+        """
+        return round(steps * self.train_records.count / self.pass_steps)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from pipeline.loading.order import num_batches
+from trainer.config.class_balance import ClassBalance
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
@@ -21,9 +22,10 @@ from trainer.features.plan import (
 )
 from trainer.models import backbones, freezing
 from trainer.models.classifier import Classifier
-from trainer.training import checkpoints, progress, run_dir
+from trainer.training import budget, checkpoints, progress, run_config, run_dir
+from trainer.training.budget import Clock
 from trainer.training.checkpoints import Checkpoint
-from trainer.training.epoch import run_epochs
+from trainer.training.epoch import build_train_steps, run_epochs
 from trainer.training.optimizer import make_optimizer
 from trainer.training.position import Position
 from trainer.training.regime_run import RegimeRun
@@ -41,16 +43,20 @@ def train_regimes(
     classifier: Classifier,
     *,
     regimes: Sequence[Regime],
+    balance: ClassBalance,
     checkpoint: Checkpoint | None,
     history: tuple[EpochMetrics, ...] = (),
+    clock: Clock | None = None,
 ) -> Position:
     """Trains each regime, from the best weights of the one before.
 
     Args:
-      regimes: the regimes, in order.
+      regimes: the regimes in order, from plan_steps().
+      balance: weights of the classes, and what chooses the best epoch.
       checkpoint: where to continue; None starts a new run.
       history: figures of the weights that a new run starts from, if they are the first
         candidate of the first regime.
+      clock: with --minutes, what the command has used of them; see budget.fit_regime.
 
     Returns:
       The last position: its history holds the lines of metrics.jsonl.
@@ -63,7 +69,7 @@ def train_regimes(
     with preemption.defer(runtime.stop_signal):
         train_images = read_images(runtime, config, cache, "train")
         val_images = read_images(runtime, config, cache, "validation")
-    epoch_steps = num_batches(train_images.count, config.batch_size)
+    pass_steps = num_batches(train_images.count, config.batch_size)
     inputs = plan_inputs(classifier, regimes)
     position = Position(history=history)
     if checkpoint is not None:
@@ -72,8 +78,16 @@ def train_regimes(
         run_dir.write_metrics(model_dir, position.history)
     first_regime = position.regime
     for index, regime in enumerate(regimes[first_regime:], start=first_regime):
-        _freeze_for(runtime, classifier, regime)
-        optimizer = _make_optimizer(runtime, classifier, regime, epoch_steps)
+        stored_steps = _read_steps(runtime, config, model_dir, regime)
+        regime = budget.recall_regime(regime, stored_steps)
+        _freeze_for(
+            runtime,
+            classifier,
+            regime,
+            pass_steps=pass_steps,
+            images=train_images.count,
+        )
+        optimizer = _make_optimizer(runtime, classifier, regime)
         best_weights: Sequence[np.ndarray] = ()
         with runtime.strategy.scope():
             if checkpoint is not None and index == first_regime:
@@ -102,11 +116,15 @@ def train_regimes(
                 model_dir=model_dir,
                 classifier=classifier,
                 regime=regime,
+                first_pass=_number_first_pass(regimes[:index], pass_steps, position),
+                balance=balance,
                 optimizer=optimizer,
                 inputs=inputs[index],
                 train_images=train_images,
                 val_images=val_images,
             )
+            if clock is not None and regime.steps and stored_steps is None:
+                run = _fit_to_minutes(run, regimes[index + 1 :], clock)
             position, best_weights = run_epochs(run, position, best_weights)
         if regime.result == "average" and index > 0:
             best_weights = _average_with_start(
@@ -117,6 +135,36 @@ def train_regimes(
             run_dir.save_best_weights(classifier, model_dir, regime.name)
         collectives.barrier(runtime)
     return position
+
+
+def _read_steps(
+    runtime: Runtime, config: TrainConfig, model_dir: pathlib.Path, regime: Regime
+) -> int | None:
+    """Returns the number of steps that --minutes gave a regime; None before that."""
+    if config.minutes is None:
+        return None
+    stored = run_config.read_steps(model_dir) if runtime.is_chief else {}
+    steps = collectives.broadcast_from_chief(runtime, stored.get(regime.name, -1))
+    return None if steps < 0 else steps
+
+
+def _fit_to_minutes(run: RegimeRun, later: Sequence[Regime], clock: Clock) -> RegimeRun:
+    """Returns the run with a regime that fits, and with a new optimizer."""
+    fitted = budget.fit_regime(run, build_train_steps(run), later, clock=clock)
+    optimizer = _make_optimizer(run.runtime, run.classifier, fitted)
+    return dataclasses.replace(run, regime=fitted, optimizer=optimizer)
+
+
+def _number_first_pass(
+    before: Sequence[Regime], pass_steps: int, position: Position
+) -> int:
+    """Returns the number of a regime's first pass; a solved head counts as one.
+
+    before: the regimes before it.
+    """
+    is_solved = any(line["epoch"] == 0 for line in position.history)
+    passes = sum(num_batches(regime.steps, pass_steps) for regime in before)
+    return 1 + is_solved + passes
 
 
 def _use_best_weights(
@@ -149,15 +197,25 @@ def _average_with_start(run: RegimeRun, start_regime: str) -> Sequence[np.ndarra
     }
     errors = find_errors(run, list(candidates.values()))
     chosen = list(candidates)[find_clearly_better(errors)]
-    accuracies = 1 - errors.mean(axis=1)
+    accuracies = dict(zip(candidates, (1 - errors.mean(axis=1)).tolist(), strict=True))
     progress.print_average(
-        run.regime, dict(zip(candidates, accuracies.tolist(), strict=True)), chosen
+        run.regime, run.balance.chosen_by, accuracies=accuracies, chosen=chosen
     )
     return candidates[chosen]
 
 
-def _freeze_for(runtime: Runtime, classifier: Classifier, regime: Regime) -> None:
-    """Freezes the backbone as a regime says and prints what trains."""
+def _freeze_for(
+    runtime: Runtime,
+    classifier: Classifier,
+    regime: Regime,
+    *,
+    pass_steps: int,
+    images: int,
+) -> None:
+    """Freezes the backbone as a regime says and prints what trains.
+
+    pass_steps, images: steps and images of one pass.
+    """
     backbone = classifier.backbone
     frozen_layers = freezing.resolve_freeze(backbone, regime.frozen)
     freezing.freeze(backbone, frozen_layers)
@@ -166,11 +224,16 @@ def _freeze_for(runtime: Runtime, classifier: Classifier, regime: Regime) -> Non
     freezing.synchronise_batch_norm(
         backbone, regime.train_batch_norm and has_several_replicas and not runtime.jit
     )
-    progress.print_regime(regime, classifier, frozen_layers=frozen_layers)
+    progress.print_regime(
+        regime,
+        classifier,
+        frozen_layers=frozen_layers,
+        images=round(regime.steps / pass_steps * images),
+    )
 
 
 def _make_optimizer(
-    runtime: Runtime, classifier: Classifier, regime: Regime, epoch_steps: int
+    runtime: Runtime, classifier: Classifier, regime: Regime
 ) -> keras.optimizers.Optimizer:
     return make_optimizer(
         runtime,
@@ -178,7 +241,7 @@ def _make_optimizer(
         learning_rate=regime.learning_rate,
         momentum=regime.momentum,
         schedule=regime.schedule,
-        total_steps=epoch_steps * regime.epochs,
+        total_steps=regime.steps,
     )
 
 

@@ -42,6 +42,7 @@ class RunConfig(TypedDict, total=False):
     weights_from: where the initial weights came from.
     python, versions: versions of Python and of packages.
     search: what search_head() found; absent before it.
+    steps: regime -> steps that --minutes left it; absent without that flag.
     """
 
     format: int
@@ -54,6 +55,7 @@ class RunConfig(TypedDict, total=False):
     python: str
     versions: dict[str, str]
     search: dict[str, Any]
+    steps: dict[str, int]
 
 
 def write_config(
@@ -101,6 +103,18 @@ def record_search(model_dir: pathlib.Path, search: dict[str, Any]) -> None:
 def read_search(model_dir: pathlib.Path) -> dict[str, Any] | None:
     """Returns what record_search() wrote, or None before that."""
     return read_config(model_dir).get("search")
+
+
+def record_steps(model_dir: pathlib.Path, regime: str, steps: int) -> None:
+    """Adds the number of steps that --minutes leaves a regime to config.json."""
+    content = read_config(model_dir)
+    content["steps"] = content.get("steps", {}) | {regime: steps}
+    files.write_json(model_dir / CONFIG_FILE, content)
+
+
+def read_steps(model_dir: pathlib.Path) -> dict[str, int]:
+    """Returns what record_steps() wrote: regime -> number of steps."""
+    return read_config(model_dir).get("steps", {})
 
 
 def check_same_run(

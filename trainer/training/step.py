@@ -1,6 +1,6 @@
 """Builds the function that runs training steps on all replicas of this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -27,6 +27,7 @@ def make_train_steps(
     precomputed: bool = False,
     label_smoothing: float = 0.0,
     mix: Mixer | None = None,
+    class_weights: Sequence[float] = (),
 ) -> Callable:
     """Builds train_steps, which runs several steps of an epoch in one graph.
 
@@ -42,6 +43,8 @@ def make_train_steps(
       label_smoothing: share of each label that is spread evenly over all classes.
       mix: mixes each example (image or precomputed features) with another example on
         the same replica; see mixing.build_mixer.
+      class_weights: weight of each class in the loss, which is the weighted mean over
+        the global batch; empty: all images have the same weight.
 
     Returns:
       train_steps(batches, seed, first_step, num_steps, local_flags) ->
@@ -64,11 +67,18 @@ def make_train_steps(
             fuse_batch_norm=fuse_batch_norm,
             precomputed=precomputed,
             label_smoothing=label_smoothing,
+            class_weights=class_weights,
         ),
         variables=classifier.model.trainable_variables,
         augment=None if precomputed else augment,
         mix=mix,
     )
+
+    def sum_weights(batch):
+        weights = batch["weight"]
+        if class_weights:
+            weights *= tf.gather(tf.constant(class_weights), batch["label"])
+        return tf.reduce_sum(weights)
 
     @tf.function
     def train_steps(batches, seed, first_step, num_steps, local_flags):
@@ -87,9 +97,9 @@ def make_train_steps(
                 batch = collectives.next_batch(strategy, batches)
             parts = strategy.experimental_local_results(batch["weight"])
             waited = _read_clock(runtime, after=parts) - start
-            counted = strategy.run(tf.reduce_sum, args=(batch["weight"],))
-            examples = strategy.reduce(tf.distribute.ReduceOp.SUM, counted, axis=None)
-            per_replica = strategy.run(replica_step, args=(batch, seed, step, examples))
+            counted = strategy.run(sum_weights, args=(batch,))
+            total = strategy.reduce(tf.distribute.ReduceOp.SUM, counted, axis=None)
+            per_replica = strategy.run(replica_step, args=(batch, seed, step, total))
             sums = strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
             row = tf.concat([tf.cast(sums, tf.float64), [waited]], axis=0)
             steps = steps.write(index, row)
@@ -108,14 +118,15 @@ def _make_gradient_function(
     fuse_batch_norm: bool,
     precomputed: bool,
     label_smoothing: float,
+    class_weights: Sequence[float],
 ) -> Callable:
     """Builds compute_gradients for one replica's batch.
 
-    compute_gradients(inputs, labels, mixed_labels, weights, *, examples, seed) ->
+    compute_gradients(inputs, labels, mixed_labels, weights, *, total_weight, seed) ->
       gradients of the trained variables (scaled, if the optimizer scales the loss);
       float32 [2]: sum of the losses and number of correct predictions.
     inputs: images, or features that were computed before.
-    examples: number of examples that count in the global batch.
+    total_weight: sum of the weights of the examples in the global batch.
     mixed_labels, label_smoothing: see _compute_losses.
     """
     variables = classifier.model.trainable_variables
@@ -126,7 +137,7 @@ def _make_gradient_function(
                 [frozen_prefix], folded=fuse_batch_norm, precision=runtime.precision
             )
 
-    def compute_gradients(inputs, labels, mixed_labels, weights, *, examples, seed):
+    def compute_gradients(inputs, labels, mixed_labels, weights, *, total_weight, seed):
         features = inputs
         if prefix is not None:
             (features,) = prefix(classifier.normalise(inputs))
@@ -141,8 +152,11 @@ def _make_gradient_function(
             losses = weights * _compute_losses(
                 labels, mixed_labels, logits, label_smoothing
             )
+            weighted = losses
+            if class_weights:
+                weighted *= _mix_class_weights(class_weights, labels, mixed_labels)
             # Summed over the replicas, these are the mean over the global batch.
-            loss = tf.reduce_sum(losses) / examples
+            loss = tf.reduce_sum(weighted) / total_weight
             scaled = optimizer.scale_loss(loss) if _scales_loss(optimizer) else loss
         correct = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
         sums = tf.stack(
@@ -170,13 +184,13 @@ def _make_replica_step(
     augment: Augmenter | None,
     mix: Mixer | None,
 ) -> Callable:
-    """Builds replica_step(batch, seed, step, examples) -> float32 [2], the sums.
+    """Builds replica_step(batch, seed, step, total_weight) -> float32 [2], the sums.
 
     augment: None does not augment.
     """
     replicas = runtime.strategy.num_replicas_in_sync
 
-    def replica_step(batch, seed, step, examples):
+    def replica_step(batch, seed, step, total_weight):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
         images = batch["image"]
@@ -198,7 +212,7 @@ def _make_replica_step(
             batch["label"],
             mixed_labels,
             batch["weight"],
-            examples=examples,
+            total_weight=total_weight,
             seed=tf.random.experimental.stateless_fold_in(seed, 1),
         )
         if _scales_loss(optimizer) and replicas > 1:
@@ -222,6 +236,24 @@ def _read_clock(runtime: Runtime, after: list[tf.Tensor]) -> tf.Tensor:
         return tf.constant(np.nan, tf.float64)
     with tf.control_dependencies(after):
         return tf.timestamp()
+
+
+def _mix_class_weights(
+    class_weights: Sequence[float],
+    labels: tf.Tensor,
+    mixed_labels: tuple[tf.Tensor, tf.Tensor] | None,
+) -> tf.Tensor:
+    """Returns the weight of each example by its class, or by both: float32 [B].
+
+    mixed_labels: see _compute_losses.
+    """
+    of_class = tf.constant(class_weights)
+    weights = tf.gather(of_class, labels)
+    if mixed_labels is None:
+        return weights
+    other_labels, own_fraction = mixed_labels
+    others = tf.gather(of_class, other_labels)
+    return own_fraction * weights + (1 - own_fraction) * others
 
 
 def _compute_losses(

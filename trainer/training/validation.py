@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from trainer.config.regimes import rank
+from trainer.config.class_balance import rank
 from trainer.evaluation import evaluate, metrics
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.models import freezing
@@ -14,29 +14,24 @@ from trainer.training import checkpoints
 from trainer.training.position import Position
 from trainer.training.regime_run import RegimeRun
 
-# What an accuracy and a loss are compared with before the first validation.
-_NO_RANK = (-1.0, 0.0)
-
 
 def validate_epoch(
     run: RegimeRun, eval_step: Callable, position: Position
 ) -> EpochMetrics:
     """Evaluates the current weights and returns the figures of their epoch."""
     start = time.monotonic()
-    val_accuracy, val_loss = metrics.accuracy_and_loss(*_evaluate(run, eval_step))
-    best_rank = max(
-        (rank(line["val_accuracy"], line["val_loss"]) for line in position.history),
-        default=_NO_RANK,
-    )
-    count = run.train_records.count
-    return EpochMetrics(
+    figures = metrics.compute_figures(*validate(run, eval_step))
+    count = run.count_images(position.step)
+    line = EpochMetrics(
         regime=run.regime.name,
         epoch=position.epoch + 1,
         step=position.total_steps,
         train_loss=position.loss_sum / count,
         train_accuracy=position.correct_sum / count,
-        val_loss=val_loss,
-        val_accuracy=val_accuracy,
+        val_loss=figures["loss"],
+        val_accuracy=figures["accuracy"],
+        val_balanced_accuracy=figures["balanced_accuracy"],
+        val_macro_f1=figures["macro_f1"],
         learning_rate=float(run.optimizer.learning_rate),
         images_per_second=count / position.seconds,
         input_wait=None
@@ -44,18 +39,26 @@ def validate_epoch(
         else position.waited_seconds / position.seconds,
         seconds=position.seconds,
         val_seconds=time.monotonic() - start,
-        best=rank(val_accuracy, val_loss) > best_rank,
+        best=False,
     )
+    chosen_by = run.balance.chosen_by
+    ranks = [rank(before, chosen_by) for before in position.history]
+    line["best"] = all(rank(line, chosen_by) > before for before in ranks)
+    return line
 
 
 def find_errors(
     run: RegimeRun, candidates: Sequence[Sequence[np.ndarray]]
 ) -> np.ndarray:
-    """Returns which validation images each candidate gets wrong: bool [candidates, N].
+    """Returns which validation images each candidate gets wrong.
 
     Args:
       candidates: values of the weights that the regime trains. Afterwards the model has
         those of the last candidate.
+
+    Returns:
+      float64 [candidates, N]: 0 where it is right. Where balanced accuracy chooses, an
+      error counts more the fewer images its class has, and 1 in the mean.
     """
     eval_step = make_eval_step(run)
     errors = []
@@ -63,9 +66,26 @@ def find_errors(
         with run.runtime.strategy.scope():
             unfrozen = freezing.list_unfrozen(run.classifier)
             checkpoints.restore_variables(unfrozen, weights)
-        logits, labels = _evaluate(run, eval_step)
+        logits, labels = validate(run, eval_step)
         errors.append(logits.argmax(axis=1) != labels)
-    return np.stack(errors)
+    wrong = np.stack(errors).astype(np.float64)
+    if run.balance.chosen_by == "accuracy":
+        return wrong
+    return wrong * weigh_classes_equally(labels)
+
+
+def weigh_classes_equally(labels: np.ndarray) -> np.ndarray:
+    """Returns a weight for each image, float64 [N], with mean 1.
+
+    The weighted fraction of correct images is then the balanced accuracy.
+
+    labels: int [N].
+    """
+    classes, inverse, counts = np.unique(
+        labels, return_inverse=True, return_counts=True
+    )
+    weights: np.ndarray = len(labels) / len(classes) / counts[inverse]
+    return weights
 
 
 def find_clearly_better(errors: np.ndarray) -> int:
@@ -74,10 +94,10 @@ def find_clearly_better(errors: np.ndarray) -> int:
     It is clearly worse if the mean of the differences, image by image, is more than two
     of its standard errors.
 
-    errors: bool [candidates, N].
+    errors: float64 [candidates, N]; see find_errors.
     """
     best = int(errors.mean(axis=1).argmin())
-    differences = errors[0].astype(float) - errors[best]
+    differences = errors[0] - errors[best]
     standard_error = differences.std() / np.sqrt(len(differences))
     return best if differences.mean() > 2 * standard_error else 0
 
@@ -91,7 +111,7 @@ def make_eval_step(run: RegimeRun) -> Callable:
     )
 
 
-def _evaluate(run: RegimeRun, eval_step: Callable) -> tuple[np.ndarray, np.ndarray]:
+def validate(run: RegimeRun, eval_step: Callable) -> tuple[np.ndarray, np.ndarray]:
     """Returns the logits and the labels of the validation images."""
     logits, labels = evaluate.evaluate(
         run.runtime,

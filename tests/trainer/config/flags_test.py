@@ -7,9 +7,17 @@ import pytest
 from absl import flags
 
 from pipeline.augmentation import presets
+from trainer.config import regime_specs
 from trainer.config.flags import define_flags, from_flags
-from trainer.config.regimes import Freeze, Regime, extend_epochs, make_regimes
+from trainer.config.regimes import (
+    Freeze,
+    Regime,
+    limit_steps,
+    make_regimes,
+    plan_steps,
+)
 from trainer.config.stored_config import config_from_json
+from trainer.evaluation.summary import Summary
 
 
 def _make_values():
@@ -102,8 +110,57 @@ def test_a_run_without_the_head_regime_ends_with_its_best_epoch():
 
 def test_few_images_have_more_epochs():
     regimes = make_regimes(_parse("--finetune_epochs=5", "--finetune_steps=400"))
-    assert [regime.epochs for regime in extend_epochs(regimes, 7)] == [0, 58]
-    assert [regime.epochs for regime in extend_epochs(regimes, 80)] == [0, 5]
+    found = {
+        (pass_steps, epoch_steps): [
+            (regime.epochs, regime.epoch_steps, regime.steps)
+            for regime in plan_steps(regimes, pass_steps, epoch_steps=epoch_steps)
+        ]
+        for pass_steps, epoch_steps in ((7, 0), (7, 30), (80, 30), (1, 30), (50, 200))
+    }
+    assert found == {
+        (7, 0): [(0, 7, 0), (58, 7, 406)],
+        (7, 30): [(0, 7, 0), (12, 35, 406)],  # The last epoch has 3 passes, not 5.
+        (80, 30): [(0, 80, 0), (5, 80, 400)],
+        (1, 30): [(0, 1, 0), (14, 30, 400)],
+        (50, 200): [(0, 50, 0), (8, 50, 400)],  # Not fewer than 5 epochs.
+    }
+
+
+def test_fewer_steps_make_the_last_epoch_shorter():
+    regimes = make_regimes(_parse("--finetune_epochs=3", "--finetune_steps=0"))
+    _, finetune = plan_steps(regimes, 10, epoch_steps=30)
+    found = [limit_steps(finetune, steps) for steps in (1, 20, 21, 99)]
+    assert [(each.steps, each.epochs) for each in found] == [
+        (1, 1),
+        (20, 2),
+        (21, 3),
+        (30, 3),
+    ]
+
+
+def test_a_user_lists_regimes_of_his_own():
+    config = _parse(
+        "--backbone=MobileNet",
+        "--regimes=head,top,late:freeze=20:lr=0.5:epochs=2,"
+        "named:freeze=conv1_relu:steps=40,all:lr=0.25",
+        "--finetune_lr=0.125",
+    )
+    _, top, late, named, every = make_regimes(config)
+    assert (top.name, top.frozen) == ("top", Freeze.AUTOMATIC)
+    assert (top.learning_rate, top.min_steps) == (0.125, 300)
+    assert (late.name, late.frozen, late.learning_rate) == ("late", 20, 0.5)
+    assert (late.epochs, late.min_steps, late.result) == (2, 0, "average")
+    assert (named.frozen, named.min_steps, named.epochs) == ("conv1_relu", 40, 5)
+    assert (every.name, every.frozen, every.learning_rate) == ("all", 0, 0.25)
+    (_, every) = make_regimes(_parse("--regimes=head,all", "--finetune_lr=0.5"))
+    assert (every.frozen, every.learning_rate) == (0, pytest.approx(0.05))
+    stored = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert config_from_json(stored) == config
+
+
+def test_a_regime_cannot_have_the_name_of_a_key_of_the_summary():
+    keys = set(Summary.__annotations__)
+    assert keys <= set(regime_specs.RESERVED_NAMES)
 
 
 def test_directories_without_a_flag_are_set():
@@ -161,6 +218,12 @@ def test_the_config_of_an_earlier_version_is_read():
     del stored["recipe"], stored["label_smoothing"]
     read = config_from_json(stored)
     assert (read.recipe, read.label_smoothing) == ("notebook", 0.0)
+    # Before there were class weights, all images had the same weight.
+    stored = json.loads(json.dumps(dataclasses.asdict(_parse())))
+    assert config_from_json(stored).class_weights == "auto"
+    del stored["class_weights"]
+    assert config_from_json(stored).class_weights == "none"
+    stored = json.loads(json.dumps(dataclasses.asdict(config)))
     # Its default of --freeze_layers was stored beside --freeze_until.
     stored["freeze_until"] = "conv1_conv"
     assert config_from_json(stored).freeze_layers is None
@@ -196,7 +259,17 @@ def test_backbone_arguments_are_parsed_as_python_values():
         (["--dropout=1"], "--dropout=1.0"),
         (["--freeze_layers=-1"], "--freeze_layers=-1"),
         (["--virtual_devices=0"], "--virtual_devices=0"),
-        (["--regimes=head,tail"], "--regimes=head,tail"),
+        (["--regimes=head,tail"], "--regimes=tail"),
+        (["--regimes=head,tail:freeze="], "freeze= in --regimes=tail:freeze="),
+        (["--regimes=head,a:freeze=1,a:freeze=2"], "a:freeze=1,a:freeze=2"),
+        (["--regimes=head,all:lr=-1"], "lr=-1 in --regimes=all:lr=-1"),
+        (["--regimes=head,all:lr=1:lr=2"], "--regimes=all:lr=1:lr=2"),
+        (["--regimes=head,all:epochs=0"], "epochs=0 in --regimes=all:epochs=0"),
+        (["--regimes=head,all:momentum=1"], "momentum=1 in --regimes=all"),
+        (["--regimes=head:lr=1"], "--regimes=head:lr=1"),
+        (["--regimes=head,test:freeze=1"], "--regimes=test:freeze=1"),
+        (["--regimes=head,../x:freeze=1"], "--regimes=../x:freeze=1"),
+        (["--epoch_steps=-1"], "--epoch_steps=-1"),
         (["--regimes=head,head"], "--regimes=head,head"),
         (["--regimes="], "--regimes="),
         (["--backbone_args=alpha"], "--backbone_args=alpha"),
@@ -231,6 +304,7 @@ def test_backbone_arguments_are_parsed_as_python_values():
         ),
         (["--folds=2", "--head_folds=3"], "--folds=2 --head_folds=3"),
         (["--augment=weak"], "--augment=weak"),
+        (["--class_weights=some"], "--class_weights=some"),
         (["--xla=maybe"], "--xla=maybe"),
         (["--cached_views=-1"], "--cached_views=-1"),
         (["--cache_gb=0"], "--cache_gb=0.0"),

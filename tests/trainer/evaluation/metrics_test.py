@@ -91,3 +91,56 @@ def test_description_by_hand():
     # One image in each bin: the gaps are 0.1, 0.2, 0.5, 0.4 and 0.3.
     assert found["calibration_error"] == pytest.approx(1.5 / 5, rel=1e-5)
     assert found["ci95"] == list(metrics.confidence_interval(4, 5))
+
+
+def test_balanced_figures_by_hand():
+    # Class 0: 8 of 8 right; class 1: 1 of 2 right, the other one taken for 0.
+    labels = np.array([0] * 8 + [1] * 2)
+    logits = np.eye(3, dtype=np.float32)[[0] * 8 + [1, 0]]
+    figures = metrics.compute_figures(logits, labels)
+    assert figures["accuracy"] == 0.9
+    assert figures["balanced_accuracy"] == pytest.approx((1 + 1 / 2) / 2)
+    # F1 of class 0: 2 * 8 / (8 + 9); of class 1: 2 * 1 / (2 + 1).
+    assert figures["macro_f1"] == pytest.approx((16 / 17 + 2 / 3) / 2)
+
+
+def test_the_interval_of_a_balanced_accuracy_has_the_parts_of_its_classes():
+    confusion = np.array([[81, 182], [0, 10]])
+    low, high = metrics.balanced_accuracy_interval(confusion)
+    estimates = np.array([81 / 263, 1.0])
+    limits = np.array([(0.2553, 0.3662), metrics.confidence_interval(10, 10)])
+    below, above = estimates - limits[:, 0], limits[:, 1] - estimates
+    assert low == pytest.approx(estimates.mean() - np.hypot(*below) / 2, abs=1e-4)
+    assert high == pytest.approx(estimates.mean() + np.hypot(*above) / 2, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("truth", "counts"),
+    [
+        ([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.05, 0.05, 0.9]], [30, 12, 60]),
+        ([[0.97, 0.03], [0.3, 0.7]], [100, 10]),
+        ((0.75 * np.eye(5) + 0.05).tolist(), [40, 20, 10, 5, 3]),
+    ],
+)
+def test_the_intervals_cover_what_they_estimate(truth, counts):
+    """In 95 % of samples, within what 400 samples can tell."""
+    rng = np.random.default_rng(0)
+    shares = np.array(truth)
+    expected = shares * np.array(counts)[:, None]
+    sizes = expected.sum(axis=1) + expected.sum(axis=0)
+    true_f1 = (2 * np.diag(expected) / sizes).mean()
+    true_recall = np.diag(shares).mean()
+    covered = []
+    for _ in range(400):
+        rows = [rng.multinomial(n, row) for n, row in zip(counts, shares, strict=True)]
+        low, high = metrics.balanced_accuracy_interval(np.stack(rows))
+        f1_low, f1_high = metrics.macro_f1_interval(np.stack(rows))
+        covered.append([low <= true_recall <= high, f1_low <= true_f1 <= f1_high])
+    assert (np.mean(covered, axis=0) > 0.925).all()
+    assert (np.mean(covered, axis=0) < 0.99).all()
+
+
+def test_no_mistake_leaves_room_for_one():
+    low, high = metrics.macro_f1_interval(np.diag([10, 10]))
+    assert 0.75 < low < 0.95
+    assert high == 1.0

@@ -1,6 +1,7 @@
 """Tests that --head_start=logistic gives the exact solution, in whole runs too."""
 
 import json
+import re
 import signal
 
 import fakes
@@ -49,6 +50,27 @@ def test_the_gradient_of_the_penalised_loss_is_zero(num_classes):
     gradient = head.strength / 3 * features.T @ errors + penalty
     assert np.abs(gradient).max() < 1e-3 * np.abs(penalty).max()
     assert np.abs(errors.mean(axis=0)).max() < 1e-4
+
+
+def test_weights_of_classes_act_as_copies_of_their_images():
+    """A class of weight 3 is as if each of its images were there three times."""
+    rng = np.random.default_rng(4)
+    train = _make_split(rng, count=60, num_classes=3, noise=2.0)
+    folds = np.arange(60) % 5
+    weighted = solve_head(
+        "head", train, train, folds=folds, num_classes=3, class_weights=(1.0, 3.0, 1.0)
+    )
+    copies = np.where(train.labels == 1, 3, 1)
+    features = np.repeat(
+        np.concatenate([train.plain, *train.views]), np.tile(copies, 3), 0
+    )
+    labels = np.repeat(np.tile(train.labels, 3), np.tile(copies, 3))
+    scale = np.std(train.plain.astype(np.float64))
+    errors = special.softmax(features @ weighted.kernel + weighted.bias, axis=1)
+    errors[np.arange(len(labels)), labels] -= 1
+    penalty = weighted.kernel * scale
+    gradient = weighted.strength / 3 * (features / scale).T @ errors + penalty
+    assert np.abs(gradient).max() < 1e-3 * np.abs(penalty).max()
 
 
 def test_the_line_has_the_figures_of_the_head():
@@ -107,7 +129,8 @@ def _command(data_dir, run_dir):
     flags = [flag for flag in fakes.TINY_MODEL_FLAGS if "head_units" not in flag]
     return [
         *(fakes.TRAIN_ONLY, *flags, f"--data_dir={data_dir}", "--recipe=best"),
-        *("--finetune_epochs=1", "--finetune_steps=15", "--freeze_layers=60"),
+        *("--finetune_epochs=1", "--finetune_steps=35", "--freeze_layers=60"),
+        "--epoch_steps=20",  # Two passes of ten steps.
         *("--cached_views=2", "--deterministic", f"--model_dir={run_dir}"),
     ]
 
@@ -122,6 +145,10 @@ def test_a_run_starts_from_the_solved_head_and_continues_to_the_same_bits(
         fakes.Kill("os.replace", "logistic_head.npz", after=True),
         fakes.Kill("os.replace", "step-"),
         fakes.Kill("os.replace", "step-", after=True),
+        # In the second pass of the second epoch.
+        fakes.Kill(
+            "trainer.training.epoch._train_pass", call=2, signal_number=signal.SIGTERM
+        ),
         fakes.Kill("os.replace", "finetune.best.weights.h5"),
         fakes.Kill("os.replace", "finetune.best.weights.h5", after=True),
     ]
@@ -133,7 +160,9 @@ def test_a_run_starts_from_the_solved_head_and_continues_to_the_same_bits(
         ]
     )
     assert done.returncode == 0, done.stderr
-    assert [each.returncode for each in killed] == [-signal.SIGKILL] * 6
+    codes = [each.returncode for each in killed]
+    assert codes == [-9, -9, -9, -9, 128 + signal.SIGTERM, -9, -9]
+    assert re.search(r"continuing after step 3\d ", killed[5].stdout)
     assert last.returncode == 0, last.stderr
     assert "head solved by logistic regression" in done.stdout
     lines = _lines(whole)

@@ -12,8 +12,23 @@ from trainer.head_search.search import _find_best_epoch
 
 def test_a_rate_that_diverges_ranks_last():
     logits = np.full((2, 4, 3), np.nan, np.float32)
-    figures = _find_best_epoch(logits, np.array([0, 1, 2, 0]))
-    assert figures == {"epoch": 1, "val_accuracy": 0.0, "val_loss": float("inf")}
+    figures = _find_best_epoch(logits, np.array([0, 1, 2, 0]), "accuracy")
+    assert figures == {
+        "epoch": 1,
+        "val_accuracy": 0.0,
+        "val_balanced_accuracy": 0.0,
+        "val_loss": float("inf"),
+    }
+
+
+def test_the_figure_that_fits_chooses_the_epoch():
+    labels = np.array([0, 0, 0, 1])
+    predicted = np.array([[0, 0, 0, 0], [0, 0, 1, 1]])  # Two epochs.
+    logits = np.eye(2, dtype=np.float32)[predicted]
+    # Both have 3 of 4 right, and the second gets a larger loss.
+    logits[1] *= 0.1
+    assert _find_best_epoch(logits, labels, "accuracy")["epoch"] == 1
+    assert _find_best_epoch(logits, labels, "balanced_accuracy")["epoch"] == 2
 
 
 @pytest.mark.slow

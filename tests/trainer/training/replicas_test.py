@@ -59,6 +59,8 @@ def run_case(precision, train_batch_norm):
         optimizer,
         build_augmenter("none"),
         train_batch_norm=train_batch_norm,
+        # The weights of a batch add up over the replicas.
+        class_weights=(0.5, 1.0, 3.0),
     )
     trained = fakes.train(runtime, train_steps, train, epochs=3, seed=1, **sizes)
     eval_step = evaluate.make_eval_step(runtime, classifier)

@@ -252,3 +252,48 @@ def test_smoothing_spreads_a_share_of_each_label_over_all_classes():
     expected = -(targets * np.log(special.softmax(logits, axis=1))).sum(axis=1)
     losses = step._compute_losses(tf.constant(labels), None, tf.constant(logits), 0.3)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_class_weights_make_the_loss_a_weighted_mean(data_dir):
+    """One step of plain SGD moves the bias by the weighted mean of its gradients."""
+    runtime = fakes.one_device_runtime()
+    records = prepared_data.read_records(data_dir, "train")
+    classifier = _classifier()
+    freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
+    of_class = np.array([0.5, 1.0, 2.0])
+    optimizer = make_optimizer(
+        runtime,
+        classifier,
+        learning_rate=0.1,
+        momentum=0.0,
+        schedule="constant",
+        total_steps=1,
+    )
+    train_steps = make_train_steps(
+        runtime,
+        classifier,
+        optimizer,
+        build_augmenter("none"),
+        train_batch_norm=False,
+        class_weights=of_class.tolist(),
+    )
+    (batch,) = make_train_dataset(records, epoch=1, seed=1, **SIZES).take(1)
+    labels = batch["label"].numpy()
+    logits = compute_logits(classifier, batch["image"]).numpy()
+    errors = special.softmax(logits, axis=1) - np.eye(3)[labels]
+    bias = classifier.head.get_layer("logits").bias
+    wanted = bias.numpy() - 0.1 * np.average(errors, axis=0, weights=of_class[labels])
+    batches = loop.start_reading(runtime, records, epoch=1, seed=1, **SIZES)
+    (update,) = loop.train_epoch(train_steps, batches, steps=1, epoch=1, seed=1)
+    assert len(set(labels)) > 1
+    np.testing.assert_allclose(bias.numpy(), wanted, rtol=1e-4, atol=1e-6)
+    # What is reported is the loss without weights.
+    log = special.log_softmax(logits, axis=1)[np.arange(8), labels]
+    assert update.losses[0] == pytest.approx(-log.sum(), rel=1e-4)
+
+
+def test_a_mixed_example_has_the_mixed_weight_of_its_classes():
+    mixed_labels = (tf.constant([1, 0]), tf.constant([0.75, 1.0]))
+    weights = step._mix_class_weights((1.0, 5.0), tf.constant([0, 1]), mixed_labels)
+    np.testing.assert_allclose(weights, [0.75 * 1 + 0.25 * 5, 5])

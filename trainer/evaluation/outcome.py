@@ -1,0 +1,82 @@
+"""Prints the outcome of a run."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+from trainer.evaluation import advice
+from trainer.evaluation.reliability import Estimate, Reliability
+from trainer.evaluation.summary import RegimeSummary, Summary, regime_summary
+from trainer.postprocessing.prediction_sets import smallest_count
+
+
+def print_outcome(summary: Summary, *, precision: str) -> None:
+    """Prints the final figures, each with its sample count and interval.
+
+    precision: the Keras dtype policy of the training.
+    """
+    print()
+    if precision != "float32":
+        print(f"evaluated in float32; the epochs computed in {precision}:")
+    for name in summary["regimes"]:
+        figures = regime_summary(summary, name)
+        no_gain = ""
+        if figures["epochs"] and not figures["best_epoch"]:
+            no_gain = "; no epoch beat its starting weights"
+        print(
+            f"{name}{no_gain}:\n  {_format_figures(figures, 'val')}\n"
+            f"  {_format_figures(figures, 'test')}"
+        )
+    _print_reliability(summary["reliability"])
+    print(
+        f"best on validation, by {summary['chosen_by'].replace('_', ' ')}: "
+        f"{summary['best_regime']}; its weights are exported\n\n"
+        f"{advice.describe_result(summary['test'])}",
+        advice.advise(
+            summary["test"], summary["classes"], weights=summary["config"]["weights"]
+        ),
+        flush=True,
+    )
+
+
+def _print_reliability(reliability: Reliability) -> None:
+    """Prints what replies are worth, measured on test."""
+    before, after = (
+        _format_estimate(reliability[when]["calibration_error"])
+        for when in ("before", "after")
+    )
+    print(
+        f"probabilities: temperature {reliability['temperature']:.3g}; calibration "
+        f"error on test {before} without it, {after} with it\n"
+        f"prediction sets: {_format_estimate(reliability['covered'])} hold the true "
+        f"class (asked: {reliability['coverage']:g}), "
+        f"{_format_estimate(reliability['set_size'])} classes on average\n"
+        f"unknown: {_format_estimate(reliability['unknown'])} of the test images of "
+        f"known classes (allowed: {reliability['unknown_rate']:g})"
+    )
+    needed = smallest_count(reliability["coverage"])
+    if reliability["val_count"] < needed:
+        print(
+            f"sets hold every class, because --coverage={reliability['coverage']:g} "
+            f"needs {needed} validation images; there are {reliability['val_count']}"
+        )
+
+
+def _format_estimate(estimate: Estimate) -> str:
+    low, high = estimate["ci95"]
+    return f"{estimate['value']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _format_figures(figures: RegimeSummary, split: Literal["val", "test"]) -> str:
+    """Returns the figures of one split, each with its interval."""
+    values = cast(Mapping[str, Any], figures)
+    texts = []
+    for name, interval in (
+        ("accuracy", "ci95"),
+        ("balanced_accuracy", "balanced_accuracy_ci95"),
+        ("macro_f1", "macro_f1_ci95"),
+    ):
+        low, high = values[f"{split}_{interval}"]
+        shown = name.replace("_", " ").replace("f1", "F1")
+        texts.append(f"{shown} {values[f'{split}_{name}']:.4f} [{low:.4f}, {high:.4f}]")
+    split_name = "validation" if split == "val" else split
+    return f"{split_name} ({values[f'{split}_count']} images): {', '.join(texts)}"

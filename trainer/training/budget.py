@@ -1,0 +1,155 @@
+"""Fits a regime into --minutes: measures its speed and shortens it."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Sequence
+
+from pipeline.loading.dataset import make_eval_dataset
+from trainer.config.regimes import Regime, limit_steps
+from trainer.distribution import collectives
+from trainer.models.classifier import compute_logits
+from trainer.training import checkpoints, loop, progress, run_config
+from trainer.training.batch_reader import BatchReader
+from trainer.training.regime_run import RegimeRun
+from trainer.training.validation import make_eval_step, validate
+
+# Speed is measured for this time, or for one call of steps if that takes longer.
+_SECONDS_OF_MEASURING = 3.0
+# Evaluation, report and export build and start as much as the beginning of a run, this
+# many times: measured on MobileNet and on ResNet50.
+_ENDINGS_PER_START = 2.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """What is known of the time of a command before it trains.
+
+    started_at: its start, on the clock time.monotonic().
+    start_seconds: what it took until it read the first image.
+    num_final_images: images that the final evaluation classifies.
+    """
+
+    started_at: float
+    start_seconds: float
+    num_final_images: int
+
+
+def recall_regime(regime: Regime, stored_steps: int | None) -> Regime:
+    """Returns the regime with the steps that were decided when it began, if any."""
+    return regime if stored_steps is None else limit_steps(regime, stored_steps)
+
+
+def fit_regime(
+    run: RegimeRun,
+    train_steps: Callable,
+    later: Sequence[Regime],
+    *,
+    clock: Clock,
+) -> Regime:
+    """Returns the regime with as many steps as fit, and stores their number.
+
+    The chief decides for all workers. Variables of the model are as before.
+
+    Args:
+      train_steps: of the run; its optimizer is used up.
+      later: the regimes after it, which share the time in proportion to their steps.
+      clock: what the command has used of its minutes.
+
+    Raises:
+      ValueError: there is no time for one step.
+      preemption.Stopped: the process was asked to stop.
+    """
+    variables = run.classifier.model.variables
+    with run.runtime.strategy.scope():
+        before = checkpoints.capture(variables)
+    trace_seconds, step_seconds = _measure_steps(run, train_steps)
+    with run.runtime.strategy.scope():
+        checkpoints.restore_variables(variables, before)
+    regime = run.regime
+    step_seconds += _measure_validation(run) / regime.epoch_steps
+    end_seconds = _ENDINGS_PER_START * clock.start_seconds
+    end_seconds += clock.num_final_images * _measure_image(run)
+    used = time.monotonic() - clock.started_at
+    left = 60 * _minutes_of(run) - used - end_seconds
+    share = regime.steps / (regime.steps + sum(each.steps for each in later))
+    # The real optimizer needs a graph of its own.
+    possible = int((share * left - trace_seconds) / step_seconds)
+    steps = collectives.broadcast_from_chief(
+        run.runtime, min(regime.steps, max(0, possible))
+    )
+    if steps < 1:
+        raise ValueError(
+            f"There is no time for a step of {regime.name}: it takes "
+            f"{step_seconds:.2g} s, and all that comes before and after takes about "
+            f"{(used + end_seconds + trace_seconds) / 60:.1f} minutes. Received: "
+            f"--minutes={_minutes_of(run):g}"
+        )
+    fitted = limit_steps(regime, steps)
+    if run.runtime.is_chief:
+        run_config.record_steps(run.model_dir, regime.name, steps)
+    collectives.barrier(run.runtime)
+    progress.print_budget(
+        fitted,
+        planned_steps=regime.steps,
+        images=run.count_images(steps),
+        seconds=steps * step_seconds + trace_seconds,
+        end_seconds=end_seconds,
+    )
+    return fitted
+
+
+def _minutes_of(run: RegimeRun) -> float:
+    assert run.config.minutes is not None, "the caller has checked it"
+    return run.config.minutes
+
+
+def _measure_steps(run: RegimeRun, train_steps: Callable) -> tuple[float, float]:
+    """Returns the seconds of the first call, which traces, and of a step after it."""
+    reader = BatchReader(run)
+    trace_seconds, seconds, steps = 0.0, 0.0, 0
+    for pass_number in itertools.count(run.first_pass):
+        for update in loop.train_epoch(
+            train_steps,
+            reader.read_on(pass_number, 0),
+            steps=run.pass_steps,
+            epoch=pass_number,
+            seed=run.config.seed,
+            read_stop_and_save=lambda: (run.runtime.stop_signal.is_set, False),
+        ):
+            if update.stop:
+                raise run.runtime.stop_signal.make_exception()
+            if not trace_seconds:
+                trace_seconds = update.seconds
+                continue
+            seconds += update.seconds
+            steps += len(update.losses)
+            # All workers have to stop after the same call.
+            is_enough = seconds > _SECONDS_OF_MEASURING
+            if collectives.any_worker(run.runtime, is_enough):
+                return trace_seconds, seconds / steps
+    raise AssertionError("the passes do not end")
+
+
+def _measure_validation(run: RegimeRun) -> float:
+    """Returns the seconds of a validation after the first one, which traces."""
+    eval_step = make_eval_step(run)
+    validate(run, eval_step)
+    start = time.monotonic()
+    validate(run, eval_step)
+    return time.monotonic() - start
+
+
+def _measure_image(run: RegimeRun) -> float:
+    """Returns the seconds in which this worker decodes and classifies an image."""
+    batches = make_eval_dataset(
+        run.val_images,
+        image_size=run.config.image_size,
+        batch_size=run.config.batch_size,
+    )
+    seconds = 0.0
+    for batch in batches.take(1).repeat(2):
+        start = time.monotonic()
+        compute_logits(run.classifier, batch["image"]).numpy()
+        seconds = time.monotonic() - start
+    return seconds / run.config.batch_size
