@@ -59,21 +59,18 @@ def evaluate_run(
     prefixes = _find_common_prefixes(config, classifiers)
     scorers = _fit_scorers(runtime, config, classifiers, prefixes)
     with runtime.strategy.scope():
-        eval_step = evaluate.make_joint_eval_step(
-            runtime, classifiers, prefixes, scorers
-        )
-    validation = _evaluate(runtime, config, eval_step, "validation")
-    test = _evaluate(runtime, config, eval_step, "test")
+        step = evaluate.make_joint_eval_step(runtime, classifiers, prefixes, scorers)
+    validation, test = (
+        _evaluate(runtime, config, step, split) for split in ("validation", "test")
+    )
     if not runtime.is_chief:
         return None
     regimes = _summarise_regimes(
         config, classes, history, validation=validation, test=test
     )
     balance = read_balance(config, classes)
-    best = max(
-        range(len(names)),
-        key=lambda index: rank(regimes[names[index]], balance.chosen_by),
-    )
+    ranks = [rank(regimes[name], balance.chosen_by) for name in names]
+    best = ranks.index(max(ranks))
     postprocessing = _fit_postprocessing(config, validation, best, scorers[best])
     calibrated_logits = test.logits[:, best] / postprocessing.temperature
     summary = make_summary(
