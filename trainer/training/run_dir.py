@@ -14,13 +14,13 @@ from pipeline.system import files
 from trainer.config.stored_config import config_from_json
 from trainer.config.train_config import TrainConfig
 from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.evaluation.summary import SUMMARY_FILE
 from trainer.models import backbones
 from trainer.models.classifier import Classifier, build_classifier, dtype_policy
 from trainer.training import checkpoints
 from trainer.training.run_config import CONFIG_FILE, read_config
 
 METRICS_FILE = "metrics.jsonl"
-SUMMARY_FILE = "summary.json"
 
 # HDF5 writes about this much besides the weights.
 _BYTES_BESIDE_WEIGHTS = 1 << 20
