@@ -62,14 +62,7 @@ def render_page(
       comparisons: of each other run with the first.
       csv_name: the file that holds every change.
     """
-    per_kind = (
-        max(_MIN_PHOTOGRAPHS_PER_COMPARISON, _MAX_PHOTOGRAPHS // len(comparisons)) // 3
-    )
-    shown = {
-        (index, kind): comparison.changes_of(kind)[:per_kind]
-        for index, comparison in enumerate(comparisons)
-        for kind in (BROKEN, MENDED, STILL_WRONG)
-    }
+    shown = _select_changes(comparisons)
     rows = {change.row for changes in shown.values() for change in changes}
     thumbnails = _make_thumbnails(runs, rows)
     return templates.render(
@@ -96,6 +89,27 @@ def render_page(
         printable=printable,
         kinds=(BROKEN, MENDED, STILL_WRONG),
     )
+
+
+def _select_changes(
+    comparisons: Sequence[Comparison],
+) -> dict[tuple[int, str], list[Change]]:
+    """Returns (index of the comparison, kind) -> the changes that the page shows.
+
+    Each kind shows as many as the limit of the page allows.
+    """
+    changes = {
+        (index, kind): comparison.changes_of(kind)
+        for index, comparison in enumerate(comparisons)
+        for kind in (BROKEN, MENDED, STILL_WRONG)
+    }
+    limit = max(_MAX_PHOTOGRAPHS, _MIN_PHOTOGRAPHS_PER_COMPARISON * len(comparisons))
+    per_kind = next(
+        number
+        for number in range(limit, 0, -1)
+        if sum(min(number, len(group)) for group in changes.values()) <= limit
+    )
+    return {key: group[:per_kind] for key, group in changes.items()}
 
 
 def _describe_photograph(

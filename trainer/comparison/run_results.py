@@ -84,6 +84,9 @@ def _read_run(letter: str, path: pathlib.Path) -> RunResults:
             f"formats up to {CONFIG_FORMAT}. Received: {str(path)!r}; use a newer "
             "version."
         )
+    for name in ("flags", "data"):
+        if not isinstance(config.get(name, {}), dict):
+            raise _damaged(path / CONFIG_FILE, f"{name!r} that is no object")
     try:
         classes = tuple(str(name) for name in summary["classes"])
         count, accuracy = int(summary["test"]["count"]), summary["test"]["accuracy"]
@@ -98,6 +101,11 @@ def _read_run(letter: str, path: pathlib.Path) -> RunResults:
             path / PREDICTIONS_FILE,
             f"{len(predictions.names)} photographs, {right} of them right, while "
             f"{SUMMARY_FILE} has {count} and {accuracy * count:.0f}",
+        )
+    if count < 2:
+        raise ValueError(
+            "A comparison needs at least two test photographs. Received: "
+            f"{str(path)!r}, which has {count}; add photographs and train again."
         )
     return RunResults(
         letter=letter,

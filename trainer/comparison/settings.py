@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.comparison.run_results import RunResults
@@ -23,7 +23,9 @@ class Setting:
 
 def differing_settings(first: RunResults, second: RunResults) -> list[Setting]:
     """Returns what differs: flags, data, and where the runs took place."""
-    of_first, of_second = _describe(first.config), _describe(second.config)
+    flags = _read_flags([first.config, second.config])
+    of_first = _describe(first.config, flags[0])
+    of_second = _describe(second.config, flags[1])
     return [
         Setting(name, of_first.get(name, ""), of_second.get(name, ""))
         for name in dict.fromkeys([*of_first, *of_second])
@@ -31,19 +33,29 @@ def differing_settings(first: RunResults, second: RunResults) -> list[Setting]:
     ]
 
 
-def _describe(config: Mapping[str, Any]) -> dict[str, str]:
-    """Returns each setting of a config.json as text, the flags first."""
-    flags = {
-        f"--{name}": value
-        for name, value in _read_flags(config).items()
-        if name not in _DIRECTORIES
-    }
+def _read_flags(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the flags of each run with the names and defaults of this version.
+
+    What the head search chose replaces the flag. If this version cannot read the flags
+    of a run, all are returned as they are stored.
+    """
+    stored = [
+        (config.get("flags") or {}) | ((config.get("search") or {}).get("chosen") or {})
+        for config in configs
+    ]
+    try:
+        return [dataclasses.asdict(config_from_json(flags)) for flags in stored]
+    except (ValueError, TypeError, KeyError):
+        return stored
+
+
+def _describe(config: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, str]:
+    """Returns each setting of a run as text, the flags first."""
     data = config.get("data") or {}
-    counts = data.get("counts") or {}
     project = config.get("project") or {}
     settings = {
-        **flags,
-        **{f"{split} images": count for split, count in counts.items()},
+        **{f"--{name}": flags[name] for name in flags if name not in _DIRECTORIES},
+        **{f"{split} images": n for split, n in (data.get("counts") or {}).items()},
         "splits.csv (SHA-256)": data.get("splits_sha256"),
         "initial weights": config.get("weights_from"),
         "precision": config.get("precision"),
@@ -56,21 +68,9 @@ def _describe(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: _to_text(value) for name, value in settings.items()}
 
 
-def _read_flags(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the flags with the names and defaults of this version.
-
-    What the head search chose replaces the flag. Flags that this version cannot read
-    are returned as they are stored.
-    """
-    flags = config.get("flags") or {}
-    flags = flags | ((config.get("search") or {}).get("chosen") or {})
-    try:
-        return dataclasses.asdict(config_from_json(flags))
-    except (ValueError, TypeError, KeyError):
-        return flags
-
-
 def _to_text(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_to_text, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,63 @@
+import fakes
+import pytest
+
+pytestmark = pytest.mark.slow
+
+CLASSES = ("daisy", "rose")
+
+
+def _run(tmp_path, name, predicted):
+    return fakes.write_finished_run(
+        tmp_path / name,
+        labels={f"{i:02d}.jpg": "rose" for i in range(40)},
+        predicted={f"{i:02d}.jpg": predicted(i) for i in range(40)},
+        classes=CLASSES,
+        config={"flags": {"model_dir": name, "seed": len(name)}},
+    )
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return (
+        _run(tmp_path, "one", lambda i: "rose" if i % 2 else "daisy"),
+        _run(tmp_path, "second", lambda i: "rose"),
+    )
+
+
+def test_the_command_prints_the_outcome_and_writes_the_page(pair, tmp_path):
+    out = tmp_path / "out"
+    # Flags may stand behind the runs.
+    done = fakes.run("-m", "trainer.compare", *pair, f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        f"A  {pair[0]}",
+        f"B  {pair[1]}",
+        "40 test photographs, 2 classes; in brackets the 95 % interval",
+    ]
+    assert (
+        "B is right on 20 more of 40 test photographs than A (+0.500 [+0.352, "
+        "+0.648], p < 0.001): the difference is beyond chance."
+    ) in lines
+    assert "  --seed  3  ->  6" in lines
+    assert lines[-2:] == [
+        f"page:  {out / 'compare.html'}",
+        f"table: {out / 'compare.csv'}",
+    ]
+    assert "</html>" in (out / "compare.html").read_text()
+
+
+def test_a_mistake_is_one_line(pair, tmp_path):
+    for arguments, problem in {
+        (): "Name two to 26 directories of finished runs",
+        (pair[0],): "Name two to 26 directories of finished runs",
+        (pair[0], str(tmp_path)): "which has no config.json",
+        (*pair, "--outt=x"): "Unknown command line flag 'outt'",
+    }.items():
+        done = fakes.run("-m", "trainer.compare", *arguments)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr.startswith("trainer.compare: error: ")
+        assert problem in done.stderr
+        assert done.stderr.count("\n") == 1
