@@ -64,9 +64,9 @@ def _check_same_photographs(run: RunResults, first: RunResults) -> None:
         raise ValueError(
             "The runs must have the same test photographs. Received: "
             f"{len(set(run.names) & set(first.names))} that both have; "
-            f"{_describe_only(first, other)}; {_describe_only(run, own)}. Prepare "
-            "the data of one with --splits_from=DATA/splits.csv of the other's data, "
-            "and train it again."
+            f"{_describe_only(first, other)}; {_describe_only(run, own)}. Train "
+            "both on one DATA, or on data that were prepared from the same "
+            "photographs with --splits_from=DATA/splits.csv."
         )
     hashes, first_hashes = _read_hashes(run), _read_hashes(first)
     changed = [

@@ -9,6 +9,7 @@ from trainer.comparison import paired_tests
 from trainer.comparison.figures import (
     Estimate,
     accuracy_difference,
+    class_rows,
     difference_figures,
 )
 from trainer.comparison.run_results import RunResults
@@ -123,20 +124,17 @@ def compare_runs(runs: Sequence[RunResults]) -> list[Comparison]:
 
 def _compare_classes(first: RunResults, second: RunResults) -> list[ClassDifference]:
     differences = []
-    for label, name in enumerate(first.classes):
-        of_first, of_second = (
-            run.is_right[run.labels == label] for run in (first, second)
-        )
-        if len(of_first):
-            differences.append(
-                ClassDifference(
-                    name=name,
-                    count=len(of_first),
-                    first_right=int(of_first.sum()),
-                    second_right=int(of_second.sum()),
-                    difference=accuracy_difference(of_first, of_second),
-                )
+    for rows in class_rows(first):
+        of_first, of_second = first.is_right[rows], second.is_right[rows]
+        differences.append(
+            ClassDifference(
+                name=first.classes[first.labels[rows[0]]],
+                count=len(rows),
+                first_right=int(of_first.sum()),
+                second_right=int(of_second.sum()),
+                difference=accuracy_difference(of_first, of_second),
             )
+        )
     return differences
 
 

@@ -1,8 +1,7 @@
 """Computes the figures of a run, and of a pair, with their intervals."""
 
 import dataclasses
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,16 +9,15 @@ from trainer.comparison.paired_tests import difference_interval
 from trainer.comparison.run_results import RunResults
 from trainer.evaluation.metrics import confidence_interval
 
-# The bias-corrected interval computes the figure once without each photograph. Above
-# this number of photographs that takes minutes and changes nothing.
-_MAX_CORRECTED = 5000
 _RESAMPLES = 9999
+# More photographs need no finer limits, and take a minute with all resamples.
+_MANY_PHOTOGRAPHS = 5000
 _FEWER_RESAMPLES = 1999
 # Photographs of all resamples that are in memory at once.
 _BATCH_ROWS = 2_000_000
 
-# Takes positions of photographs, int [..., N], and returns a figure of each resample,
-# float [...].
+# Takes positions of photographs, int [R, N], and returns a figure of each resample,
+# float [R].
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
@@ -33,29 +31,40 @@ class Estimate:
 
 def run_figures(run: RunResults) -> dict[str, Estimate]:
     """Returns the figures of one run by name; the log loss is in nats."""
-    count = len(run.names)
-    right = int(run.is_right.sum())
-    figures = {"accuracy": Estimate(right / count, confidence_interval(right, count))}
-    for name, statistic in _statistics(run).items():
-        figures[name] = bootstrap(statistic, count)
-    return figures
+    of_classes = [_accuracy(run.is_right[rows]) for rows in class_rows(run)]
+    return {
+        "accuracy": _accuracy(run.is_right),
+        "balanced accuracy": average(of_classes),
+        "macro F1": bootstrap(_macro_f1(run), len(run.names)),
+        "log loss": bootstrap(_log_loss(run), len(run.names)),
+    }
 
 
 def difference_figures(first: RunResults, second: RunResults) -> dict[str, Estimate]:
     """Returns what the second run has more of each figure than the first.
 
-    Each resample holds the same photographs for both runs.
+    All intervals are paired: they compare both runs on the same photographs.
     """
     count = len(first.names)
-    figures = {"accuracy": accuracy_difference(first.is_right, second.is_right)}
-    of_first, of_second = _statistics(first), _statistics(second)
-    for name in of_first:
+    f1_of_first, f1_of_second = _macro_f1(first), _macro_f1(second)
+    losses = photograph_losses(second) - photograph_losses(first)
+    of_classes = [
+        accuracy_difference(first.is_right[rows], second.is_right[rows])
+        for rows in class_rows(first)
+    ]
+    return {
+        "accuracy": accuracy_difference(first.is_right, second.is_right),
+        "balanced accuracy": average(of_classes),
+        "macro F1": bootstrap(
+            lambda rows: f1_of_second(rows) - f1_of_first(rows), count
+        ),
+        "log loss": bootstrap(lambda rows: losses[rows].mean(axis=-1), count),
+    }
 
-        def statistic(rows, name=name):
-            return of_second[name](rows) - of_first[name](rows)
 
-        figures[name] = bootstrap(statistic, count)
-    return figures
+def class_rows(run: RunResults) -> list[np.ndarray]:
+    """Returns the rows of the photographs of each class that occurs, in its order."""
+    return [np.flatnonzero(run.labels == label) for label in np.unique(run.labels)]
 
 
 def accuracy_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
@@ -69,32 +78,42 @@ def accuracy_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
     )
 
 
-def bootstrap(statistic: Statistic, count: int) -> Estimate:
-    """Computes a figure and its bootstrap interval over photographs.
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """Averages independent estimates, such as those of the classes.
 
-    The method is BCa (Efron, 1987); with very many photographs, percentiles. There is
-    no interval if every resample gives the same figure.
+    The distances from the mean to its limits are the root of the summed squares of
+    theirs (MOVER; Zou and Donner, 2008, Statistics in Medicine 27, 1693-1702).
+
+    estimates: each has an interval.
+    """
+    values = np.array([estimate.value for estimate in estimates])
+    limits = np.array([estimate.interval for estimate in estimates])
+    below, above = np.linalg.norm(limits - values[:, None], axis=0) / len(values)
+    mean = float(values.mean())
+    return Estimate(mean, (mean - float(below), mean + float(above)))
+
+
+def bootstrap(statistic: Statistic, count: int) -> Estimate:
+    """Computes a figure and its bootstrap interval over photographs (percentiles).
+
+    There is no interval if the resamples do not differ.
 
     count: number of photographs, at least 2.
     """
     from scipy import stats
 
-    is_small = count <= _MAX_CORRECTED
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        limits = stats.bootstrap(
-            (np.arange(count),),
-            lambda rows, axis: statistic(rows),
-            n_resamples=_RESAMPLES if is_small else _FEWER_RESAMPLES,
-            batch=max(1, _BATCH_ROWS // count),
-            vectorized=True,
-            method="BCa" if is_small else "percentile",
-            random_state=np.random.default_rng(0),
-        ).confidence_interval
+    limits = stats.bootstrap(
+        (np.arange(count),),
+        lambda rows, axis: statistic(np.atleast_2d(rows)).reshape(rows.shape[:-1]),
+        n_resamples=_FEWER_RESAMPLES if count > _MANY_PHOTOGRAPHS else _RESAMPLES,
+        batch=max(1, _BATCH_ROWS // count),
+        vectorized=True,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval
     low, high = float(limits.low), float(limits.high)
-    is_interval = low < high  # False for NaN, which BCa gives for equal resamples.
-    value = float(statistic(np.arange(count)))
-    return Estimate(value, (low, high) if is_interval else None)
+    (value,) = statistic(np.arange(count)[None])
+    return Estimate(float(value), (low, high) if low < high else None)
 
 
 def photograph_losses(run: RunResults) -> np.ndarray:
@@ -106,51 +125,39 @@ def photograph_losses(run: RunResults) -> np.ndarray:
     return -np.log(np.maximum(of_label, np.finfo(float).eps))
 
 
-def _statistics(run: RunResults) -> dict[str, Statistic]:
-    """Returns the figures that are resampled.
+def _accuracy(is_right: np.ndarray) -> Estimate:
+    right = int(is_right.sum())
+    return Estimate(right / len(is_right), confidence_interval(right, len(is_right)))
 
-    scikit-learn has them for one sample at a time; thousands would take minutes.
-    """
-    num_classes = len(run.classes)
+
+def _log_loss(run: RunResults) -> Statistic:
     losses = photograph_losses(run)
+    return lambda rows: losses[rows].mean(axis=-1)
 
-    def count_classes(classes: np.ndarray) -> np.ndarray:
-        """int [R, N] -> int [R, K]; the class K is not counted."""
-        resamples = len(classes)
-        offsets = np.arange(resamples)[:, None] * (num_classes + 1)
-        counts = np.bincount(
-            (classes + offsets).ravel(), minlength=resamples * (num_classes + 1)
-        )
-        return counts.reshape(resamples, -1)[:, :num_classes]
 
-    right_class = np.where(run.is_right, run.labels, num_classes)
+def _macro_f1(run: RunResults) -> Statistic:
+    """Returns the mean F1 of the classes that occur in a resample.
 
-    def balanced_accuracy(rows: np.ndarray) -> np.ndarray:
-        flat = rows.reshape(-1, rows.shape[-1])
-        counts = count_classes(run.labels[flat])
-        return _mean_where(
-            count_classes(right_class[flat]), counts, occurs=counts > 0
-        ).reshape(rows.shape[:-1])
+    scikit-learn computes it for one sample at a time; thousands would take minutes.
+    """
+    right_class = np.where(run.is_right, run.labels, len(run.classes))
 
     def macro_f1(rows: np.ndarray) -> np.ndarray:
-        flat = rows.reshape(-1, rows.shape[-1])
-        counts = count_classes(run.labels[flat])
-        return _mean_where(
-            2 * count_classes(right_class[flat]),
-            counts + count_classes(run.predicted[flat]),
-            occurs=counts > 0,
-        ).reshape(rows.shape[:-1])
+        occurring, predicted, right = (
+            _count_classes(of_photograph[rows], len(run.classes))
+            for of_photograph in (run.labels, run.predicted, right_class)
+        )
+        f1 = 2 * right / np.maximum(occurring + predicted, 1)
+        return (f1 * (occurring > 0)).sum(axis=1) / (occurring > 0).sum(axis=1)
 
-    return {
-        "balanced accuracy": balanced_accuracy,
-        "macro F1": macro_f1,
-        "log loss": lambda rows: losses[rows].mean(axis=-1),
-    }
+    return macro_f1
 
 
-def _mean_where(
-    numerators: np.ndarray, denominators: np.ndarray, *, occurs: np.ndarray
-) -> np.ndarray:
-    """Averages fractions [R, K] over the classes that occur in each resample."""
-    fractions = numerators / np.maximum(denominators, 1)
-    return (fractions * occurs).sum(axis=1) / occurs.sum(axis=1)
+def _count_classes(classes: np.ndarray, num_classes: int) -> np.ndarray:
+    """int [R, N] -> int [R, K]; the class K, which is none, is not counted."""
+    resamples = len(classes)
+    offsets = np.arange(resamples)[:, None] * (num_classes + 1)
+    counts = np.bincount(
+        (classes + offsets).ravel(), minlength=resamples * (num_classes + 1)
+    )
+    return counts.reshape(resamples, -1)[:, :num_classes]

@@ -8,8 +8,9 @@ from typing import Any
 from trainer.comparison.run_results import RunResults
 from trainer.config.stored_config import config_from_json
 
-# Every run has its own.
-_DIRECTORIES = ("model_dir", "export_dir")
+# They say where a run is, not what it is; the data have their hash.
+_DIRECTORIES = ("model_dir", "export_dir", "data_dir", "cache_dir")
+_HASH_DIGITS = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ def _describe(config: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, 
     settings = {
         **{f"--{name}": flags[name] for name in flags if name not in _DIRECTORIES},
         **{f"{split} images": n for split, n in (data.get("counts") or {}).items()},
-        "splits.csv (SHA-256)": data.get("splits_sha256"),
+        "SHA-256 of splits.csv": (data.get("splits_sha256") or "")[:_HASH_DIGITS],
         "initial weights": config.get("weights_from"),
         "precision": config.get("precision"),
         "replicas": config.get("replicas"),

@@ -17,7 +17,12 @@ def _differences(make_run, first, second):
 
 
 def test_only_settings_that_differ_are_listed(make_run):
-    other = FLAGS | {"model_dir": "runs/b", "regimes": ["head"], "seed": 7}
+    other = FLAGS | {
+        "model_dir": "runs/b",
+        "data_dir": "OTHER",
+        "regimes": ["head"],
+        "seed": 7,
+    }
     first = {"flags": FLAGS, "precision": "float32", "python": "3.11.7"}
     second = {"flags": other, "precision": "mixed_bfloat16", "python": "3.11.7"}
     assert _differences(make_run, first, second) == [
@@ -30,12 +35,12 @@ def test_only_settings_that_differ_are_listed(make_run):
 def test_data_versions_and_a_chosen_head_are_settings(make_run):
     first = {
         "flags": FLAGS,
-        "data": {"counts": {"train": 80, "test": 10}, "splits_sha256": "ab"},
+        "data": {"counts": {"train": 80, "test": 10}, "splits_sha256": "ab" * 32},
         "versions": {"keras": "3.15.0"},
         "project": {"version": "0.2.0", "commit": None},
     }
     second = first | {
-        "data": {"counts": {"train": 90, "test": 10}, "splits_sha256": "cd"},
+        "data": {"counts": {"train": 90, "test": 10}, "splits_sha256": "cd" * 32},
         "versions": {"keras": "3.15.1"},
         "project": {"version": "0.2.0", "commit": "1234"},
         "search": {"chosen": {"head_lr": 0.5}},
@@ -43,7 +48,7 @@ def test_data_versions_and_a_chosen_head_are_settings(make_run):
     assert _differences(make_run, first, second) == [
         Setting("--head_lr", "0.01", "0.5"),
         Setting("train images", "80", "90"),
-        Setting("splits.csv (SHA-256)", "ab", "cd"),
+        Setting("SHA-256 of splits.csv", "ab" * 6, "cd" * 6),
         Setting("commit of this project", "", "1234"),
         Setting("keras", "3.15.0", "3.15.1"),
     ]
