@@ -1,3 +1,5 @@
+import json
+
 import fakes
 import pytest
 
@@ -61,3 +63,34 @@ def test_a_mistake_is_one_line(pair, tmp_path):
         assert done.stderr.startswith("trainer.compare: error: ")
         assert problem in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_trained_runs_have_the_figures_of_their_summaries(data_dir, tmp_path):
+    flags = [*fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}", "--regimes=head"]
+    runs = [tmp_path / "one", tmp_path / "two"]
+    trained = fakes.run_forked(
+        [
+            (
+                (
+                    *(fakes.TRAIN_ONLY, *flags, f"--model_dir={run}"),
+                    *("--head_epochs=1", f"--seed={seed}"),
+                ),
+                None,
+            )
+            for seed, run in enumerate(runs, start=1)
+        ]
+    )
+    assert [done.returncode for done in trained] == [0, 0], trained[0].stderr
+    done = fakes.run("-m", "trainer.compare", *map(str, runs), f"--out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    for run in runs:
+        test = json.loads((run / "summary.json").read_text())["test"]
+        low, high = test["ci95"]
+        assert f"{test['accuracy']:.3f} [{low:.3f}, {high:.3f}]" in done.stdout
+        assert f" {test['loss']:.3f} [" in done.stdout
+    assert f"{test['count']} test photographs, 3 classes" in done.stdout
+    assert "  --seed  1  ->  2" in done.stdout.splitlines()
+    page = (tmp_path / "compare.html").read_text()
+    changed = len((tmp_path / "compare.csv").read_text().splitlines()) - 1
+    assert page.count("data:image/jpeg;base64,") == changed > 0
+    assert "by their names alone" not in page
