@@ -42,7 +42,7 @@ TRAINER = {
     "models": {"config", "embedded"},
     "distribution": set(),
     "postprocessing": set(),
-    "evaluation": {"distribution", "models", "postprocessing"},
+    "evaluation": {"config", "distribution", "models", "postprocessing"},
     "comparison": {"config", "evaluation"},
     "compare": {"comparison"},
     "features": BELOW_TRAINING - {"features"},

@@ -9,9 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from trainer.config.stored_config import CONFIG_FILE, CONFIG_FORMAT
-from trainer.evaluation.predictions import PREDICTIONS_FILE, read_predictions
-from trainer.evaluation.summary import SUMMARY_FILE
+from trainer.config.run_files import (
+    CONFIG_FILE,
+    CONFIG_FORMAT,
+    PREDICTIONS_FILE,
+    SUMMARY_FILE,
+)
+from trainer.evaluation.predictions import read_predictions
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

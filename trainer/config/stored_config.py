@@ -8,11 +8,6 @@ from trainer.config.flag_spec import get_specs
 from trainer.config.recipes import RECIPES
 from trainer.config.train_config import TrainConfig
 
-CONFIG_FILE = "config.json"
-
-# Files without a number have format 1.
-CONFIG_FORMAT = 2
-
 # Another machine, or another way to watch, may change these in a run that continues.
 # Data in another directory are recognised by their content.
 MAY_CHANGE = frozenset(

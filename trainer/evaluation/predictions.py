@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PREDICTIONS_FILE = "test_predictions.csv"
-
 _COLUMNS = ("name", "label", "predicted")
 # Probabilities are written with nine digits.
 _TOLERANCE = 1e-4

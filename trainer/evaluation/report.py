@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from pipeline.loading import prepared_data
 from pipeline.loading.prepared_data import Records
 from pipeline.system import files, templates
+from trainer.config.run_files import PREDICTIONS_FILE
 from trainer.evaluation import advice, figures, metrics, photographs
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.photographs import Photograph
-from trainer.evaluation.predictions import PREDICTIONS_FILE, write_predictions
+from trainer.evaluation.predictions import write_predictions
 from trainer.evaluation.summary import Summary, regime_summary
 from trainer.models.classifier import Classifier
 

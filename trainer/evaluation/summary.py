@@ -6,8 +6,6 @@ from typing import Any, TypedDict, cast
 from trainer.evaluation.metrics import Metrics
 from trainer.evaluation.reliability import Reliability
 
-SUMMARY_FILE = "summary.json"
-
 
 class RegimeSummary(TypedDict):
     """The results of one regime with its best weights, evaluated in float32.

@@ -12,12 +12,8 @@ from typing import Any, TypedDict
 
 from pipeline.loading import prepared_data
 from pipeline.system import files, versions
-from trainer.config.stored_config import (
-    CONFIG_FILE,
-    CONFIG_FORMAT,
-    MAY_CHANGE,
-    config_from_json,
-)
+from trainer.config.run_files import CONFIG_FILE, CONFIG_FORMAT
+from trainer.config.stored_config import MAY_CHANGE, config_from_json
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
 
