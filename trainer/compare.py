@@ -5,6 +5,9 @@ with the first: a table, whether the difference is beyond chance, which settings
 and a page compare.html that shows the photographs whose answer changed.
 """
 
+import os
+import sys
+
 from absl import flags
 
 from pipeline.system import command_line, console
@@ -25,26 +28,16 @@ def main(argv: list[str]) -> None:
 
     try:
         outcome = write.compare(argv[1:], FLAGS.out)
+        text = wording.describe_runs(outcome.runs, outcome.figures, outcome.comparisons)
+        page, table = (printable(str(p)) for p in (outcome.page, outcome.table))
+        print(f"{text}\n\npage:  {page}\ntable: {table}", flush=True)
+    except BrokenPipeError:
+        # The reader of a pipe, such as `head`, has ended. Without the redirection
+        # Python would fail again when it flushes stdout at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (ValueError, OSError, KeyboardInterrupt) as error:
         console.fail("trainer.compare", error)
-    runs, comparisons = outcome.runs, outcome.comparisons
-    for run in runs:
-        print(f"{run.letter}  {printable(str(run.path))}")
-    print(
-        f"{len(runs[0].names)} test photographs, {len(runs[0].classes)} classes; in "
-        "brackets the 95 % interval\n\n"
-        f"{wording.make_table(runs, outcome.figures, comparisons)}"
-    )
-    for comparison in comparisons:
-        print(
-            f"\n{wording.describe_outcome(comparison)}\n"
-            f"{wording.describe_changes(comparison)}\n"
-            f"{wording.describe_settings(comparison)}"
-        )
-    print(
-        f"\npage:  {printable(str(outcome.page))}\n"
-        f"table: {printable(str(outcome.table))}"
-    )
 
 
 def run_command() -> None:

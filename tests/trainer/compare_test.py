@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import fakes
 import pytest
@@ -48,6 +50,21 @@ def test_the_command_prints_the_outcome_and_writes_the_page(pair, tmp_path):
         f"table: {out / 'compare.csv'}",
     ]
     assert "</html>" in (out / "compare.html").read_text()
+
+
+def test_a_reader_that_ends_early_causes_no_traceback(pair, tmp_path):
+    command = (
+        f"{sys.executable} -m trainer.compare {pair[0]} {pair[1]} --out={tmp_path}"
+    )
+    done = subprocess.run(
+        f"{command} | true",
+        shell=True,
+        cwd=fakes.REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert (tmp_path / "compare.html").is_file()
 
 
 def test_a_mistake_is_one_line(pair, tmp_path):

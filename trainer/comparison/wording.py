@@ -92,6 +92,26 @@ def describe_changes(comparison: Comparison) -> str:
     )
 
 
+def describe_runs(
+    runs: Sequence[RunResults],
+    figures: Sequence[Mapping[str, Estimate]],
+    comparisons: Sequence[Comparison],
+) -> str:
+    """Returns all that the command prints of a comparison; see make_table."""
+    names = [f"{run.letter}  {printable(str(run.path))}" for run in runs]
+    parts = [
+        "\n".join(names) + f"\n{len(runs[0].names)} test photographs, "
+        f"{len(runs[0].classes)} classes; in brackets the 95 % interval",
+        make_table(runs, figures, comparisons),
+    ]
+    for comparison in comparisons:
+        parts.append(
+            f"{describe_outcome(comparison)}\n{describe_changes(comparison)}\n"
+            f"{describe_settings(comparison)}"
+        )
+    return "\n\n".join(parts)
+
+
 def make_table(
     runs: Sequence[RunResults],
     figures: Sequence[Mapping[str, Estimate]],
