@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.comparison.run_results import RunResults
+from trainer.config.flag_spec import get_specs
+from trainer.config.recipes import RECIPES
 from trainer.config.stored_config import config_from_json
+from trainer.config.train_config import TrainConfig
 
 # They say where a run is, not what it is; the data have their hash.
 _DIRECTORIES = ("model_dir", "export_dir", "data_dir", "cache_dir")
@@ -35,19 +38,30 @@ def differing_settings(first: RunResults, second: RunResults) -> list[Setting]:
 
 
 def _read_flags(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the flags of each run with the names and defaults of this version.
+    """Returns the flags of each run with the names and spellings of this version.
 
-    What the head search chose replaces the flag. If this version cannot read the flags
-    of a run, all are returned as they are stored.
+    What the head search chose replaces the flag. A flag that the version of a run did
+    not have is absent. If this version cannot read the flags of a run, all are
+    returned as they are stored.
     """
     stored = [
         (config.get("flags") or {}) | ((config.get("search") or {}).get("chosen") or {})
         for config in configs
     ]
     try:
-        return [dataclasses.asdict(config_from_json(flags)) for flags in stored]
+        return [_keep_known(config_from_json(flags), flags) for flags in stored]
     except (ValueError, TypeError, KeyError):
         return stored
+
+
+def _keep_known(config: TrainConfig, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the flags that were stored, or that only an old version did not store."""
+    inferred = () if "recipe" in stored else ("recipe", *RECIPES["notebook"])
+    return {
+        name: getattr(config, name)
+        for name, spec in get_specs(TrainConfig).items()
+        if name in stored or spec.old_name in stored or name in inferred
+    }
 
 
 def _describe(config: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, str]:

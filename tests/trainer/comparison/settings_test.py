@@ -1,10 +1,11 @@
 from trainer.comparison.run_results import read_runs
 from trainer.comparison.settings import Setting, differing_settings
+from trainer.config.recipes import RECIPES
 
 ANSWERS = {"1.jpg": ("rose", "rose"), "2.jpg": ("daisy", "tulip")}
 FLAGS = {
     **{"model_dir": "runs/a", "data_dir": "DATA", "recipe": "best"},
-    **{"head_units": 0, "regimes": ["head", "finetune"], "backbone_args": {}},
+    **{"head_units": 0, "regimes": ["head", "finetune"], "seed": 1, "head_lr": 0.01},
 }
 
 
@@ -54,11 +55,19 @@ def test_data_versions_and_a_chosen_head_are_settings(make_run):
     ]
 
 
-def test_old_spellings_and_missing_flags_are_no_difference(make_run):
-    old = {name: value for name, value in FLAGS.items() if name != "backbone_args"}
-    old["augment"] = "notebook"
-    new = FLAGS | {"augment": "basic", "label_smoothing": 0.1}
+def test_old_spellings_and_the_recipe_of_old_runs_are_no_difference(make_run):
+    new = {name: FLAGS[name] for name in ("model_dir", "data_dir")}
+    old = new | {"augment": "notebook", "fold_frozen": True}
+    new |= {"recipe": "notebook", **RECIPES["notebook"], "fuse_batch_norm": True}
+    new["augment"] = "basic"
     assert _differences(make_run, {"flags": old}, {"flags": new}) == []
+
+
+def test_a_flag_that_one_version_does_not_have_is_a_difference(make_run):
+    new = FLAGS | {"calibration": "temperature"}
+    assert _differences(make_run, {"flags": FLAGS}, {"flags": new}) == [
+        Setting("--calibration", "", "temperature")
+    ]
 
 
 def test_flags_of_another_version_are_compared_as_they_are(make_run):
