@@ -30,6 +30,7 @@ setuptools.setup(
         "console_scripts": [
             "photograph-prepare = pipeline.main:run_command",
             "photograph-train = trainer.main:run_command",
+            "photograph-compare = trainer.compare:run_command",
             "photograph-export = export.main:run_command",
             "photograph-serve = export.serve:run_command",
             "photograph-classify = export.client:run_command",

@@ -11,7 +11,8 @@ The way of one photograph:
 7. decoded and resized: decoding.py
 8. augmented on the device: augmentation/augmenter.py
 
-main.py is the command. prepare.py runs steps 1 to 5 in this order. The folder system/
+main.py is the command. prepare.py runs steps 1 to 5 in this order.
+stored_examples.py reads a few stored examples without TensorFlow. The folder system/
 holds what does not depend on images. Steps 1 to 4 do not import TensorFlow before an
 image needs it, because importing it takes seconds.
 """

@@ -3,6 +3,7 @@
 main.py              the command; its flags are the fields of config.TrainConfig
 train.py             train(): the whole job in order
 run_setup.py         data, classifier and views of a run
+compare.py           the command that compares finished runs
 final_evaluation.py  summary.json and report.html from the best weights
 config/              settings of a run
 models/              backbone, head, frozen layers
@@ -10,6 +11,7 @@ embedded/            weights in the package, and how they were trained
 distribution/        devices and workers, signals
 postprocessing/      probabilities, prediction sets and unknown scores of a reply
 evaluation/          evaluation of a split, metrics, report
+comparison/          comparison of finished runs, compare.html
 features/            outputs of the frozen layers, computed once
 training/            regimes, epochs, steps, checkpoints, run directory
 head_search/         --sweep and --head_folds

@@ -16,6 +16,7 @@ PAGE = pathlib.Path(__file__).with_name("flags.md")
 COMMANDS = (
     "pipeline.main",
     "trainer.main",
+    "trainer.compare",
     "export.main",
     "export.serve",
     "export.client",

@@ -16,7 +16,7 @@ from export.protocol import messages, tensors
 from export.protocol.exchange import Answer, Arrays, Failure, Request
 from export.protocol.messages import prediction_log_pb2
 from export.protocol.status import StatusError
-from export.protocol.tfrecord import read_records
+from pipeline.system.tfrecord import read_records
 
 
 def replay_warmup(session: Session, saved_model_dir: str) -> int:

@@ -4,5 +4,4 @@ messages.py: imports the generated messages; names of files, keys and methods
 status.py: status codes and the exception that carries one
 exchange.py: types of the data that the check exchanges with its process
 tensors.py: converts between TensorProto and numpy
-tfrecord.py: reads the records of a TFRecord file and verifies their checksums
 """

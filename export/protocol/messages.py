@@ -4,41 +4,12 @@
 server and the check on the C API need only the generated message classes.
 """
 
-import contextlib
-import importlib.util
-import sys
-import types
-from collections.abc import Iterator
-
 import google.protobuf.message
 from google.protobuf import json_format
 
+from pipeline.system.bare_tensorflow import bare_tensorflow
 
-@contextlib.contextmanager
-def _bare_tensorflow() -> Iterator[None]:
-    """Replaces the package `tensorflow` by an empty one during the imports below.
-
-    The message modules are in subfolders of `tensorflow`, and Python imports a parent
-    package first. The empty package has the real folder as its search path, so that the
-    subfolders are found. It is removed afterwards: a later `import tensorflow` imports
-    the real package. If the real package is already loaded, nothing is replaced.
-    """
-    if "tensorflow" in sys.modules:
-        yield
-        return
-    spec = importlib.util.find_spec("tensorflow")
-    if spec is None or spec.submodule_search_locations is None:
-        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
-    bare = types.ModuleType("tensorflow")
-    bare.__path__ = list(spec.submodule_search_locations)
-    sys.modules["tensorflow"] = bare
-    try:
-        yield
-    finally:
-        del sys.modules["tensorflow"]
-
-
-with _bare_tensorflow():
+with bare_tensorflow():
     from tensorflow.core.example import example_pb2
     from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
     from tensorflow.core.protobuf import meta_graph_pb2

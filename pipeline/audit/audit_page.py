@@ -1,14 +1,10 @@
 """Renders audit.html, a page that opens without a network."""
 
-import base64
-import io
 import pathlib
-
-from PIL import Image, ImageOps
 
 from pipeline.audit.audit_json import AuditJson
 from pipeline.audit.decide import Audit
-from pipeline.inspection.image_report import ImageReport
+from pipeline.inspection.thumbnail import make_thumbnail
 from pipeline.system import templates
 
 _TEMPLATES_DIR = pathlib.Path(__file__).parent / "templates"
@@ -43,17 +39,7 @@ def _make_thumbnails(audit: Audit) -> dict[str, str]:
         for name in names[:_MAX_NAMES_PER_GROUP]
     }
     return {
-        report.image.name: _make_thumbnail(report)
+        report.image.name: make_thumbnail(report.image.read(), _THUMBNAIL_PX)
         for report in audit.readable
         if report.image.name in shown_names
     }
-
-
-def _make_thumbnail(report: ImageReport) -> str:
-    with Image.open(io.BytesIO(report.image.read())) as image:
-        image.draft("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX))
-        small = ImageOps.exif_transpose(image).convert("RGB")
-    small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=80)
-    return base64.b64encode(file.getvalue()).decode()

@@ -97,6 +97,19 @@ def count_images(data_dir: str, split: str) -> Counter[str]:
         ) from error
 
 
+def read_test_hashes(path: pathlib.Path) -> dict[str, str]:
+    """Reads name -> SHA-256 of the test photographs that a splits.csv lists.
+
+    Returns an empty dictionary if the file cannot be read, or has no hashes because an
+    older version wrote it.
+    """
+    try:
+        rows = _read_rows(str(path))
+        return {row["name"]: row["sha256"] for row in rows if row["split"] == "test"}
+    except (OSError, KeyError, UnicodeDecodeError):
+        return {}
+
+
 def _read_rows(path: str) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

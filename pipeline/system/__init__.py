@@ -5,6 +5,8 @@ parallel.py: calls a function for many items on all cores
 beam.py: the same on the workers of an Apache Beam runner
 console.py: progress, error messages, a silent import of TensorFlow
 command_line.py: runs the main function of a command
+tfrecord.py: finds and reads the records of a TFRecord file, without TensorFlow
+bare_tensorflow.py: imports message classes without Python's TensorFlow
 templates.py: renders Jinja templates
 versions.py: the versions of this project and of its packages
 """

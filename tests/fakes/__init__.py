@@ -2,6 +2,7 @@
 
 images.py: draws small photographs and writes them to disk.
 models.py: builds and trains the smallest real classifier.
+finished_runs.py: writes the files of a finished run that nobody trained.
 features.py: computes features of the frozen prefix.
 processes.py: runs commands and clusters in processes of their own, and kills them.
 train_only.py: trainer.main without the export.
@@ -12,6 +13,7 @@ load.py: sends requests all the time, while a test changes what a server serves.
 stub_servers.py: runs servers in the process of the test, whose answers it decides.
 """
 
+from fakes.finished_runs import write_finished_run
 from fakes.images import CLASSES, colour_jpeg, draw, write_folder
 from fakes.models import (
     TINY_MODEL_FLAGS,
@@ -54,6 +56,7 @@ __all__ = [
     "run_workers",
     "start_workers",
     "train",
+    "write_finished_run",
     "write_folder",
     "write_servable",
 ]

@@ -29,6 +29,7 @@ PIPELINE = {
     "audit": {"system", "inspection", "sources"},
     "splits": {"audit", "sources"},
     "records": {"system", "sources"},
+    "stored_examples": {"system"},
     "prepare": {"system", "sources", "inspection", "audit", "splits", "records"},
     "main": {"system", "splits", "prepare"},
 }
@@ -41,7 +42,9 @@ TRAINER = {
     "models": {"config", "embedded"},
     "distribution": set(),
     "postprocessing": set(),
-    "evaluation": {"distribution", "models", "postprocessing"},
+    "evaluation": {"config", "distribution", "models", "postprocessing"},
+    "comparison": {"config", "evaluation"},
+    "compare": {"comparison"},
     "features": BELOW_TRAINING - {"features"},
     "training": BELOW_TRAINING,
     "head_search": {*BELOW_TRAINING, "training"},
@@ -74,6 +77,7 @@ ROOMS = {"pipeline": PIPELINE, "trainer": TRAINER, "export": EXPORT}
 LIGHT = (
     *("pipeline.sources", "pipeline.inspection", "pipeline.audit", "pipeline.splits"),
     *("pipeline.prepare", "pipeline.system", "pipeline.augmentation.presets"),
+    *("pipeline.stored_examples", "trainer.compare", "trainer.comparison"),
     *("trainer.config", "export.protocol", "export.c_api", "export.remote"),
     *("export.local_server", "export.client", "export.demo"),
 )
@@ -138,7 +142,7 @@ def test_flags_are_read_in_the_commands_and_in_config_alone(path):
         assert (
             path.name == "main.py"
             or module in ("export.client", "export.demo", "export.serve")
-            or module == "trainer.embedded.pretrain"
+            or module in ("trainer.compare", "trainer.embedded.pretrain")
             or module.startswith("trainer.config.")
         )
 

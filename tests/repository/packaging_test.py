@@ -256,6 +256,7 @@ def test_the_wheel_holds_every_file_of_the_packages(environment):
     [
         ("pipeline.main", "photograph-prepare", "--source"),
         ("trainer.main", "photograph-train", "--model_dir"),
+        ("trainer.compare", "photograph-compare", "--out"),
         ("export.main", "photograph-export", "--export_dir"),
         ("export.serve", "photograph-serve", "--rest_port"),
         ("export.client", "photograph-classify", "--server"),

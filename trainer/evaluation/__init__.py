@@ -9,5 +9,6 @@ advice.py         the result as a sentence, and what would improve it
 outcome.py        what a run prints at its end
 figures.py        charts: curves, confusion matrix, calibration
 photographs.py    errors with heat maps, unusual and augmented images
-report.py         report.html and test_predictions.csv
+predictions.py    test_predictions.csv, written and read
+report.py         report.html
 """

@@ -1,7 +1,6 @@
 """Writes report.html with its charts as PNG files, and test_predictions.csv."""
 
 import base64
-import csv
 import dataclasses
 import io
 import pathlib
@@ -13,9 +12,11 @@ from matplotlib.figure import Figure
 from pipeline.loading import prepared_data
 from pipeline.loading.prepared_data import Records
 from pipeline.system import files, templates
+from trainer.config.run_files import PREDICTIONS_FILE
 from trainer.evaluation import advice, figures, metrics, photographs
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.photographs import Photograph
+from trainer.evaluation.predictions import write_predictions
 from trainer.evaluation.summary import Summary, regime_summary
 from trainer.models.classifier import Classifier
 
@@ -58,8 +59,8 @@ def write_report(
     image_size = summary["config"]["image_size"]
     names = prepared_data.read_names(test.records)
     probabilities = metrics.softmax(test.logits)
-    _write_predictions(
-        model_dir / "test_predictions.csv", names, test.labels, probabilities, classes
+    write_predictions(
+        model_dir / PREDICTIONS_FILE, names, test.labels, probabilities, classes
     )
     shown = {
         "errors": photographs.show_errors(
@@ -136,18 +137,3 @@ def _encode_png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
     return file.getvalue()
-
-
-def _write_predictions(
-    path: pathlib.Path,
-    names: Sequence[str],
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    classes: Sequence[str],
-) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "label", "predicted", *classes])
-        for name, label, row in zip(names, labels, probabilities, strict=True):
-            formatted = [f"{probability:.9g}" for probability in row]
-            writer.writerow([name, classes[label], classes[row.argmax()], *formatted])

@@ -12,14 +12,10 @@ from typing import Any, TypedDict
 
 from pipeline.loading import prepared_data
 from pipeline.system import files, versions
+from trainer.config.run_files import CONFIG_FILE, CONFIG_FORMAT
 from trainer.config.stored_config import MAY_CHANGE, config_from_json
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
-
-CONFIG_FILE = "config.json"
-
-# Files without a number have format 1.
-CONFIG_FORMAT = 2
 
 
 class DataFingerprint(TypedDict):

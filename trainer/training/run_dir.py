@@ -11,16 +11,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 from pipeline.system import files
+from trainer.config.run_files import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE
 from trainer.config.stored_config import config_from_json
 from trainer.config.train_config import TrainConfig
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.models import backbones
 from trainer.models.classifier import Classifier, build_classifier, dtype_policy
 from trainer.training import checkpoints
-from trainer.training.run_config import CONFIG_FILE, read_config
-
-METRICS_FILE = "metrics.jsonl"
-SUMMARY_FILE = "summary.json"
+from trainer.training.run_config import read_config
 
 # HDF5 writes about this much besides the weights.
 _BYTES_BESIDE_WEIGHTS = 1 << 20

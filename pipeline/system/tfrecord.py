@@ -51,6 +51,26 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
       ValueError: the file ends within a record, or a checksum is wrong.
     """
     with open(path, "rb") as file:
+        for offset, length in locate_records(path):
+            file.seek(offset)
+            record = file.read(length)
+            (record_crc,) = _FOOTER.unpack(file.read(_FOOTER.size))
+            if masked_crc32c(record) != record_crc:
+                raise ValueError(f"The data of a record is damaged. Received: {path}")
+            yield record
+
+
+def locate_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
+    """Yields the place of each record's data in the file: offset and length in bytes.
+
+    Only the lengths are read and verified, so that a few records of a large file can
+    be read at once.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: the file ends within a record, or the checksum of a length is wrong.
+    """
+    with open(path, "rb") as file:
         file_bytes = os.path.getsize(path)
         while header := file.read(_HEADER.size):
             if len(header) < _HEADER.size:
@@ -60,10 +80,8 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
             # memory than there is.
             if masked_crc32c(header[:8]) != length_crc:
                 raise ValueError(f"The length of a record is damaged. Received: {path}")
-            if file.tell() + length + _FOOTER.size > file_bytes:
+            offset = file.tell()
+            if offset + length + _FOOTER.size > file_bytes:
                 raise ValueError(f"The file ends within a record. Received: {path}")
-            record = file.read(length)
-            (record_crc,) = _FOOTER.unpack(file.read(_FOOTER.size))
-            if masked_crc32c(record) != record_crc:
-                raise ValueError(f"The data of a record is damaged. Received: {path}")
-            yield record
+            yield offset, length
+            file.seek(offset + length + _FOOTER.size)

@@ -3,7 +3,7 @@ import struct
 import pytest
 import tensorflow as tf
 
-from export.protocol.tfrecord import masked_crc32c, read_records
+from pipeline.system.tfrecord import locate_records, masked_crc32c, read_records
 
 RECORDS = [b"first", b"", bytes(range(256)) * 3]
 
@@ -25,6 +25,12 @@ def test_the_checksum_is_the_one_of_the_standard():
 
 def test_the_records_of_tensorflow_are_read(path):
     assert list(read_records(path)) == RECORDS
+
+
+def test_a_record_can_be_read_from_its_place(path):
+    content = path.read_bytes()
+    places = list(locate_records(path))
+    assert [content[start : start + length] for start, length in places] == RECORDS
 
 
 def test_an_empty_file_has_no_record(tmp_path):
