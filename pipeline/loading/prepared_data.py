@@ -122,6 +122,8 @@ def read_records(data_dir: str, split: str, *, cached: bool = True) -> Records:
         ([str(path) for path in info.filepaths], starts)
     )
 
+    # It has no condition on a tensor, and AutoGraph would rewrite its source.
+    @tf.autograph.experimental.do_not_convert
     def parse(position, serialized):
         example = builder.info.features.deserialize_example(
             serialized, decoders={"image": tfds.decode.SkipDecoding()}

@@ -53,14 +53,14 @@ def make_joint_eval_step(
 
 
 def _make_eval_step(runtime: Runtime, compute: Callable) -> Callable:
-    compute = tf.function(compute, jit_compile=runtime.jit)
+    compute = tf.function(compute, autograph=False, jit_compile=runtime.jit)
 
     def replica_step(batch):
         batch = drop_padding(runtime, batch)
         logits = compute(batch["image"])
         return (logits, batch["label"], batch["position"], batch["weight"])
 
-    @tf.function
+    @tf.function(autograph=False)
     def eval_step(batch):
         return runtime.strategy.run(replica_step, args=(batch,))
 
