@@ -1,4 +1,4 @@
-"""Prepares the data that tests of several folders share, once per session."""
+"""Prepares the data that tests of several folders share, and orders the tests."""
 
 import pathlib
 
@@ -11,6 +11,32 @@ from pipeline import prepare
 # A time limit for an example would fail on a machine that is busy.
 hypothesis.settings.register_profile("no_deadline", deadline=None)
 hypothesis.settings.load_profile("no_deadline")
+
+# Files with tests of half a minute and more, the longest first.
+_LONGEST = (
+    "end_to_end/resume_test.py",
+    "export/demo_test.py",
+    "trainer/features/runs_test.py",
+    "end_to_end/command_test.py",
+    "trainer/head_search/search_test.py",
+    "end_to_end/serve_test.py",
+    "trainer/training/replicas_test.py",
+    "end_to_end/cluster_test.py",
+    "export/version/interruption_test.py",
+    "trainer/head_search/logistic_head_test.py",
+    "end_to_end/photographs_test.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts long tests first, so that no process waits for the last one of another."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    tests = pathlib.Path(__file__).parent
+    items.sort(
+        key=lambda item: places.get(
+            item.path.relative_to(tests).as_posix(), len(places)
+        )
+    )
 
 
 @pytest.fixture(scope="session")

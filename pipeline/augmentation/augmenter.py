@@ -50,13 +50,13 @@ def build_augmenter(preset: str, *, xla: bool = True) -> Augmenter:
 
     # Separate compiled functions: in one, XLA would resample the image again for each
     # channel that the new colours are made of.
-    @tf.function(jit_compile=xla or None)
+    @tf.function(autograph=False, jit_compile=xla or None)
     def transform(images, seeds):
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         matrices = affine.draw_matrices(seeds, height=height, width=width)
         return affine.augment_images(images, matrices)
 
-    @tf.function(jit_compile=xla or None)
+    @tf.function(autograph=False, jit_compile=xla or None)
     def recolor(images, seeds):
         signed = 2 * uniforms(seeds, 4, stream=1) - 1
         return adjust_colors(

@@ -46,6 +46,7 @@ def _look_up_features(
 ) -> Callable[[tf.Tensor, dict], dict]:
     """Returns look_up(views, batch) -> the batch with its features as "image"."""
 
+    @tf.autograph.experimental.do_not_convert
     def look_up(views, batch):
         rows = tf.numpy_function(
             lambda view, positions: features[view][
@@ -78,14 +79,19 @@ def make_batches(
     """
     if not records.features:
         decode = decode_example(image_size)
+
+        @tf.autograph.experimental.do_not_convert
+        def decode_element(*element):
+            return decode(to_example(*element))
+
         # One call does everything: only its work is spread over the cores.
         dataset = elements.map(
-            lambda *element: decode(to_example(*element)),
-            num_parallel_calls=parallel.count_cores(),
+            decode_element, num_parallel_calls=parallel.count_cores()
         )
         dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
         return read_ahead(dataset)
 
+    @tf.autograph.experimental.do_not_convert
     def without_bytes(*element):
         example = to_example(*element)
         return example["view"], _without_bytes(example)

@@ -84,6 +84,7 @@ def shuffle(
     num_windows = -(-steps // window_steps)
     num_views = max(1, len(records.features))
 
+    @tf.autograph.experimental.do_not_convert
     def order_window(number, window):
         current_epoch, number = epoch + number // num_windows, number % num_windows
         num_steps = tf.shape(window["label"])[0] // rows

@@ -122,6 +122,8 @@ def read_records(data_dir: str, split: str, *, cached: bool = True) -> Records:
         ([str(path) for path in info.filepaths], starts)
     )
 
+    # It has no condition on a tensor, and AutoGraph would rewrite its source.
+    @tf.autograph.experimental.do_not_convert
     def parse(position, serialized):
         example = builder.info.features.deserialize_example(
             serialized, decoders={"image": tfds.decode.SkipDecoding()}
@@ -188,15 +190,17 @@ def select(records: Records, positions: np.ndarray) -> Records:
     is_selected = np.zeros(records.count, bool)
     is_selected[positions] = True
 
+    @tf.autograph.experimental.do_not_convert
+    def find_selected(example):
+        return tf.gather(is_selected, example["position"])
+
+    @tf.autograph.experimental.do_not_convert
     def renumber(position, example):
         return {**example, "position": position}
 
-    dataset = records.dataset.filter(
-        lambda example: tf.gather(is_selected, example["position"])
-    )
     return dataclasses.replace(
         records,
-        dataset=dataset.enumerate().map(renumber),
+        dataset=records.dataset.filter(find_selected).enumerate().map(renumber),
         count=len(positions),
         uncached=None,
     )

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pipeline import prepare
+from pipeline.loading import prepared_data
 
 CLUSTER = fakes.REPOSITORY / "trainer" / "cluster"
 
@@ -44,12 +45,20 @@ def _free_neighbours() -> int:
     raise RuntimeError("no free port")
 
 
-def _environment(tmp_path: pathlib.Path, **variables: str) -> dict[str, str]:
-    """With this Python as `python`, and what is in tmp_path/bin before all else."""
+def _environment(
+    tmp_path: pathlib.Path,
+    *,
+    python: str = f'exec {sys.executable} "$@"',
+    **variables: str,
+) -> dict[str, str]:
+    """With this Python as `python`, and what is in tmp_path/bin before all else.
+
+    python: the shell commands that `python` stands for.
+    """
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir(exist_ok=True)
     if not (bin_dir / "python").exists():
-        (bin_dir / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        (bin_dir / "python").write_text(f"#!/bin/sh\n{python}\n")
         (bin_dir / "python").chmod(0o755)
     path = f"{bin_dir}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "CUDA_VISIBLE_DEVICES": "", **variables}
@@ -58,7 +67,9 @@ def _environment(tmp_path: pathlib.Path, **variables: str) -> dict[str, str]:
 def _assert_two_workers_trained(tmp_path: pathlib.Path) -> None:
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["replicas"] == 2
-    assert (tmp_path / "run" / "summary.json").is_file()
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    test_count = prepared_data.read_info(str(tmp_path / "data")).counts["test"]
+    assert summary["test"]["count"] == test_count
 
 
 def test_the_kubernetes_objects_fit_together():
@@ -80,7 +91,9 @@ def test_the_kubernetes_objects_fit_together():
 
 
 @pytest.mark.slow
-def test_the_kubernetes_command_trains_with_two_processes(tmp_path, arguments):
+def test_the_kubernetes_command_walks_the_whole_way_with_two_processes(
+    tmp_path, arguments
+):
     _, job = yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())
     (container,) = job["spec"]["template"]["spec"]["containers"]
     port = _free_neighbours()
@@ -89,16 +102,31 @@ def test_the_kubernetes_command_trains_with_two_processes(tmp_path, arguments):
         "photographs-%g.photographs:2222", f"localhost:{str(port)[:-1]}%g"
     )
     assert here != script
-    workers = [
-        subprocess.Popen(
-            [shell, flag, here, name, *arguments],
-            cwd=fakes.REPOSITORY,
-            env=_environment(tmp_path, WORKERS="2", JOB_COMPLETION_INDEX=str(index)),
-        )
-        for index in range(2)
-    ]
+    workers = []
+    for index in range(2):
+        with open(tmp_path / f"{index}.out", "w") as output:
+            workers.append(
+                subprocess.Popen(
+                    # Each worker reads the weights of the backbone from a file.
+                    [shell, flag, here, name, *arguments, "--weights=embedded"],
+                    cwd=fakes.REPOSITORY,
+                    env=_environment(
+                        tmp_path, WORKERS="2", JOB_COMPLETION_INDEX=str(index)
+                    ),
+                    stdout=output,
+                )
+            )
     assert [worker.wait(timeout=240) for worker in workers] == [0, 0]
     _assert_two_workers_trained(tmp_path)
+    # The chief alone writes and exports.
+    chief, other = ((tmp_path / f"{index}.out").read_text() for index in range(2))
+    assert "2 replica(s)" in chief
+    assert "serve:" in chief
+    assert "serve:" not in other
+    run_dir = tmp_path / "run"
+    assert len((run_dir / "metrics.jsonl").read_text().splitlines()) == 1
+    assert len(list((run_dir / "export").glob("[0-9]*"))) == 1
+    assert (run_dir / "report.html").is_file()
 
 
 @pytest.mark.slow
@@ -107,6 +135,9 @@ def test_the_slurm_script_trains_with_two_processes(tmp_path, arguments):
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
     environment = _environment(
         tmp_path,
+        # In place of `python -m trainer.main`, which exports in the test above.
+        python='test "$1 $2" = "-m trainer.main" && shift 2 && '
+        f'exec {sys.executable} {fakes.TRAIN_ONLY} "$@"',
         SLURM_JOB_ID=str(_free_neighbours() - 20_000),
         SLURM_JOB_NODELIST="node[1-2]",
     )

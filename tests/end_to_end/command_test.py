@@ -281,26 +281,3 @@ def test_a_tfds_set_comes_with_its_own_splits_or_is_split_anew(
     with open(tmp_path / "--noresplit" / "splits.csv", newline="") as file:
         for row in csv.DictReader(file):
             assert row["name"].startswith(f"{row['label']}/{row['split']}-")
-
-
-@pytest.mark.slow
-def test_two_workers_walk_the_whole_way_and_the_chief_alone_writes(walked, tmp_path):
-    command = [
-        *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS),
-        f"--weights={walked / 'backbone.weights.h5'}",
-        f"--data_dir={walked / 'data'}",
-        f"--model_dir={tmp_path / 'run'}",
-        "--freeze_layers=60",
-        "--head_epochs=2",
-        "--finetune_epochs=1",
-        "--augment=none",
-    ]
-    codes, outputs = fakes.run_workers(command, command)
-    assert codes == [0, 0], outputs[0][-3000:]
-    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 3
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    alone = json.loads((walked / "run" / "summary.json").read_text())
-    assert summary["test"]["count"] == alone["test"]["count"]
-    assert len(list((tmp_path / "run" / "export").glob("[0-9]*"))) == 1
-    assert "2 replica(s)" in outputs[0]

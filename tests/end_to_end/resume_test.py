@@ -69,17 +69,15 @@ def _kills_of_one_run() -> list[fakes.Kill]:
     return [
         # In the pass that computes the features: one file of several has its name.
         fakes.Kill("os.replace", ".features", after=True),
-        # Before and after a checkpoint of the head gets its name.
+        # Before a checkpoint of the head gets its name.
         fakes.Kill("os.replace", "step-0000000020"),
-        fakes.Kill("os.replace", "step-0000000020", after=True),
-        # In the first batch of the validation of the fourth epoch.
+        # In the first batch of the validation of the third epoch.
         fakes.Kill("trainer.evaluation.evaluate.map_examples", call=2, after=True),
         # Between the regimes.
         fakes.Kill("os.replace", "head.best.weights.h5"),
         fakes.Kill("os.replace", "head.best.weights.h5", after=True),
         # In the second regime, at random moments after its first epochs; an epoch takes
         # about 0.2 seconds.
-        fakes.Kill(end_of_epoch, seconds=moments.uniform(0.05, 0.3)),
         fakes.Kill(
             end_of_epoch,
             seconds=moments.uniform(0.1, 0.7),
@@ -96,8 +94,8 @@ def test_kills_at_chosen_moments_change_no_bit(data_dir, tmp_path):
     arguments = (
         *FLAGS,
         f"--data_dir={data_dir}",
-        "--head_epochs=6",
-        "--finetune_epochs=30",
+        "--head_epochs=5",
+        "--finetune_epochs=20",
         "--schedule=cosine",
     )
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
@@ -120,9 +118,9 @@ def test_kills_at_chosen_moments_change_no_bit(data_dir, tmp_path):
             assert done.returncode == -kill.signal_number, (kill, done)
         continued = re.search(r"continuing after step (\d+)", done.stdout)
         reached.append(int(continued[1]) if continued else 0)
-    assert reached[:7] == [0, 0, 10, 20, 30, 60, 60]
+    assert reached[:6] == [0, 0, 10, 20, 50, 50]
     assert reached == sorted(reached)
-    assert 60 < reached[9] < 360, "no random kill came after a checkpoint"
+    assert 50 < reached[7] < 250, "no random kill came after a checkpoint"
     assert last.returncode == 0, last.stderr[-3000:]
     _assert_same_run(whole, pieces)
 
@@ -137,7 +135,8 @@ def _finish(workers) -> None:
 
 
 @pytest.mark.slow
-def test_two_and_three_workers_give_the_losses_of_one(data_dir, tmp_path):
+def test_three_workers_give_the_losses_of_one(data_dir, tmp_path):
+    """The shards of training and of test images differ by one: 77 and 10 images."""
     arguments = (
         *fakes.TINY_MODEL_FLAGS,
         f"--data_dir={data_dir}",
@@ -147,21 +146,19 @@ def test_two_and_three_workers_give_the_losses_of_one(data_dir, tmp_path):
         "--head_epochs=2",
         "--finetune_epochs=2",
     )
-    alone = tmp_path / "1"
+    alone, together = tmp_path / "1", tmp_path / "3"
     done = fakes.run_fork(fakes.TRAIN_ONLY, *arguments, f"--model_dir={alone}")
     assert done.returncode == 0, done.stderr[-3000:]
-    for count in (2, 3):
-        model_dir = tmp_path / str(count)
-        with _start_workers(count, *arguments, f"--model_dir={model_dir}") as workers:
-            _finish(workers)
-        for ours, theirs in zip(_lines(model_dir), _lines(alone), strict=True):
-            for key in ("train_loss", "val_loss"):
-                assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
-        # Only the chief writes.
-        assert len(list((model_dir / "tensorboard" / "head").glob("events*"))) == 1
-        summary = json.loads((model_dir / "summary.json").read_text())
-        expected = json.loads((alone / "summary.json").read_text())
-        assert summary["test"]["count"] == expected["test"]["count"]
+    with _start_workers(3, *arguments, f"--model_dir={together}") as workers:
+        _finish(workers)
+    for ours, theirs in zip(_lines(together), _lines(alone), strict=True):
+        for key in ("train_loss", "val_loss"):
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
+    # Only the chief writes.
+    assert len(list((together / "tensorboard" / "head").glob("events*"))) == 1
+    summary = json.loads((together / "summary.json").read_text())
+    expected = json.loads((alone / "summary.json").read_text())
+    assert summary["test"]["count"] == expected["test"]["count"]
 
 
 @pytest.mark.slow
@@ -169,7 +166,7 @@ def test_a_lost_worker_ends_the_other_and_both_can_continue(data_dir, tmp_path):
     arguments = (
         *FLAGS,
         f"--data_dir={data_dir}",
-        "--head_epochs=30",
+        "--head_epochs=14",
         "--finetune_epochs=2",
     )
     whole = tmp_path / "whole"
@@ -179,7 +176,7 @@ def test_a_lost_worker_ends_the_other_and_both_can_continue(data_dir, tmp_path):
     arguments = (*arguments, f"--model_dir={pieces}")
     with _start_workers(2, *arguments) as workers:
         chief, other = workers
-        _wait_for("head 10/30", chief)
+        _wait_for("head 4/14", chief)
         other.kill()
         assert chief.wait(timeout=90) == 1
         last = chief.log.strip().splitlines()[-1]
@@ -188,7 +185,7 @@ def test_a_lost_worker_ends_the_other_and_both_can_continue(data_dir, tmp_path):
     with _start_workers(2, *arguments) as workers:
         chief, other = workers
         _wait_for("continuing after step", chief)
-        _wait_for("head 20/30", chief)
+        _wait_for("head 9/14", chief)
         # A preempted machine: one worker is asked to stop, and both save and end.
         other.send_signal(signal.SIGTERM)
         assert [process.wait(timeout=30) for process in workers] == [143, 143]

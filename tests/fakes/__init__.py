@@ -5,7 +5,7 @@ models.py: builds and trains the smallest real classifier.
 finished_runs.py: writes the files of a finished run that nobody trained.
 features.py: computes features of the frozen prefix.
 processes.py: runs commands and clusters in processes of their own, and kills them.
-train_only.py: trainer.main without the export.
+train_only.py: trainer.main without the report and the export.
 fork_server.py: the process that imports TensorFlow once and forks for each command.
 serving.py: writes servable models and runs the local server.
 server_requests.py: builds requests for a server and sends them.

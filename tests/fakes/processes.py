@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 REPOSITORY = pathlib.Path(__file__).parent.parent.parent
-# A command that takes the flags of trainer.main and does not export.
+# A command that takes the flags of trainer.main and writes no report and no export.
 TRAIN_ONLY = str(REPOSITORY / "tests" / "fakes" / "train_only.py")
 
 

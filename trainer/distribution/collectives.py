@@ -48,7 +48,7 @@ def _make_sum(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tens
     strategy.gather would be traced again in each call, which takes 0.1 s.
     """
 
-    @tf.function
+    @tf.function(autograph=False)
     def sum_over_replicas(number):
         per_replica = strategy.run(lambda: number)
         return strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)

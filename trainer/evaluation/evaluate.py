@@ -100,14 +100,14 @@ def _compute_embeddings(
 
 
 def _make_eval_step(runtime: Runtime, compute: Callable) -> Callable:
-    compute = tf.function(compute, jit_compile=runtime.jit)
+    compute = tf.function(compute, autograph=False, jit_compile=runtime.jit)
 
     def replica_step(batch):
         batch = drop_padding(runtime, batch)
         outputs = compute(batch["image"])
         return (*outputs, batch["label"], batch["position"], batch["weight"])
 
-    @tf.function
+    @tf.function(autograph=False)
     def eval_step(batch):
         return runtime.strategy.run(replica_step, args=(batch,))
 

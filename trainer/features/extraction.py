@@ -103,7 +103,7 @@ def _make_augmenting_step(runtime: Runtime, preset: str, xla: bool) -> Callable:
         seeds = counter_rng.row_seeds(seed, batch["position"])
         return {**batch, "image": augmenter(batch["image"], seeds)}
 
-    @tf.function
+    @tf.function(autograph=False)
     def augment(batch, seed):
         return runtime.strategy.run(augment_replica, args=(batch, seed))
 
@@ -123,7 +123,7 @@ def make_step(
         outputs = compute(batch)
         return (*outputs, batch["position"], batch["label"], batch["weight"])
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(batch):
         return runtime.strategy.run(replica_step, args=(batch,))
 

@@ -171,7 +171,7 @@ def _make_gradient_function(
         # XLA compiles this core alone. In one program with it, the augmentation would
         # be resampled again for each colour, and a jitted function cannot assign
         # variables of another replica.
-        return tf.function(compute_gradients, jit_compile=True)
+        return tf.function(compute_gradients, autograph=False, jit_compile=True)
     return compute_gradients
 
 
@@ -190,6 +190,9 @@ def _make_replica_step(
     """
     replicas = runtime.strategy.num_replicas_in_sync
 
+    # AutoGraph is for loops and conditions on tensors. All that a step calls has none,
+    # and rewriting its source takes longer than building its graph.
+    @tf.autograph.experimental.do_not_convert
     def replica_step(batch, seed, step, total_weight):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)

@@ -31,23 +31,28 @@ def test_the_figure_that_fits_chooses_the_epoch():
     assert _find_best_epoch(logits, labels, "balanced_accuracy")["epoch"] == 2
 
 
-@pytest.mark.slow
-def test_a_run_sweeps_keeps_the_best_and_continues_with_it(data_dir, tmp_path):
-    run_dir = tmp_path / "run"
-    command = (
-        *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}"),
-        *(
-            f"--model_dir={run_dir}",
-            "--sweep=head",
-            "--head_folds=3",
-            "--cached_views=2",
-        ),
-        *("--head_epochs=2", "--finetune_epochs=1", "--freeze_layers=60"),
-        "--augment=light",
+_SEARCH = ("--sweep=head", "--head_folds=3", "--cached_views=2", "--head_epochs=2")
+
+
+def _flags(data_dir, run_dir):
+    return (
+        *(*fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}", f"--model_dir={run_dir}"),
+        *(*_SEARCH, "--augment=light", "--finetune_epochs=1", "--freeze_layers=60"),
     )
-    done = fakes.run_fork(*command)
+
+
+@pytest.fixture(scope="module")
+def searched(data_dir, tmp_path_factory):
+    """A run that searched a head: its directory, its output and its summary."""
+    run_dir = tmp_path_factory.mktemp("searched") / "run"
+    done = fakes.run_fork("-m", "trainer.main", *_flags(data_dir, run_dir))
     assert done.returncode == 0, done.stderr
-    summary = json.loads((run_dir / "summary.json").read_text())
+    return run_dir, done, json.loads((run_dir / "summary.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_run_sweeps_keeps_the_best_and_continues_with_it(data_dir, searched):
+    run_dir, done, summary = searched
     search = summary["search"]
     # 4 rates, 3 dropouts, 2 poolings, 2 numbers of views, and 16 units beside 2 more.
     assert len(search["sweep"]) == 4 * 3 * 2 * 2 * 3
@@ -70,7 +75,7 @@ def test_a_run_sweeps_keeps_the_best_and_continues_with_it(data_dir, tmp_path):
     # The export was built again from what the sweep chose; so is a run that continues.
     assert (run_dir / "export").is_dir()
     (run_dir / "summary.json").unlink()
-    again = fakes.run_fork(*command)
+    again = fakes.run_fork(fakes.TRAIN_ONLY, *_flags(data_dir, run_dir))
     assert again.returncode == 0, again.stderr
     assert "sweep:" not in again.stdout
     repeated = json.loads((run_dir / "summary.json").read_text())
@@ -79,21 +84,15 @@ def test_a_run_sweeps_keeps_the_best_and_continues_with_it(data_dir, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_workers_find_the_head_that_one_finds(data_dir, tmp_path):
+def test_two_workers_find_the_head_that_one_finds(data_dir, tmp_path, searched):
     """Each has the features of its share alone; the chief trains the heads on all."""
-    found = {}
-    for workers in (1, 2):
-        run_dir = tmp_path / str(workers)
-        command = (
-            *(fakes.TRAIN_ONLY, *fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}"),
-            *(f"--model_dir={run_dir}", "--sweep=head", "--head_folds=3"),
-            *("--cached_views=2", "--regimes=head", "--head_epochs=2"),
-        )
-        codes, outputs = fakes.run_workers(*[command] * workers)
-        assert codes == [0] * workers, outputs
-        summary = json.loads((run_dir / "summary.json").read_text())
-        found[workers] = summary["search"]
-    alone, together = found[1], found[2]
+    run_dir = tmp_path / "run"
+    command = (fakes.TRAIN_ONLY, *_flags(data_dir, run_dir), "--regimes=head")
+    codes, outputs = fakes.run_workers(command, command)
+    assert codes == [0, 0], outputs
+    *_, summary = searched
+    alone = summary["search"]
+    together = json.loads((run_dir / "summary.json").read_text())["search"]
     assert len(together["sweep"]) == 144
     heads = [
         {
