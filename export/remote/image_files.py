@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.inspection import reencoding
 from pipeline.inspection.formats import SUFFIXES
+from pipeline.system import regular_file
 
 _SUFFIXES = tuple(itertools.chain.from_iterable(SUFFIXES.values()))
 
@@ -48,13 +49,9 @@ def read_upright(path: str) -> bytes:
     reports whether it can decode it.
 
     Raises:
-      OSError: the file cannot be read.
+      OSError: the file cannot be read; see regular_file.read_regular_file.
     """
-    # Reading from a pipe could wait forever.
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(f"Not a file: {path}")
-    with open(path, "rb") as file:
-        image_bytes = file.read()
+    image_bytes = regular_file.read_regular_file(path)
     try:
         return reencoding.bytes_to_store(image_bytes, max_side_px=None)
     # For a damaged file Pillow raises exceptions of any type.

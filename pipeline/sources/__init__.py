@@ -2,7 +2,10 @@
 
 images.py: SourceImage and Listing, the result of every kind of source
 listing.py: chooses the kind of source and lists its images
-folders.py: a folder of class folders, or a .zip of one
+folders.py: a folder of class folders
+walk.py: finds the files of such a folder
+passed_over.py: which files are no photographs, by their names
+archives.py: a .zip of such a folder
 csv_file.py: csv:FILE
 hubs.py: kaggle:OWNER/NAME and tfds:NAME
 drawn_flowers.py: sample, five kinds of drawn flowers

@@ -1,19 +1,14 @@
-"""Lists the images of a folder of class folders, or of a .zip archive of one."""
+"""Lists the images of a folder of class folders."""
 
 import collections
 import dataclasses
 import functools
-import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Mapping
 
+from pipeline.sources import passed_over
 from pipeline.sources.images import Listing, SourceImage, read_file
-
-# An archive above these limits is taken for a mistake or an attack.
-_ZIP_MAX_FILES = 5_000_000
-_ZIP_MAX_TOTAL_BYTES = 1 << 40
-_ZIP_MAX_FILE_BYTES = 1 << 28
+from pipeline.sources.walk import walk_folder
 
 # The folders of a source that has its own splits, in lower case -> the split.
 _SPLIT_OF_FOLDER = {
@@ -26,110 +21,28 @@ Reader = Callable[[], bytes]
 
 
 def list_folder(folder: pathlib.Path) -> Listing:
-    """Lists all files below the class folders of a folder.
+    """Lists the regular files below the class folders of a folder.
 
-    Hidden files, links to directories and files beside the class folders are ignored
-    and named in the notes of the listing.
+    The notes of the listing say what is passed over, such as films and hidden files.
 
     Raises:
       ValueError: a class folder holds no file.
     """
-    readers: dict[str, Reader] = {}
-    ignored: list[str] = []
-    for entry in sorted(folder.iterdir()):
-        if not entry.is_dir() or entry.name.startswith("."):
-            ignored.append(entry.name)
-            continue
-        class_readers, ignored_in_class = _list_class_folder(folder, entry)
-        if not class_readers:
-            raise ValueError(
-                f"Every class folder needs images. Received: {entry}, which holds no "
-                "file; add images or remove the folder."
-            )
-        readers |= class_readers
-        ignored += ignored_in_class
-    listing = _label_by_folder(readers)
-    if not ignored:
-        return listing
-    names = ", ".join(map(_to_utf8, sorted(ignored)))
-    note = f"passed over, hidden, linked or beside the class folders: {names}"
-    return dataclasses.replace(listing, notes=(*listing.notes, note))
-
-
-def _list_class_folder(
-    folder: pathlib.Path, class_folder: pathlib.Path
-) -> tuple[dict[str, Reader], list[str]]:
-    """Returns relative name -> reader for one class folder, and the ignored names."""
-    readers: dict[str, Reader] = {}
-    ignored = []
-    # os.walk does not follow links to directories: they could form a loop, or lead to
-    # files that the user does not expect.
-    for directory, subdirectories, names in os.walk(class_folder):
-        relative = pathlib.Path(directory).relative_to(folder).as_posix()
-        ignored += [
-            f"{relative}/{name}"
-            for name in (*subdirectories, *names)
-            if name.startswith(".")
-            or (name in subdirectories and os.path.islink(f"{directory}/{name}"))
-        ]
-        subdirectories[:] = [d for d in subdirectories if not d.startswith(".")]
-        for name in (n for n in names if not n.startswith(".")):
-            read = functools.partial(read_file, os.path.join(directory, name))
-            readers[_to_utf8(f"{relative}/{name}")] = read
-    return readers, ignored
-
-
-def _to_utf8(name: str) -> str:
-    """Returns a file name as valid text, even if it is not UTF-8 on the disk."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def list_zip(path: pathlib.Path) -> Listing:
-    """Lists the files of a .zip archive, which are read in place and never extracted.
-
-    So no name in an archive can make a file appear outside a directory.
-
-    Raises:
-      ValueError: the archive is too large, has a password or holds unsafe names.
-    """
-    members = [m for m in _open_zip(str(path)).infolist() if not m.is_dir()]
-    total_bytes = sum(member.file_size for member in members)
-    if len(members) > _ZIP_MAX_FILES or total_bytes > _ZIP_MAX_TOTAL_BYTES:
+    walk = walk_folder(folder)
+    with_files = {name.partition("/")[0] for name in walk.paths}
+    empty = [name for name in walk.class_folders if name not in with_files]
+    if empty:
         raise ValueError(
-            f"An archive must not hold more than {_ZIP_MAX_FILES} files or "
-            f"{_ZIP_MAX_TOTAL_BYTES} bytes. Received: --source={path} with "
-            f"{len(members)} files and {total_bytes} bytes."
+            f"Every class folder needs images. Received: {folder / empty[0]}, which "
+            "holds no file that could be a photograph; add images or remove the folder."
         )
-    for member in members:
-        parts = pathlib.PurePosixPath(member.filename).parts
-        if ".." in parts or parts[0] == "/" or member.flag_bits & 1:
-            raise ValueError(
-                "An archive must hold only relative names and have no password. "
-                f"Received: --source={path} with the member {member.filename!r}."
-            )
-    return _label_by_folder(
-        {
-            member.filename: functools.partial(_read_member, str(path), member.filename)
-            for member in members
-        }
+    return label_by_folder(
+        {name: functools.partial(read_file, path) for name, path in walk.paths.items()},
+        passed_over.describe(walk.passed_over),
     )
 
 
-# Opening an archive reads its whole directory, so each process does it only once.
-_open_zip = functools.cache(zipfile.ZipFile)
-
-
-def _read_member(path: str, name: str) -> bytes:
-    archive = _open_zip(path)
-    if archive.getinfo(name).file_size > _ZIP_MAX_FILE_BYTES:
-        raise ValueError(f"more than {_ZIP_MAX_FILE_BYTES} bytes")
-    try:
-        return archive.read(name)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"damaged in the archive: {error}") from error
-
-
-def _label_by_folder(readers: Mapping[str, Reader]) -> Listing:
+def label_by_folder(readers: Mapping[str, Reader], notes: tuple[str, ...]) -> Listing:
     """Returns the images of a relative name -> reader; the first folder is the label.
 
     A folder that holds everything else is removed from the names. Folders that are
@@ -137,15 +50,10 @@ def _label_by_folder(readers: Mapping[str, Reader]) -> Listing:
     that only repeats the class folders, as in Kaggle's flowers archive, is a second
     copy: only those of its files that differ from the first copy are listed.
     """
-    readers = _remove_outer_folders(
-        {
-            name: read
-            for name, read in readers.items()
-            if not any(p.startswith((".", "__MACOSX")) for p in name.split("/"))
-        }
-    )
+    readers = _remove_outer_folders(readers)
     if _is_layout_of_splits(readers):
-        return _label_in_splits(readers)
+        listing = _label_in_splits(readers)
+        return dataclasses.replace(listing, notes=(*listing.notes, *notes))
     repeating_folders = _find_repeating_folders(readers)
     images = []
     repeated: collections.Counter[str] = collections.Counter()
@@ -157,11 +65,11 @@ def _label_by_folder(readers: Mapping[str, Reader]) -> Listing:
             repeated[first] += 1
         else:
             images.append(SourceImage(name, inner_name.partition("/")[0], read))
-    notes = tuple(
+    repeats = tuple(
         f"{first}/ repeats the class folders: {count} files are there already"
         for first, count in sorted(repeated.items())
     )
-    return Listing(images, notes)
+    return Listing(images, (*repeats, *notes))
 
 
 def _remove_outer_folders(readers: Mapping[str, Reader]) -> dict[str, Reader]:

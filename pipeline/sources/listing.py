@@ -7,8 +7,9 @@ import pathlib
 import zipfile
 
 from pipeline.sources import drawn_flowers
+from pipeline.sources.archives import list_zip
 from pipeline.sources.csv_file import list_csv
-from pipeline.sources.folders import list_folder, list_zip
+from pipeline.sources.folders import list_folder
 from pipeline.sources.hubs import list_kaggle, list_tfds
 from pipeline.sources.images import Listing, SourceImage
 
@@ -25,7 +26,7 @@ def check_source(source: str) -> None:
         source == "sample"
         or source.partition(":")[0] in ("kaggle", "tfds", "csv")
         or os.path.isdir(source)
-        or zipfile.is_zipfile(source)
+        or (os.path.isfile(source) and zipfile.is_zipfile(source))
     ):
         problem = "is another file" if os.path.exists(source) else "does not exist"
         raise ValueError(
