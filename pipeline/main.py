@@ -66,6 +66,14 @@ flags.DEFINE_integer(
     1,
 )
 flags.DEFINE_integer(
+    "sample_bits",
+    None,
+    "How many of the 16 bits the 16-bit images use, for example 12. Default: the most "
+    "that any of them uses.",
+    8,
+    16,
+)
+flags.DEFINE_integer(
     "shards", None, "Number of TFRecord files per split. Default: by size.", 1
 )
 flags.DEFINE_string(
@@ -114,6 +122,7 @@ def main(argv: list[str]) -> None:
         rules = Rules(
             min_side_px=FLAGS.min_side_px,
             max_side_px=FLAGS.max_side_px,
+            sample_bits=FLAGS.sample_bits,
             conflicts=FLAGS.conflicts,
         )
         beam_runner = None

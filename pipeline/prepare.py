@@ -9,7 +9,12 @@ from collections.abc import Callable, Mapping
 from pipeline.audit import audit_json, audit_page, audit_report
 from pipeline.audit.decide import Audit, decide
 from pipeline.inspection import reencoding
-from pipeline.inspection.image_report import ImageReport, hash_pixels, inspect_images
+from pipeline.inspection.image_report import (
+    ImageReport,
+    find_sample_bits,
+    hash_pixels,
+    inspect_images,
+)
 from pipeline.sources.images import SPLITS, Listing, SourceImage
 from pipeline.sources.listing import list_images
 from pipeline.splits import assign, splits_csv
@@ -24,12 +29,14 @@ class Rules:
 
     min_side_px: smaller images are left out.
     max_side_px: larger images are stored smaller; None stores the original bytes.
+    sample_bits: the bits that 16-bit images use; None finds it out.
     conflicts: what happens to a picture that is filed under several classes. "drop"
       leaves out all its images, "keep" uses each with its class, "fail" is an error.
     """
 
     min_side_px: int = 16
     max_side_px: int | None = None
+    sample_bits: int | None = None
     conflicts: str = "drop"
 
 
@@ -51,14 +58,23 @@ def examine(
         listing.images,
         min_side_px=rules.min_side_px,
         max_side_px=rules.max_side_px,
+        sample_bits=rules.sample_bits,
         beam_runner=beam_runner,
         work_dir=work_dir,
     )
+    sample_bits = find_sample_bits(image_reports)
+    if sample_bits not in (None, 16):
+        note = (
+            f"16-bit images use {sample_bits} of 16 bits and are stored with the upper "
+            f"8 of them: export.client needs --sample_bits={sample_bits}"
+        )
+        listing = dataclasses.replace(listing, notes=(*listing.notes, note))
     audit = decide(
         image_reports,
         hash_pixels=functools.partial(
             hash_pixels,
             max_side_px=rules.max_side_px,
+            sample_bits=sample_bits,
             beam_runner=beam_runner,
             work_dir=work_dir,
         ),
@@ -241,12 +257,21 @@ def _image_to_store(report: ImageReport, max_side_px: int | None) -> SourceImage
     """Returns the image with a reader that returns the bytes to store."""
     if not report.needs_reencoding:
         return report.image
-    read = functools.partial(_read_and_reencode, report.image.read, max_side_px)
+    read = functools.partial(
+        _read_and_reencode,
+        report.image.read,
+        max_side_px=max_side_px,
+        sample_bits=report.sample_bits or None,
+    )
     return dataclasses.replace(report.image, read=read)
 
 
-def _read_and_reencode(read: Callable[[], bytes], max_side_px: int | None) -> bytes:
-    return reencoding.bytes_to_store(read(), max_side_px=max_side_px)
+def _read_and_reencode(
+    read: Callable[[], bytes], *, max_side_px: int | None, sample_bits: int | None
+) -> bytes:
+    return reencoding.bytes_to_store(
+        read(), max_side_px=max_side_px, sample_bits=sample_bits
+    )
 
 
 def _check_every_class_is_usable(listing: Listing, audit: Audit) -> None:

@@ -1,11 +1,16 @@
 """Reads regular files only, each within a time limit."""
 
 import dataclasses
+import functools
 import os
 import queue
 import stat
 import threading
 import weakref
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 # A larger file is no photograph; reading it could fill the memory.
 MAX_FILE_BYTES = 1 << 28
@@ -16,17 +21,22 @@ READ_SECONDS = 30.0
 _SHORT_SECONDS = 1.0
 _MANY_STALLS = 3
 
+_LOCAL_TYPES = {
+    *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay", "tmpfs"),
+    *("ramfs", "squashfs", "erofs", "vfat", "exfat", "ntfs3", "iso9660", "udf"),
+}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Reader:
     """A thread that reads files for one other thread.
 
-    paths: the files to read, then None to end the thread.
-    results: for each path its bytes, or the error.
+    calls: functions and paths, then None to end the thread.
+    results: for each call its result, or the error.
     process: the number of its process; a fork does not have the thread.
     """
 
-    paths: queue.SimpleQueue
+    calls: queue.SimpleQueue
     results: queue.SimpleQueue
     process: int
 
@@ -37,14 +47,55 @@ _of_this_thread = threading.local()
 def read_regular_file(path: str) -> bytes:
     """Returns the content of a regular file, or of one that a link leads to.
 
-    Another thread reads, because nothing can interrupt a thread that waits for a
-    network drive. That costs about 15 microseconds of a file.
+    Nothing can interrupt a thread that waits for a network drive. Therefore another
+    thread reads, unless the file is on a file system of this machine: its cold caches
+    would cost a tenth of the time that a small photograph takes to inspect.
 
     Raises:
       ValueError: the path has a null character.
       OSError: the file is no regular file (a pipe, a socket, a device, a folder), is
         larger than MAX_FILE_BYTES, changes while it is read, cannot be read, or is not
         read within READ_SECONDS.
+    """
+    folder = os.path.dirname(path)
+    if _is_local(folder) and not os.path.islink(path):
+        return _read(path)
+    return _call_in_time(_read, path)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _is_local(folder: str) -> bool:
+    device = _call_in_time(os.stat, folder or ".").st_dev
+    return f"{os.major(device)}:{os.minor(device)}" in _find_local_devices()
+
+
+@functools.cache
+def _find_local_devices() -> frozenset[str]:
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+            return parse_local_devices(file.read())
+    except OSError:  # Not Linux.
+        return frozenset()
+
+
+def parse_local_devices(mountinfo: str) -> frozenset[str]:
+    """Returns the devices, MAJOR:MINOR, whose file systems are of this machine.
+
+    mountinfo: the content of /proc/self/mountinfo; see proc_pid_mountinfo(5).
+    """
+    devices = set()
+    for line in mountinfo.splitlines():
+        fields, _, types = line.partition(" - ")
+        if types.split(" ")[0] in _LOCAL_TYPES and len(fields.split()) > 2:
+            devices.add(fields.split()[2])
+    return frozenset(devices)
+
+
+def _call_in_time(function: Callable[[str], Result], path: str) -> Result:
+    """Returns function(path), called by the reader of this thread.
+
+    Raises:
+      OSError: there is no result within READ_SECONDS.
     """
     reader = getattr(_of_this_thread, "reader", None)
     if reader is None or reader.process != os.getpid():
@@ -53,10 +104,10 @@ def read_regular_file(path: str) -> bytes:
     # must not be taken for the answer to the next one.
     _of_this_thread.reader = None
     stalls = getattr(_of_this_thread, "stalls", 0)
-    seconds = (
-        READ_SECONDS if stalls < _MANY_STALLS else min(_SHORT_SECONDS, READ_SECONDS)
-    )
-    reader.paths.put(path)
+    seconds = READ_SECONDS
+    if stalls >= _MANY_STALLS:
+        seconds = min(_SHORT_SECONDS, READ_SECONDS)
+    reader.calls.put((function, path))
     try:
         result = reader.results.get(timeout=seconds)
     except queue.Empty:
@@ -72,16 +123,17 @@ def _start_reader() -> _Reader:
     reader = _Reader(queue.SimpleQueue(), queue.SimpleQueue(), os.getpid())
     # A daemon does not keep the process alive if its drive never answers.
     threading.Thread(
-        target=_read_paths, args=(reader.paths, reader.results), daemon=True
+        target=_answer, args=(reader.calls, reader.results), daemon=True
     ).start()
-    weakref.finalize(reader, reader.paths.put, None)
+    weakref.finalize(reader, reader.calls.put, None)
     return reader
 
 
-def _read_paths(paths: queue.SimpleQueue, results: queue.SimpleQueue) -> None:
-    while (path := paths.get()) is not None:
+def _answer(calls: queue.SimpleQueue, results: queue.SimpleQueue) -> None:
+    while (call := calls.get()) is not None:
+        function, path = call
         try:
-            results.put(_read(path))
+            results.put(function(path))
         except Exception as error:
             results.put(error)
 

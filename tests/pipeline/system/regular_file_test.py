@@ -8,7 +8,29 @@ from pipeline.system import regular_file
 from pipeline.system.regular_file import read_regular_file
 
 
-def test_files_and_links_to_files_are_read(tmp_path):
+@pytest.fixture
+def remote(monkeypatch):
+    """All files are read as if they were on a network drive."""
+    monkeypatch.setattr(regular_file, "_is_local", lambda folder: False)
+
+
+MOUNTS = """\
+36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext4 /dev/root rw,errors=continue
+37 35 0:42 / /data rw shared:7 - nfs4 server:/data rw,vers=4.2
+38 35 0:43 / /win rw - cifs //server/share rw
+39 35 0:44 / /tmp\\040dir rw - tmpfs tmpfs rw
+40 35 0:45 / /ssh rw - fuse.sshfs host: rw
+"""
+
+
+def test_drives_of_this_machine_are_known():
+    assert regular_file.parse_local_devices(MOUNTS) == {"98:0", "0:44"}
+    assert regular_file.parse_local_devices("") == set()
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_files_and_links_to_files_are_read(tmp_path, monkeypatch, local):
+    monkeypatch.setattr(regular_file, "_is_local", lambda folder: local)
     content = os.urandom(100_000)
     (tmp_path / "a").write_bytes(content)
     (tmp_path / "empty").write_bytes(b"")
@@ -28,7 +50,9 @@ def test_files_and_links_to_files_are_read(tmp_path):
         (lambda path: None, "No such file"),
     ],
 )
-def test_nothing_else_is_opened(tmp_path, make, message):
+@pytest.mark.parametrize("local", [True, False])
+def test_nothing_else_is_opened(tmp_path, monkeypatch, make, message, local):
+    monkeypatch.setattr(regular_file, "_is_local", lambda folder: local)
     make(tmp_path / "x")
     start = time.monotonic()
     with pytest.raises(OSError, match=message):
@@ -59,7 +83,9 @@ def test_a_file_that_shrinks_or_grows_is_refused(tmp_path, monkeypatch, new_size
         read_regular_file(str(path))
 
 
-def test_a_file_that_stalls_is_an_error_and_the_next_is_read(tmp_path, monkeypatch):
+def test_a_file_that_stalls_is_an_error_and_the_next_is_read(
+    tmp_path, monkeypatch, remote
+):
     (tmp_path / "a").write_bytes(b"content")
     drive_is_back = threading.Event()
     real_stat = os.stat
@@ -80,7 +106,7 @@ def test_a_file_that_stalls_is_an_error_and_the_next_is_read(tmp_path, monkeypat
         drive_is_back.set()
 
 
-def test_after_three_stalls_in_a_row_the_limit_is_short(tmp_path, monkeypatch):
+def test_after_three_stalls_in_a_row_the_limit_is_short(tmp_path, monkeypatch, remote):
     drive_is_back = threading.Event()
 
     def stall(path):
@@ -106,7 +132,7 @@ def test_after_three_stalls_in_a_row_the_limit_is_short(tmp_path, monkeypatch):
     assert read_regular_file(str(tmp_path / "a")) == b"content"
 
 
-def test_the_helper_thread_ends_with_its_caller(tmp_path):
+def test_the_helper_thread_ends_with_its_caller(tmp_path, remote):
     (tmp_path / "a").write_bytes(b"content")
     before = threading.active_count()
     for _ in range(5):
@@ -120,7 +146,7 @@ def test_the_helper_thread_ends_with_its_caller(tmp_path):
     assert threading.active_count() <= before
 
 
-def test_a_fork_starts_a_reader_of_its_own(tmp_path):
+def test_a_fork_starts_a_reader_of_its_own(tmp_path, remote):
     (tmp_path / "a").write_bytes(b"content")
     assert read_regular_file(str(tmp_path / "a")) == b"content"
     process = os.fork()
