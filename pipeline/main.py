@@ -66,6 +66,13 @@ flags.DEFINE_integer(
     1,
 )
 flags.DEFINE_integer(
+    "class_level",
+    None,
+    "The folder that is the class: 1 for the first one, 2 for the one in it ... "
+    "Default: found out; an error if it is not clear.",
+    1,
+)
+flags.DEFINE_integer(
     "sample_bits",
     None,
     "How many of the 16 bits the 16-bit images use, for example 12. Default: the most "
@@ -123,6 +130,7 @@ def main(argv: list[str]) -> None:
             min_side_px=FLAGS.min_side_px,
             max_side_px=FLAGS.max_side_px,
             sample_bits=FLAGS.sample_bits,
+            class_level=FLAGS.class_level,
             conflicts=FLAGS.conflicts,
         )
         beam_runner = None

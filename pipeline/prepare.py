@@ -25,11 +25,12 @@ from pipeline.system.beam import BeamRunner
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """The rules for a single image.
+    """The rules for a single image, and for finding its class.
 
     min_side_px: smaller images are left out.
     max_side_px: larger images are stored smaller; None stores the original bytes.
     sample_bits: the bits that 16-bit images use; None finds it out.
+    class_level: the folder that is the class; see list_images.
     conflicts: what happens to a picture that is filed under several classes. "drop"
       leaves out all its images, "keep" uses each with its class, "fail" is an error.
     """
@@ -37,6 +38,7 @@ class Rules:
     min_side_px: int = 16
     max_side_px: int | None = None
     sample_bits: int | None = None
+    class_level: int | None = None
     conflicts: str = "drop"
 
 
@@ -53,7 +55,9 @@ def examine(
     Raises:
       ValueError: the source cannot be used, or holds a conflict and conflicts="fail".
     """
-    listing = list_images(source, seed=seed, work_dir=work_dir)
+    listing = list_images(
+        source, seed=seed, work_dir=work_dir, class_level=rules.class_level
+    )
     image_reports = inspect_images(
         listing.images,
         min_side_px=rules.min_side_px,

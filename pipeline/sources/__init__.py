@@ -5,6 +5,8 @@ listing.py: chooses the kind of source and lists its images
 folders.py: a folder of class folders
 walk.py: finds the files of such a folder
 passed_over.py: which files are no photographs, by their names
+layouts.py: which folder is the class, and which the split
+twins.py: several files of one photograph
 archives.py: a .zip of such a folder
 csv_file.py: csv:FILE
 hubs.py: kaggle:OWNER/NAME and tfds:NAME

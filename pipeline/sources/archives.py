@@ -16,10 +16,12 @@ _MAX_FILES = 5_000_000
 _MAX_TOTAL_BYTES = 1 << 40
 
 
-def list_zip(path: pathlib.Path) -> Listing:
+def list_zip(path: pathlib.Path, *, class_level: int | None = None) -> Listing:
     """Lists the files of a .zip archive, which are read in place and never extracted.
 
     So no name in an archive can make a file appear outside a directory.
+
+    class_level: see folders.label_by_folder.
 
     Raises:
       ValueError: the archive is too large, has a password or holds unsafe names.
@@ -43,6 +45,7 @@ def list_zip(path: pathlib.Path) -> Listing:
     return label_by_folder(
         {name: functools.partial(_read_member, str(path), name) for name in names},
         passed,
+        class_level=class_level,
     )
 
 

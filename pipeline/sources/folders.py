@@ -6,54 +6,69 @@ import functools
 import pathlib
 from collections.abc import Callable, Mapping
 
-from pipeline.sources import passed_over
+from pipeline.sources import layouts, passed_over, twins
 from pipeline.sources.images import Listing, SourceImage, read_file
 from pipeline.sources.walk import walk_folder
 
-# The folders of a source that has its own splits, in lower case -> the split.
-_SPLIT_OF_FOLDER = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-
 Reader = Callable[[], bytes]
 
+# One folder for each class.
+_PLAIN = layouts.Layout()
 
-def list_folder(folder: pathlib.Path) -> Listing:
+
+def list_folder(folder: pathlib.Path, *, class_level: int | None = None) -> Listing:
     """Lists the regular files below the class folders of a folder.
 
     The notes of the listing say what is passed over, such as films and hidden files.
 
+    class_level: see label_by_folder.
+
     Raises:
-      ValueError: a class folder holds no file.
+      ValueError: a class folder holds no file, or the folders are no classes.
     """
     walk = walk_folder(folder)
+    readers = {
+        name: functools.partial(read_file, path) for name, path in walk.paths.items()
+    }
+    notes = passed_over.describe(walk.passed_over)
     with_files = {name.partition("/")[0] for name in walk.paths}
     empty = [name for name in walk.class_folders if name not in with_files]
-    if empty:
+    # An empty folder has its meaning too: test/, or labels/ with texts only.
+    names = [*readers, *(f"{name}/" for name in empty)]
+    if empty and layouts.find_layout(names, class_level=class_level) == _PLAIN:
         raise ValueError(
             f"Every class folder needs images. Received: {folder / empty[0]}, which "
             "holds no file that could be a photograph; add images or remove the folder."
         )
-    return label_by_folder(
-        {name: functools.partial(read_file, path) for name, path in walk.paths.items()},
-        passed_over.describe(walk.passed_over),
-    )
+    return label_by_folder(readers, notes, class_level=class_level)
 
 
-def label_by_folder(readers: Mapping[str, Reader], notes: tuple[str, ...]) -> Listing:
-    """Returns the images of a relative name -> reader; the first folder is the label.
+def label_by_folder(
+    readers: Mapping[str, Reader],
+    notes: tuple[str, ...],
+    *,
+    class_level: int | None = None,
+) -> Listing:
+    """Returns the images of a relative name -> reader; a folder is the label.
 
-    A folder that holds everything else is removed from the names. Folders that are
-    named as splits, with class folders inside, are the splits of the source. A folder
-    that only repeats the class folders, as in Kaggle's flowers archive, is a second
-    copy: only those of its files that differ from the first copy are listed.
+    A folder that holds everything else is removed from the names. A folder that only
+    repeats the class folders, as in Kaggle's flowers archive, is a second copy: only
+    those of its files that differ from the first copy are listed. Files of one
+    photograph have a group.
+
+    notes: sentences about the source, which the listing gets too.
+    class_level: the folder that is the class, 1 for the first one after those that hold
+      everything else; None finds it out.
+
+    Raises:
+      ValueError: see layouts.find_layout.
     """
     readers = _remove_outer_folders(readers)
-    if _is_layout_of_splits(readers):
-        listing = _label_in_splits(readers)
-        return dataclasses.replace(listing, notes=(*listing.notes, *notes))
+    layout = layouts.find_layout(readers, class_level=class_level)
+    if layout != _PLAIN:
+        listing = _label_by_layout(readers, layout)
+        listing = dataclasses.replace(listing, notes=(*listing.notes, *notes))
+        return twins.group_twins(listing)
     repeating_folders = _find_repeating_folders(readers)
     images = []
     repeated: collections.Counter[str] = collections.Counter()
@@ -69,7 +84,7 @@ def label_by_folder(readers: Mapping[str, Reader], notes: tuple[str, ...]) -> Li
         f"{first}/ repeats the class folders: {count} files are there already"
         for first, count in sorted(repeated.items())
     )
-    return Listing(images, (*repeats, *notes))
+    return twins.group_twins(Listing(images, (*repeats, *notes)))
 
 
 def _remove_outer_folders(readers: Mapping[str, Reader]) -> dict[str, Reader]:
@@ -81,33 +96,19 @@ def _remove_outer_folders(readers: Mapping[str, Reader]) -> dict[str, Reader]:
     return {name: read for name, read in readers.items() if "/" in name}
 
 
-def _is_layout_of_splits(names: Mapping[str, Reader]) -> bool:
-    """Tells whether every first folder is named as a split, and has class folders.
-
-    A first folder may have none: the images of many test folders have no classes.
-    """
-    folders = {name.split("/")[0] for name in names}
-    with_classes = {name.split("/")[0] for name in names if name.count("/") > 1}
-    splits = {_SPLIT_OF_FOLDER.get(folder.lower()) for folder in folders}
-    return None not in splits and any(
-        _SPLIT_OF_FOLDER[folder.lower()] == "train" for folder in with_classes
-    )
-
-
-def _label_in_splits(readers: Mapping[str, Reader]) -> Listing:
-    """Lists SPLIT/CLASS/FILE."""
+def _label_by_layout(readers: Mapping[str, Reader], layout: layouts.Layout) -> Listing:
     images, without_class = [], []
     for name, read in readers.items():
-        folder, _, inner_name = name.partition("/")
-        label, has_class, _ = inner_name.partition("/")
-        if has_class:
-            split = _SPLIT_OF_FOLDER[folder.lower()]
-            images.append(SourceImage(name, label, read, split))
-        else:
+        label = layout.find_label(name)
+        if label is None:
             without_class.append(name)
-    counts = collections.Counter(image.split for image in images)
-    listed = ", ".join(f"{split} {n}" for split, n in sorted(counts.items()))
-    notes = [f"the folders are splits, and are kept: {listed} (--resplit ignores them)"]
+        else:
+            images.append(SourceImage(name, label, read, layout.find_split(name)))
+    notes = [layout.note] if layout.note else []
+    if layout.split_level is not None:
+        counts = collections.Counter(str(image.split) for image in images)
+        listed = ", ".join(f"{split} {n}" for split, n in sorted(counts.items()))
+        notes = [f"{layout.note}: {listed} (--resplit ignores them)"]
     if without_class:
         notes.append(
             f"passed over, in no class folder: {len(without_class)} files, for example "

@@ -36,7 +36,13 @@ def check_source(source: str) -> None:
         )
 
 
-def list_images(source: str, *, seed: int, work_dir: pathlib.Path) -> Listing:
+def list_images(
+    source: str,
+    *,
+    seed: int,
+    work_dir: pathlib.Path,
+    class_level: int | None = None,
+) -> Listing:
     """Lists the images of a source; opens no image of a folder or an archive.
 
     Args:
@@ -45,6 +51,8 @@ def list_images(source: str, *, seed: int, work_dir: pathlib.Path) -> Listing:
       seed: the seed from which the images of "sample" are drawn.
       work_dir: where "tfds:" writes its images as files. It must exist as long as the
         images are read.
+      class_level: of a folder or an archive, the folder that is the class, 1 for the
+        first one; None finds it out.
 
     Raises:
       ValueError: the source cannot be used.
@@ -54,15 +62,15 @@ def list_images(source: str, *, seed: int, work_dir: pathlib.Path) -> Listing:
     if source == "sample":
         listing = _list_sample(seed)
     elif kind == "kaggle":
-        listing = list_kaggle(address)
+        listing = list_kaggle(address, class_level=class_level)
     elif kind == "tfds":
         listing = list_tfds(address, work_dir)
     elif kind == "csv":
         listing = list_csv(pathlib.Path(address))
     elif os.path.isdir(source):
-        listing = list_folder(pathlib.Path(source))
+        listing = list_folder(pathlib.Path(source), class_level=class_level)
     else:
-        listing = list_zip(pathlib.Path(source))
+        listing = list_zip(pathlib.Path(source), class_level=class_level)
     labels = sorted({image.label for image in listing.images})
     if len(labels) < 2:
         content = f"one class, '{labels[0]}'" if labels else "no image"
