@@ -5,6 +5,7 @@ import shlex
 from absl import flags
 
 from pipeline.prepare import Rules
+from pipeline.sources.csv_file import parse_columns
 from pipeline.splits.assign import SplitPlan
 from pipeline.system import command_line, console
 from pipeline.system.beam import BeamRunner
@@ -15,7 +16,7 @@ flags.DEFINE_string(
     "source",
     None,
     "Where the images come from: a folder with one folder per class (or with train, "
-    "validation and test folders of such folders), a .zip of one, "
+    "validation and test folders of such folders), a .zip or .tar of one, "
     "csv:FILE (columns path, label and optionally split, group), kaggle:OWNER/NAME, "
     "tfds:NAME, or sample (five drawn flowers).",
     required=True,
@@ -71,6 +72,12 @@ flags.DEFINE_integer(
     "The folder that is the class: 1 for the first one, 2 for the one in it ... "
     "Default: found out; an error if it is not clear.",
     1,
+)
+flags.DEFINE_list(
+    "csv_columns",
+    [],
+    "Names of columns of csv:FILE, for example path=filename,label=species; also split "
+    "and group.",
 )
 flags.DEFINE_integer(
     "sample_bits",
@@ -131,6 +138,7 @@ def main(argv: list[str]) -> None:
             max_side_px=FLAGS.max_side_px,
             sample_bits=FLAGS.sample_bits,
             class_level=FLAGS.class_level,
+            csv_columns=parse_columns(FLAGS.csv_columns) or None,
             conflicts=FLAGS.conflicts,
         )
         beam_runner = None

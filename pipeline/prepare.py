@@ -30,7 +30,7 @@ class Rules:
     min_side_px: smaller images are left out.
     max_side_px: larger images are stored smaller; None stores the original bytes.
     sample_bits: the bits that 16-bit images use; None finds it out.
-    class_level: the folder that is the class; see list_images.
+    class_level, csv_columns: see list_images.
     conflicts: what happens to a picture that is filed under several classes. "drop"
       leaves out all its images, "keep" uses each with its class, "fail" is an error.
     """
@@ -39,6 +39,7 @@ class Rules:
     max_side_px: int | None = None
     sample_bits: int | None = None
     class_level: int | None = None
+    csv_columns: Mapping[str, str] | None = None
     conflicts: str = "drop"
 
 
@@ -56,7 +57,11 @@ def examine(
       ValueError: the source cannot be used, or holds a conflict and conflicts="fail".
     """
     listing = list_images(
-        source, seed=seed, work_dir=work_dir, class_level=rules.class_level
+        source,
+        seed=seed,
+        work_dir=work_dir,
+        class_level=rules.class_level,
+        csv_columns=rules.csv_columns,
     )
     image_reports = inspect_images(
         listing.images,

@@ -31,7 +31,7 @@ PIPELINE = {
     "records": {"system", "sources"},
     "stored_examples": {"system"},
     "prepare": {"system", "sources", "inspection", "audit", "splits", "records"},
-    "main": {"system", "splits", "prepare"},
+    "main": {"system", "sources", "splits", "prepare"},
 }
 BELOW_TRAINING = {
     *("config", "distribution", "models", "postprocessing", "evaluation", "features")
