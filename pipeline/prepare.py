@@ -19,7 +19,7 @@ from pipeline.sources.images import SPLITS, Listing, SourceImage
 from pipeline.sources.listing import list_images
 from pipeline.splits import assign, splits_csv
 from pipeline.splits.assign import SplitPlan
-from pipeline.system import console, files
+from pipeline.system import console, files, texts
 from pipeline.system.beam import BeamRunner
 
 
@@ -92,8 +92,8 @@ def examine(
     if audit.conflicts and rules.conflicts == "fail":
         raise ValueError(
             f"{len(audit.conflicts)} picture(s) are filed under several classes. "
-            f"Received: {', '.join(audit.conflicts[0])}. Remove the wrong copies or "
-            "use --conflicts=drop."
+            f"Received: {texts.list_some(audit.conflicts[0])}. Remove the wrong copies "
+            "or use --conflicts=drop."
         )
     return listing, audit
 
@@ -199,7 +199,7 @@ def prepare(
         _check_every_class_is_usable(listing, audit)
         assignment = assign.assign_splits(audit, plan)
         for note in assignment.notes:
-            print(note)
+            print(texts.escape_controls(note))
         audit = assignment.audit
         listing = dataclasses.replace(
             listing, notes=(*listing.notes, *assignment.notes)
@@ -287,13 +287,15 @@ def _check_every_class_is_usable(listing: Listing, audit: Audit) -> None:
     usable_classes = {report.image.label for report in audit.usable}
     problem_of = {report.image.name: report.problem for report in audit.rejected}
     for label in sorted({image.label for image in listing.images} - usable_classes):
-        reasons = "; ".join(
-            f"{image.name}: "
-            f"{problem_of.get(image.name, 'the same picture is in another class')}"
-            for image in listing.images
-            if image.label == label
+        reasons = texts.list_some(
+            [
+                f"{image.name}: "
+                f"{problem_of.get(image.name, 'the same picture is in another class')}"
+                for image in listing.images
+                if image.label == label
+            ]
         )
         raise ValueError(
-            f"Class '{label}' has no image that can be used. Received: {reasons[:300]}."
+            f"Class '{label}' has no image that can be used. Received: {reasons}."
             " Add images or remove the class."
         )

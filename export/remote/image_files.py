@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pipeline.inspection import reencoding
 from pipeline.inspection.formats import SUFFIXES_OF_SOURCES
 from pipeline.inspection.opening import MissingReaderError
-from pipeline.system import regular_file
+from pipeline.system import regular_file, texts
 
 _SUFFIXES = tuple(itertools.chain.from_iterable(SUFFIXES_OF_SOURCES.values()))
 
@@ -35,7 +35,7 @@ def find_images(arguments: Sequence[str]) -> list[str]:
                 else:
                     skipped.append(path)
     if skipped:
-        examples = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        examples = texts.escape_controls(texts.list_some(skipped))
         print(
             f"skipped, no suffix of an image: {len(skipped)} ({examples})",
             file=sys.stderr,

@@ -35,7 +35,7 @@ def check_source(source: str) -> None:
         problem = "is another file" if os.path.exists(source) else "does not exist"
         raise ValueError(
             "--source must be a folder with one folder per class, a .zip or .tar of "
-            "such a folder, csv:FILE, kaggle:OWNER/NAME, tfds:NAME or sample. Received: "
+            "one, csv:FILE, kaggle:OWNER/NAME, tfds:NAME or sample. Received: "
             f"--source={source}, which {problem}."
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 _EMOJI_JOINER = "\u200d"
 _MAX_LISTED = 5
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def escape_controls(text: str) -> str:
@@ -23,6 +24,23 @@ def escape_controls(text: str) -> str:
         else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def escape_formula(value: str) -> str:
+    """Returns a value of a CSV file that no spreadsheet takes for a formula.
+
+    An apostrophe is put before a value that begins as a formula does, perhaps after
+    other apostrophes; unescape_formula removes it. The rule is that of OWASP ("CSV
+    injection").
+    """
+    return f"'{value}" if value.lstrip("'").startswith(_FORMULA_STARTS) else value
+
+
+def unescape_formula(value: str) -> str:
+    """Returns the value that was given to escape_formula."""
+    if value.startswith("'") and value.lstrip("'").startswith(_FORMULA_STARTS):
+        return value[1:]
+    return value
 
 
 def list_some(names: Sequence[str], *, limit: int = _MAX_LISTED) -> str:

@@ -27,7 +27,7 @@ PIPELINE = {
     "loading": {"system", "decoding", "sources"},
     "inspection": {"system", "decoding", "sources"},
     "audit": {"system", "inspection", "sources"},
-    "splits": {"audit", "sources"},
+    "splits": {"system", "audit", "sources"},
     "records": {"system", "sources"},
     "stored_examples": {"system"},
     "prepare": {"system", "sources", "inspection", "audit", "splits", "records"},

@@ -24,3 +24,23 @@ def test_lists_end_after_five_names():
     assert texts.list_some(names[:5]) == "0, 1, 2, 3, 4"
     assert texts.list_some(names[:1]) == "0"
     assert texts.list_some(names, limit=3) == "0, 1, 2 and 57 more"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("rose/1.jpg", "rose/1.jpg"),
+        ("=cmd|'/c calc'!A1", "'=cmd|'/c calc'!A1"),
+        ("+1", "'+1"),
+        ("-dash/1.jpg", "'-dash/1.jpg"),
+        ("@a", "'@a"),
+        ("\tx", "'\tx"),
+        ("'=x", "''=x"),
+        ("''=x", "'''=x"),
+        ("'quoted'", "'quoted'"),
+        ("", ""),
+    ],
+)
+def test_a_formula_gets_an_apostrophe_and_loses_it_again(value, expected):
+    assert texts.escape_formula(value) == expected
+    assert texts.unescape_formula(expected) == value
