@@ -113,6 +113,22 @@ def _fractions(values: list[str]) -> tuple[float, float, float]:
     return train, validation, test
 
 
+def _make_rules() -> Rules:
+    if FLAGS.max_side_px is not None and FLAGS.max_side_px < FLAGS.min_side_px:
+        raise ValueError(
+            "--max_side_px must not be smaller than --min_side_px. Received: "
+            f"--max_side_px={FLAGS.max_side_px} --min_side_px={FLAGS.min_side_px}"
+        )
+    return Rules(
+        min_side_px=FLAGS.min_side_px,
+        max_side_px=FLAGS.max_side_px,
+        sample_bits=FLAGS.sample_bits,
+        class_level=FLAGS.class_level,
+        csv_columns=parse_columns(FLAGS.csv_columns) or None,
+        conflicts=FLAGS.conflicts,
+    )
+
+
 def main(argv: list[str]) -> None:
     console.refuse_arguments("pipeline.main", argv)
     if FLAGS.out is None and not FLAGS.audit_only:
@@ -128,19 +144,7 @@ def main(argv: list[str]) -> None:
                 "--folds cannot be combined with --splits. Received: "
                 f"--folds={FLAGS.folds} --splits={','.join(FLAGS.splits)}"
             )
-        if FLAGS.max_side_px is not None and FLAGS.max_side_px < FLAGS.min_side_px:
-            raise ValueError(
-                "--max_side_px must not be smaller than --min_side_px. Received: "
-                f"--max_side_px={FLAGS.max_side_px} --min_side_px={FLAGS.min_side_px}"
-            )
-        rules = Rules(
-            min_side_px=FLAGS.min_side_px,
-            max_side_px=FLAGS.max_side_px,
-            sample_bits=FLAGS.sample_bits,
-            class_level=FLAGS.class_level,
-            csv_columns=parse_columns(FLAGS.csv_columns) or None,
-            conflicts=FLAGS.conflicts,
-        )
+        rules = _make_rules()
         beam_runner = None
         if FLAGS.beam_runner is not None:
             options = tuple(shlex.split(FLAGS.beam_options))

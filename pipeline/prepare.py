@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping
 
-from pipeline.audit import audit_json, audit_page, audit_report
+from pipeline.audit import audit_json, audit_page, audit_report, usable_classes
 from pipeline.audit.decide import Audit, decide
 from pipeline.inspection import reencoding
 from pipeline.inspection.image_report import (
@@ -196,7 +196,7 @@ def prepare(
         )
         if strict:
             _refuse_findings(audit)
-        _check_every_class_is_usable(listing, audit)
+        usable_classes.check_every_class(listing, audit)
         assignment = assign.assign_splits(audit, plan)
         for note in assignment.notes:
             print(texts.escape_controls(note))
@@ -281,21 +281,3 @@ def _read_and_reencode(
     return reencoding.bytes_to_store(
         read(), max_side_px=max_side_px, sample_bits=sample_bits
     )
-
-
-def _check_every_class_is_usable(listing: Listing, audit: Audit) -> None:
-    usable_classes = {report.image.label for report in audit.usable}
-    problem_of = {report.image.name: report.problem for report in audit.rejected}
-    for label in sorted({image.label for image in listing.images} - usable_classes):
-        reasons = texts.list_some(
-            [
-                f"{image.name}: "
-                f"{problem_of.get(image.name, 'the same picture is in another class')}"
-                for image in listing.images
-                if image.label == label
-            ]
-        )
-        raise ValueError(
-            f"Class '{label}' has no image that can be used. Received: {reasons}."
-            " Add images or remove the class."
-        )

@@ -28,6 +28,9 @@ _UNKNOWN_MODES = {"F": "floating-point values", "LAB": "L*a*b* colours"}
 _MAX_JPEG_SCANS = 500
 _SCAN = b"\xff\xda"
 
+# A bare codestream, and a container (ISO/IEC 18181-2).
+_JPEG_XL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+
 _MORE_PICTURES = {
     MULTI_PICTURE: "more pictures behind the first: the first counts",
     "TIFF": "several pages: the first counts",
@@ -39,6 +42,8 @@ def find_problem_of_bytes(image_bytes: bytes) -> str | None:
     """Returns why a file cannot be used, before Pillow opens it; else None."""
     if not image_bytes:
         return "empty file"
+    if image_bytes.startswith(_JPEG_XL_STARTS):
+        return "unsupported format JPEG XL: export it as JPEG"
     if image_bytes.startswith(b"GIF8") and gif.count_pixels(image_bytes) > MAX_PIXELS:
         return f"too large: frames of more than {MAX_PIXELS} pixels"
     return None

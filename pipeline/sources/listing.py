@@ -113,6 +113,13 @@ def list_images(
             f"class, and the images inside. Received: --source={source}, which holds "
             f"{content}.{_propose_tables(source)}"
         )
+    # TFDS keeps the names as lines of a text file.
+    lost = [label for label in labels if label != label.strip() or "\n" in label]
+    if lost:
+        raise ValueError(
+            "The name of a class must have no line break, and no blank at its ends. "
+            f"Received: {lost[0]!r} in --source={source}. Rename it."
+        )
     return dataclasses.replace(
         listing, images=sorted(listing.images, key=lambda image: image.name)
     )

@@ -230,3 +230,12 @@ def test_a_class_may_be_named_as_a_split(tmp_path):
         "stripe",
         "train",
     }
+
+
+@pytest.mark.parametrize("name", [" circle", "circle ", "cir\ncle"])
+def test_a_class_name_that_tfds_would_change_is_refused(tmp_path, name):
+    folder = fakes.write_folder(tmp_path / "photos", per_class=1)
+    (folder / "circle").rename(folder / name)
+    with pytest.raises(ValueError, match="no line break, and no blank") as error:
+        _list(folder)
+    assert repr(name) in str(error.value)
