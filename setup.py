@@ -13,6 +13,7 @@ VERSIONS_FILE = ROOT / "pipeline" / "system" / "versions.py"
 
 AIOHTTP = "aiohttp>=3.10,<4"
 BEAM = "apache-beam>=2.77,<3"
+HEIF = "pillow-heif>=1,<2"
 
 setuptools.setup(
     name="photograph-classifier",
@@ -52,7 +53,8 @@ setuptools.setup(
         "matplotlib>=3.9,<4",
         "ml_dtypes>=0.5.1,<1",
         "numpy>=2.0,<3",
-        "pillow>=11,<13",
+        # The first version that reads AVIF.
+        "pillow>=11.3,<13",
         "protobuf>=6.31.1,<8",
         "requests>=2.32,<3",
         "scikit-learn>=1.5,<2",
@@ -73,6 +75,7 @@ setuptools.setup(
         "dev": [
             AIOHTTP,
             BEAM,
+            HEIF,
             "codespell>=2.4,<3",
             "hypothesis>=6.100,<7",
             "imagehash>=4.3.2,<5",
@@ -93,6 +96,8 @@ setuptools.setup(
             "types-requests>=2.32",
             "wheel>=0.43,<1",
         ],
+        # HEIC photographs of iPhones.
+        "heif": [HEIF],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "serve": [AIOHTTP],
     },

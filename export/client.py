@@ -21,7 +21,7 @@ from PIL import Image
 from export.protocol import messages
 from export.protocol.status import Code, StatusError
 from export.remote import classify, image_files, transports
-from pipeline.system import command_line, console
+from pipeline.system import command_line, console, texts
 
 FLAGS = flags.FLAGS
 
@@ -42,6 +42,14 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("in_flight", 4, "Number of requests at the same time.", 1, 256)
 flags.DEFINE_float("timeout", 30.0, "Seconds for one request, retries included.", 0.001)
+flags.DEFINE_integer(
+    "sample_bits",
+    None,
+    "How many of the 16 bits the 16-bit images use: the number in the audit of the "
+    "training data. Default: all.",
+    8,
+    16,
+)
 flags.DEFINE_bool(
     "json", False, "Print one JSON object per photograph instead of a table."
 )
@@ -128,7 +136,7 @@ def run(arguments: Sequence[str], address: str, channel: grpc.Channel | None) ->
     if not paths:
         raise ValueError(
             "Name photographs, or folders of photographs, on the command line. "
-            f"Received: {' '.join(arguments) or 'none'}"
+            f"Received: {texts.list_some(arguments) or 'none'}"
         )
     if FLAGS.bench:
         return _measure_speed(predict, paths)
@@ -144,6 +152,7 @@ def _request_replies(
         batch_size=FLAGS.batch_size,
         in_flight=FLAGS.in_flight,
         seconds=FLAGS.timeout,
+        sample_bits=FLAGS.sample_bits,
     )
 
 
@@ -155,7 +164,7 @@ def _classify(predict: classify.Predict, paths: Sequence[str]) -> bool:
         rows = console.track(
             rows, total=len(paths), label="classify", unit="photographs"
         )
-    width = max(len("photograph"), *map(len, paths))
+    width = max(len("photograph"), *(len(texts.escape_controls(p)) for p in paths))
     return _print_rows(rows, width=width, as_json=FLAGS.json)
 
 
@@ -167,14 +176,15 @@ def _print_rows(rows: Iterable[classify.Row], *, width: int, as_json: bool) -> b
             print(f"{'photograph':<{width}}  probability  label")
         if as_json:
             print(json.dumps(row), flush=True)
-        elif "error" in row:
-            print(f"{row['name']:<{width}}  {row['error']}", flush=True)
-        else:
+            continue
+        result = row.get("error")
+        if result is None:
             label = row["label"]
             if row.get("is_unknown"):
                 label = f"unknown (best guess: {label})"
-            line = f"{row['name']:<{width}}  {row['probability']:11.4f}  {label}"
-            print(line, flush=True)
+            result = f"{row['probability']:11.4f}  {label}"
+        line = f"{texts.escape_controls(row['name']):<{width}}  "
+        print(line + texts.escape_controls(result), flush=True)
     return all_classified
 
 

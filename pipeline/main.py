@@ -5,6 +5,7 @@ import shlex
 from absl import flags
 
 from pipeline.prepare import Rules
+from pipeline.sources.csv_file import parse_columns
 from pipeline.splits.assign import SplitPlan
 from pipeline.system import command_line, console
 from pipeline.system.beam import BeamRunner
@@ -15,7 +16,7 @@ flags.DEFINE_string(
     "source",
     None,
     "Where the images come from: a folder with one folder per class (or with train, "
-    "validation and test folders of such folders), a .zip of one, "
+    "validation and test folders of such folders), a .zip or .tar of one, "
     "csv:FILE (columns path, label and optionally split, group), kaggle:OWNER/NAME, "
     "tfds:NAME, or sample (five drawn flowers).",
     required=True,
@@ -66,6 +67,27 @@ flags.DEFINE_integer(
     1,
 )
 flags.DEFINE_integer(
+    "class_level",
+    None,
+    "The folder that is the class: 1 for the first one, 2 for the one in it ... "
+    "Default: found out; an error if it is not clear.",
+    1,
+)
+flags.DEFINE_list(
+    "csv_columns",
+    [],
+    "Names of columns of csv:FILE, for example path=filename,label=species; also split "
+    "and group.",
+)
+flags.DEFINE_integer(
+    "sample_bits",
+    None,
+    "How many of the 16 bits the 16-bit images use, for example 12. Default: the most "
+    "that any of them uses.",
+    8,
+    16,
+)
+flags.DEFINE_integer(
     "shards", None, "Number of TFRecord files per split. Default: by size.", 1
 )
 flags.DEFINE_string(
@@ -91,6 +113,22 @@ def _fractions(values: list[str]) -> tuple[float, float, float]:
     return train, validation, test
 
 
+def _make_rules() -> Rules:
+    if FLAGS.max_side_px is not None and FLAGS.max_side_px < FLAGS.min_side_px:
+        raise ValueError(
+            "--max_side_px must not be smaller than --min_side_px. Received: "
+            f"--max_side_px={FLAGS.max_side_px} --min_side_px={FLAGS.min_side_px}"
+        )
+    return Rules(
+        min_side_px=FLAGS.min_side_px,
+        max_side_px=FLAGS.max_side_px,
+        sample_bits=FLAGS.sample_bits,
+        class_level=FLAGS.class_level,
+        csv_columns=parse_columns(FLAGS.csv_columns) or None,
+        conflicts=FLAGS.conflicts,
+    )
+
+
 def main(argv: list[str]) -> None:
     console.refuse_arguments("pipeline.main", argv)
     if FLAGS.out is None and not FLAGS.audit_only:
@@ -106,16 +144,7 @@ def main(argv: list[str]) -> None:
                 "--folds cannot be combined with --splits. Received: "
                 f"--folds={FLAGS.folds} --splits={','.join(FLAGS.splits)}"
             )
-        if FLAGS.max_side_px is not None and FLAGS.max_side_px < FLAGS.min_side_px:
-            raise ValueError(
-                "--max_side_px must not be smaller than --min_side_px. Received: "
-                f"--max_side_px={FLAGS.max_side_px} --min_side_px={FLAGS.min_side_px}"
-            )
-        rules = Rules(
-            min_side_px=FLAGS.min_side_px,
-            max_side_px=FLAGS.max_side_px,
-            conflicts=FLAGS.conflicts,
-        )
+        rules = _make_rules()
         beam_runner = None
         if FLAGS.beam_runner is not None:
             options = tuple(shlex.split(FLAGS.beam_options))

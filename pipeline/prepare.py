@@ -6,30 +6,40 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping
 
-from pipeline.audit import audit_json, audit_page, audit_report
+from pipeline.audit import audit_json, audit_page, audit_report, usable_classes
 from pipeline.audit.decide import Audit, decide
 from pipeline.inspection import reencoding
-from pipeline.inspection.image_report import ImageReport, hash_pixels, inspect_images
+from pipeline.inspection.image_report import (
+    ImageReport,
+    find_sample_bits,
+    hash_pixels,
+    inspect_images,
+)
 from pipeline.sources.images import SPLITS, Listing, SourceImage
 from pipeline.sources.listing import list_images
 from pipeline.splits import assign, splits_csv
 from pipeline.splits.assign import SplitPlan
-from pipeline.system import console, files
+from pipeline.system import console, files, texts
 from pipeline.system.beam import BeamRunner
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """The rules for a single image.
+    """The rules for a single image, and for finding its class.
 
     min_side_px: smaller images are left out.
     max_side_px: larger images are stored smaller; None stores the original bytes.
+    sample_bits: the bits that 16-bit images use; None finds it out.
+    class_level, csv_columns: see list_images.
     conflicts: what happens to a picture that is filed under several classes. "drop"
       leaves out all its images, "keep" uses each with its class, "fail" is an error.
     """
 
     min_side_px: int = 16
     max_side_px: int | None = None
+    sample_bits: int | None = None
+    class_level: int | None = None
+    csv_columns: Mapping[str, str] | None = None
     conflicts: str = "drop"
 
 
@@ -46,19 +56,34 @@ def examine(
     Raises:
       ValueError: the source cannot be used, or holds a conflict and conflicts="fail".
     """
-    listing = list_images(source, seed=seed, work_dir=work_dir)
+    listing = list_images(
+        source,
+        seed=seed,
+        work_dir=work_dir,
+        class_level=rules.class_level,
+        csv_columns=rules.csv_columns,
+    )
     image_reports = inspect_images(
         listing.images,
         min_side_px=rules.min_side_px,
         max_side_px=rules.max_side_px,
+        sample_bits=rules.sample_bits,
         beam_runner=beam_runner,
         work_dir=work_dir,
     )
+    sample_bits = find_sample_bits(image_reports)
+    if sample_bits not in (None, 16):
+        note = (
+            f"16-bit images use {sample_bits} of 16 bits and are stored with the upper "
+            f"8 of them: export.client needs --sample_bits={sample_bits}"
+        )
+        listing = dataclasses.replace(listing, notes=(*listing.notes, note))
     audit = decide(
         image_reports,
         hash_pixels=functools.partial(
             hash_pixels,
             max_side_px=rules.max_side_px,
+            sample_bits=sample_bits,
             beam_runner=beam_runner,
             work_dir=work_dir,
         ),
@@ -67,8 +92,8 @@ def examine(
     if audit.conflicts and rules.conflicts == "fail":
         raise ValueError(
             f"{len(audit.conflicts)} picture(s) are filed under several classes. "
-            f"Received: {', '.join(audit.conflicts[0])}. Remove the wrong copies or "
-            "use --conflicts=drop."
+            f"Received: {texts.list_some(audit.conflicts[0])}. Remove the wrong copies "
+            "or use --conflicts=drop."
         )
     return listing, audit
 
@@ -171,10 +196,10 @@ def prepare(
         )
         if strict:
             _refuse_findings(audit)
-        _check_every_class_is_usable(listing, audit)
+        usable_classes.check_every_class(listing, audit)
         assignment = assign.assign_splits(audit, plan)
         for note in assignment.notes:
-            print(note)
+            print(texts.escape_controls(note))
         audit = assignment.audit
         listing = dataclasses.replace(
             listing, notes=(*listing.notes, *assignment.notes)
@@ -241,25 +266,18 @@ def _image_to_store(report: ImageReport, max_side_px: int | None) -> SourceImage
     """Returns the image with a reader that returns the bytes to store."""
     if not report.needs_reencoding:
         return report.image
-    read = functools.partial(_read_and_reencode, report.image.read, max_side_px)
+    read = functools.partial(
+        _read_and_reencode,
+        report.image.read,
+        max_side_px=max_side_px,
+        sample_bits=report.sample_bits or None,
+    )
     return dataclasses.replace(report.image, read=read)
 
 
-def _read_and_reencode(read: Callable[[], bytes], max_side_px: int | None) -> bytes:
-    return reencoding.bytes_to_store(read(), max_side_px=max_side_px)
-
-
-def _check_every_class_is_usable(listing: Listing, audit: Audit) -> None:
-    usable_classes = {report.image.label for report in audit.usable}
-    problem_of = {report.image.name: report.problem for report in audit.rejected}
-    for label in sorted({image.label for image in listing.images} - usable_classes):
-        reasons = "; ".join(
-            f"{image.name}: "
-            f"{problem_of.get(image.name, 'the same picture is in another class')}"
-            for image in listing.images
-            if image.label == label
-        )
-        raise ValueError(
-            f"Class '{label}' has no image that can be used. Received: {reasons[:300]}."
-            " Add images or remove the class."
-        )
+def _read_and_reencode(
+    read: Callable[[], bytes], *, max_side_px: int | None, sample_bits: int | None
+) -> bytes:
+    return reencoding.bytes_to_store(
+        read(), max_side_px=max_side_px, sample_bits=sample_bits
+    )

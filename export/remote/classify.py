@@ -78,6 +78,7 @@ def classify(
     batch_size: int,
     in_flight: int,
     seconds: float,
+    sample_bits: int | None = None,
 ) -> Iterator[Reply]:
     """Yields the replies in the order of the paths, whichever comes first.
 
@@ -86,12 +87,14 @@ def classify(
 
     in_flight: number of requests at the same time.
     seconds: for one batch, retries included.
+    sample_bits: see image_files.read_as_stored.
 
     Raises:
       StatusError: the server does not answer a batch. All earlier batches have been
         yielded.
     """
     stop = threading.Event()
+    send = functools.partial(classify_batch, sample_bits=sample_bits)
     pool = concurrent.futures.ThreadPoolExecutor(in_flight)
     pending: collections.deque[
         tuple[Sequence[str], concurrent.futures.Future[Reply]]
@@ -99,7 +102,7 @@ def classify(
     try:
         for start in range(0, len(paths), batch_size):
             batch = paths[start : start + batch_size]
-            future = pool.submit(classify_batch, predict, batch, seconds, stop)
+            future = pool.submit(send, predict, batch, seconds, stop)
             pending.append((batch, future))
             # Other batches are sent while the first one is slow. Replies are small.
             if len(pending) > 4 * in_flight:
@@ -124,11 +127,17 @@ def _wait_for_reply(
 
 
 def classify_batch(
-    predict: Predict, paths: Sequence[str], seconds: float, stop: threading.Event
+    predict: Predict,
+    paths: Sequence[str],
+    seconds: float,
+    stop: threading.Event,
+    *,
+    sample_bits: int | None = None,
 ) -> Reply:
     """Reads and sends one batch.
 
     stop: ends the retries when it is set.
+    sample_bits: see image_files.read_as_stored.
 
     Raises:
       StatusError: the server does not answer, or not with the outputs of an export.
@@ -138,7 +147,7 @@ def classify_batch(
     unread_rows: dict[int, Row] = {}
     for index, path in enumerate(paths):
         try:
-            images.append(image_files.read_upright(path))
+            images.append(image_files.read_as_stored(path, sample_bits=sample_bits))
             sent_paths.append(path)
         except OSError as error:
             unread_rows[index] = {"name": path, "error": error.strerror or str(error)}

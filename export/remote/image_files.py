@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.inspection import reencoding
-from pipeline.inspection.formats import SUFFIXES
+from pipeline.inspection.formats import SUFFIXES_OF_SOURCES
+from pipeline.inspection.opening import MissingReaderError
+from pipeline.system import regular_file, texts
 
-_SUFFIXES = tuple(itertools.chain.from_iterable(SUFFIXES.values()))
+_SUFFIXES = tuple(itertools.chain.from_iterable(SUFFIXES_OF_SOURCES.values()))
 
 
 def find_images(arguments: Sequence[str]) -> list[str]:
@@ -33,7 +35,7 @@ def find_images(arguments: Sequence[str]) -> list[str]:
                 else:
                     skipped.append(path)
     if skipped:
-        examples = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        examples = texts.escape_controls(texts.list_some(skipped))
         print(
             f"skipped, no suffix of an image: {len(skipped)} ({examples})",
             file=sys.stderr,
@@ -41,22 +43,27 @@ def find_images(arguments: Sequence[str]) -> list[str]:
     return paths
 
 
-def read_upright(path: str) -> bytes:
-    """Returns the bytes of an image, rotated as EXIF tells, as in the training data.
+def read_as_stored(path: str, *, sample_bits: int | None = None) -> bytes:
+    """Returns the bytes of an image, changed as the preparation changes it.
 
-    A file that Pillow cannot decode is returned as it is: the server decides and
-    reports whether it can decode it.
+    The same function as in the preparation turns an image upright, puts what is
+    transparent on white, converts formats that no model reads, and colours that would
+    look wrong. A file that Pillow cannot decode is returned as it is: the server
+    decides and reports whether it can decode it.
+
+    sample_bits: see reencoding.bytes_to_store.
 
     Raises:
-      OSError: the file cannot be read.
+      OSError: the file cannot be read, or needs a package that is not installed; see
+        regular_file.read_regular_file.
     """
-    # Reading from a pipe could wait forever.
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(f"Not a file: {path}")
-    with open(path, "rb") as file:
-        image_bytes = file.read()
+    image_bytes = regular_file.read_regular_file(path)
     try:
-        return reencoding.bytes_to_store(image_bytes, max_side_px=None)
+        return reencoding.bytes_to_store(
+            image_bytes, max_side_px=None, sample_bits=sample_bits
+        )
+    except MissingReaderError as error:
+        raise OSError(str(error)) from error
     # For a damaged file Pillow raises exceptions of any type.
     except Exception:
         return image_bytes

@@ -39,7 +39,9 @@ def _make_thumbnails(audit: Audit) -> dict[str, str]:
         for name in names[:_MAX_NAMES_PER_GROUP]
     }
     return {
-        report.image.name: make_thumbnail(report.image.read(), _THUMBNAIL_PX)
+        report.image.name: make_thumbnail(
+            report.image.read(), _THUMBNAIL_PX, sample_bits=report.sample_bits or None
+        )
         for report in audit.readable
         if report.image.name in shown_names
     }

@@ -1,10 +1,15 @@
 """Opens every image once: checks it, measures it and hashes it.
 
 image_report.py: inspects all images, one ImageReport per image
-formats.py: the supported formats and the largest size
 thumbnail.py: makes the small pictures of HTML pages
+formats.py: the formats that are understood and the largest size
+opening.py: opens an image, also HEIF
+header_checks.py: judges an image before it is decoded
 gif.py: counts the pixels that decoding a GIF allocates
 reencoding.py: decides which images are re-encoded, and re-encodes them
+transparency.py: puts transparent images on white
+colour_profiles.py: converts to sRGB where a profile makes a visible difference
+sixteen_bits.py: brings images of 16 bits to 8 by the bits that are used
 jpeg.py: decodes an image for hashing, most JPEG files without TensorFlow
 perceptual_hash.py: the hash whose bits near duplicates share
 """

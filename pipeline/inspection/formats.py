@@ -1,4 +1,4 @@
-"""Holds the image formats that are supported, and the largest image."""
+"""Holds the image formats that are understood, and the largest image."""
 
 # Decoding allocates memory for the size in the header: 12 bytes per pixel as float32.
 MAX_PIXELS = 100_000_000
@@ -15,3 +15,18 @@ SUFFIXES = {
 }
 # The formats that tf.io.decode_image reads, under their names in Pillow.
 DECODABLE_FORMATS = tuple(SUFFIXES)
+
+# The formats that Pillow reads and TensorFlow does not: they are converted.
+CONVERTED_SUFFIXES = {
+    "TIFF": (".tif", ".tiff"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heif", ".hif"),
+}
+# A JPEG file with more pictures behind the first one: gain maps, second cameras.
+MULTI_PICTURE = "MPO"
+SUFFIXES_OF_SOURCES = {
+    **SUFFIXES,
+    **CONVERTED_SUFFIXES,
+    MULTI_PICTURE: (*SUFFIXES["JPEG"], ".mpo"),
+}

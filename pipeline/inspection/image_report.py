@@ -3,29 +3,27 @@
 import dataclasses
 import functools
 import hashlib
-import io
 import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from pipeline.inspection import gif, jpeg, perceptual_hash, reencoding
-from pipeline.inspection.formats import DECODABLE_FORMATS, MAX_PIXELS, SUFFIXES
+from pipeline.inspection import (
+    header_checks,
+    jpeg,
+    perceptual_hash,
+    reencoding,
+    sixteen_bits,
+)
+from pipeline.inspection.formats import MAX_PIXELS
+from pipeline.inspection.opening import MissingReaderError, open_image
 from pipeline.sources.images import SourceImage
 from pipeline.system import beam, parallel
 from pipeline.system.beam import BeamRunner
 
 # Returns a decoded "L" image, or None for an image that it cannot judge.
 GreyDecoder = Callable[[bytes, Image.Image], Image.Image | None]
-
-_MODE_ODDITIES = {
-    "CMYK": "CMYK",
-    "L": "grey",
-    "LA": "grey",
-    "P": "palette",
-    "1": "grey",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +36,7 @@ class ImageReport:
     width, height: size of the image to store, in pixels, upright.
     file_bytes, stored_bytes: size of the file, and of the image to store.
     needs_reencoding: the image to store differs from the file.
+    sample_bits: of a 16-bit image, the bits that are used; 0 for any other image.
     file_hash: SHA-256 of the file, as hexadecimal digits.
     perceptual_hash: 256 bits as 32 bytes; see perceptual_hash.compute_hash.
     """
@@ -50,6 +49,7 @@ class ImageReport:
     file_bytes: int = 0
     stored_bytes: int = 0
     needs_reencoding: bool = True
+    sample_bits: int = 0
     file_hash: str = ""
     perceptual_hash: bytes = b""
 
@@ -59,24 +59,64 @@ def inspect_images(
     *,
     min_side_px: int,
     max_side_px: int | None,
+    sample_bits: int | None = None,
     beam_runner: BeamRunner | None = None,
     work_dir: pathlib.Path | None = None,
 ) -> list[ImageReport]:
-    """Inspects every image once, on all cores or on the workers of a Beam runner.
+    """Inspects every image, on all cores or on the workers of a Beam runner.
 
     Args:
       images: the images, sorted by name.
       min_side_px: smaller images get a problem.
       max_side_px: larger images will be stored smaller; None stores every size.
+      sample_bits: the bits that 16-bit images use. None finds it out: the most that any
+        of them uses. If that is less than 16, these images are inspected again.
       beam_runner: None uses the cores of this machine.
       work_dir: where the workers of the Beam runner write their results.
 
     Returns:
-      One report per image, in the order of the images.
+      One report per image, in the order of the images. The reports of 16-bit images
+      have the sample_bits that all these images are stored with.
     """
     inspect = functools.partial(
         inspect_image, min_side_px=min_side_px, max_side_px=max_side_px
     )
+    run = functools.partial(_inspect_each, beam_runner=beam_runner, work_dir=work_dir)
+    reports = run(
+        images, functools.partial(inspect, sample_bits=sample_bits), label="inspecting"
+    )
+    found_bits = find_sample_bits(reports)
+    if found_bits is None or sample_bits is not None:
+        return reports
+    again = [r.image for r in reports if r.sample_bits]
+    if found_bits < 16:
+        inspect = functools.partial(inspect, sample_bits=found_bits)
+        report_of = {
+            report.image.name: report
+            for report in run(again, inspect, label="inspecting 16-bit images")
+        }
+        reports = [report_of.get(report.image.name, report) for report in reports]
+    return [
+        dataclasses.replace(report, sample_bits=found_bits)
+        if report.sample_bits
+        else report
+        for report in reports
+    ]
+
+
+def find_sample_bits(reports: Sequence[ImageReport]) -> int | None:
+    """Returns the most bits that a 16-bit image uses; None without such an image."""
+    return max((report.sample_bits for report in reports), default=0) or None
+
+
+def _inspect_each(
+    images: Sequence[SourceImage],
+    inspect: Callable[..., ImageReport | None],
+    *,
+    label: str,
+    beam_runner: BeamRunner | None,
+    work_dir: pathlib.Path | None,
+) -> list[ImageReport]:
     if beam_runner is not None and work_dir is not None:
         parallel.load_tensorflow()
         beam_reports = beam.beam_map(beam_runner, inspect, images, work_dir=work_dir)
@@ -88,7 +128,7 @@ def inspect_images(
     quick_reports = parallel.parallel_map(
         functools.partial(inspect, decode=jpeg.decode_plain_jpeg),
         images,
-        label="inspecting",
+        label=label,
         unit="images",
         needs_tensorflow=False,
         preload=__name__,
@@ -101,7 +141,7 @@ def inspect_images(
     other_reports = parallel.parallel_map(
         inspect,
         other_images,
-        label="inspecting with TensorFlow",
+        label=f"{label} with TensorFlow",
         unit="images",
         needs_tensorflow=True,
         preload=__name__,
@@ -118,6 +158,7 @@ def hash_pixels(
     images: Sequence[SourceImage],
     *,
     max_side_px: int | None,
+    sample_bits: int | None = None,
     beam_runner: BeamRunner | None = None,
     work_dir: pathlib.Path | None = None,
 ) -> dict[str, str]:
@@ -125,7 +166,9 @@ def hash_pixels(
 
     The arguments are those of inspect_images.
     """
-    hash_image = functools.partial(_hash_pixels_of, max_side_px=max_side_px)
+    hash_image = functools.partial(
+        _hash_pixels_of, max_side_px=max_side_px, sample_bits=sample_bits
+    )
     if beam_runner is not None and work_dir is not None:
         return dict(beam.beam_map(beam_runner, hash_image, images, work_dir=work_dir))
     return dict(
@@ -145,6 +188,7 @@ def inspect_image(
     *,
     min_side_px: int,
     max_side_px: int | None,
+    sample_bits: int | None = None,
     decode: GreyDecoder = jpeg.decode_grey,
 ) -> ImageReport | None:
     """Reads, checks, decodes and hashes one image; None if decode() returns None."""
@@ -154,22 +198,38 @@ def inspect_image(
         reason = getattr(error, "strerror", None) or str(error)
         return ImageReport(image, f"cannot be read: {reason}")
     report = ImageReport(image, None, file_bytes=len(image_bytes))
-    if not image_bytes:
-        return dataclasses.replace(report, problem="empty file")
-    if image_bytes.startswith(b"GIF8") and gif.count_pixels(image_bytes) > MAX_PIXELS:
-        problem = f"too large: frames of more than {MAX_PIXELS} pixels"
+    problem = header_checks.find_problem_of_bytes(image_bytes)
+    if problem is not None:
         return dataclasses.replace(report, problem=problem)
     try:
-        with Image.open(io.BytesIO(image_bytes)) as opened:
+        with open_image(image_bytes) as opened:
             # The header is checked first, so that a huge image is never decoded.
-            header_problem = _find_header_problem(opened, min_side_px)
-            if header_problem is not None:
-                return dataclasses.replace(report, problem=header_problem)
-            oddities = _find_oddities(image.name, opened)
-            report = dataclasses.replace(report, oddities=oddities)
-            return _inspect_pixels(
-                report, image_bytes, opened, max_side_px=max_side_px, decode=decode
+            problem = header_checks.find_problem(image_bytes, opened, min_side_px)
+            if problem is not None:
+                return dataclasses.replace(report, problem=problem)
+            oddities = header_checks.find_oddities(image.name, image_bytes, opened)
+            changes = reencoding.find_changes(
+                image_bytes, opened, max_side_px=max_side_px, sample_bits=sample_bits
             )
+            to_store = image_bytes
+            if changes.are_needed:
+                to_store = reencoding.bytes_to_store(
+                    image_bytes, max_side_px=max_side_px, sample_bits=sample_bits
+                )
+            report = dataclasses.replace(
+                report,
+                oddities=(*oddities, *changes.notes),
+                needs_reencoding=changes.are_needed,
+                file_hash=hashlib.sha256(image_bytes).hexdigest(),
+                stored_bytes=len(to_store),
+                sample_bits=_count_bits(image_bytes, opened, sample_bits),
+            )
+            if to_store is image_bytes:
+                return _inspect_pixels(report, to_store, opened, decode=decode)
+        with open_image(to_store) as opened:
+            return _inspect_pixels(report, to_store, opened, decode=decode)
+    except MissingReaderError as error:
+        return dataclasses.replace(report, problem=str(error))
     except UnidentifiedImageError:
         return dataclasses.replace(report, problem="not an image")
     except Image.DecompressionBombError:
@@ -179,20 +239,21 @@ def inspect_image(
         return dataclasses.replace(report, problem="damaged: cannot be decoded")
 
 
+def _count_bits(
+    image_bytes: bytes, opened: ImageFile.ImageFile, sample_bits: int | None
+) -> int:
+    """Returns the bits that a 16-bit image uses, or is stored with; else 0."""
+    if not sixteen_bits.is_16_bit(image_bytes, opened):
+        return 0
+    if sample_bits is not None:
+        return sample_bits
+    return sixteen_bits.count_bits(sixteen_bits.read_samples(image_bytes))
+
+
 def _inspect_pixels(
-    report: ImageReport,
-    image_bytes: bytes,
-    opened: Image.Image,
-    *,
-    max_side_px: int | None,
-    decode: GreyDecoder,
+    report: ImageReport, to_store: bytes, opened: Image.Image, *, decode: GreyDecoder
 ) -> ImageReport | None:
-    """Returns the report with sizes and hashes; None if decode() returns None."""
-    to_store = image_bytes
-    needs_reencoding = reencoding.needs_reencoding(opened, max_side_px=max_side_px)
-    if needs_reencoding:
-        to_store = reencoding.bytes_to_store(image_bytes, max_side_px=max_side_px)
-        opened = Image.open(io.BytesIO(to_store))
+    """Returns the report with size and hash; None if decode() returns None."""
     width, height = opened.size
     decoded = decode(to_store, opened)
     if decoded is None:
@@ -201,56 +262,21 @@ def _inspect_pixels(
         report,
         width=width,
         height=height,
-        stored_bytes=len(to_store),
-        needs_reencoding=needs_reencoding,
-        file_hash=hashlib.sha256(image_bytes).hexdigest(),
         perceptual_hash=np.packbits(perceptual_hash.compute_hash(decoded)).tobytes(),
     )
 
 
-def _hash_pixels_of(image: SourceImage, *, max_side_px: int | None) -> tuple[str, str]:
+def _hash_pixels_of(
+    image: SourceImage, *, max_side_px: int | None, sample_bits: int | None
+) -> tuple[str, str]:
     import tensorflow as tf
 
     from pipeline import decoding
 
-    to_store = reencoding.bytes_to_store(image.read(), max_side_px=max_side_px)
+    to_store = reencoding.bytes_to_store(
+        image.read(), max_side_px=max_side_px, sample_bits=sample_bits
+    )
     pixels = decoding.decode(tf.constant(to_store)).numpy()
     digest = hashlib.sha256(str(pixels.shape).encode())
     digest.update(pixels.data)
     return image.name, digest.hexdigest()
-
-
-def _is_animated(opened: Image.Image) -> bool:
-    return getattr(opened, "n_frames", 1) > 1
-
-
-def _find_header_problem(opened: Image.Image, min_side_px: int) -> str | None:
-    width, height = opened.size
-    if opened.format not in DECODABLE_FORMATS:
-        supported = ", ".join(DECODABLE_FORMATS)
-        return f"unsupported format {opened.format} (supported: {supported})"
-    if width * height > MAX_PIXELS:
-        return f"too large: {width} x {height} pixels (limit: {MAX_PIXELS} pixels)"
-    if min(width, height) < min_side_px:
-        return f"too small: {width} x {height} pixels (limit: {min_side_px} a side)"
-    if _is_animated(opened) and opened.format == "WEBP":
-        return "unsupported: animated WebP"
-    return None
-
-
-def _find_oddities(name: str, opened: Image.Image) -> tuple[str, ...]:
-    oddities = []
-    suffix = pathlib.PurePosixPath(name).suffix.lower()
-    if suffix and suffix not in SUFFIXES[str(opened.format)]:
-        oddities.append(f"named '{suffix}' but {opened.format}")
-    if _is_animated(opened):
-        oddities.append("animated: the first frame counts")
-    if opened.mode in _MODE_ODDITIES:
-        oddities.append(_MODE_ODDITIES[opened.mode])
-    if opened.mode in ("RGBA", "LA", "PA") or "transparency" in opened.info:
-        oddities.append("alpha")
-    if opened.mode.startswith("I"):
-        oddities.append("16-bit")
-    if reencoding.is_rotated(opened):
-        oddities.append("rotated by EXIF: stored upright")
-    return tuple(oddities)

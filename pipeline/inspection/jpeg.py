@@ -9,6 +9,8 @@ import re
 
 from PIL import Image
 
+from pipeline.inspection.formats import MULTI_PICTURE
+
 # The hash uses the 16 lowest frequencies of each side.
 _SIDE_PX = 96
 
@@ -73,7 +75,7 @@ def decode_with_tensorflow(image_bytes: bytes) -> Image.Image:
 
 
 def _is_plain_jpeg(image_bytes: bytes, opened: Image.Image) -> bool:
-    if opened.format != "JPEG" or opened.mode not in ("L", "RGB"):
+    if opened.format not in ("JPEG", MULTI_PICTURE) or opened.mode not in ("L", "RGB"):
         return False
     # TensorFlow upsamples the colours of a JPEG by whole factors only.
     layers: list[tuple[int, int, int, int]] = getattr(opened, "layer")  # noqa: B009

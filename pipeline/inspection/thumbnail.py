@@ -3,20 +3,28 @@
 import base64
 import io
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from pipeline.inspection import reencoding
 
 
-def make_thumbnail(image_bytes: bytes, side_px: int) -> str:
-    """Returns a small JPEG of an encoded image, upright, in base64.
+def make_thumbnail(
+    image_bytes: bytes, side_px: int, *, sample_bits: int | None = None
+) -> str:
+    """Returns a small JPEG of an encoded image, as it would be stored, in base64.
 
     side_px: the longer side of the small picture, at most.
+    sample_bits: see reencoding.bytes_to_store.
 
     Raises:
       OSError, ValueError, SyntaxError: Pillow cannot decode the image.
     """
-    with Image.open(io.BytesIO(image_bytes)) as image:
+    stored = reencoding.bytes_to_store(
+        image_bytes, max_side_px=None, sample_bits=sample_bits
+    )
+    with Image.open(io.BytesIO(stored)) as image:
         image.draft("RGB", (side_px, side_px))
-        small = ImageOps.exif_transpose(image).convert("RGB")
+        small = image.convert("RGB")
     small.thumbnail((side_px, side_px))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=80)

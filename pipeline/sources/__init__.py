@@ -2,8 +2,16 @@
 
 images.py: SourceImage and Listing, the result of every kind of source
 listing.py: chooses the kind of source and lists its images
-folders.py: a folder of class folders, or a .zip of one
+folders.py: a folder of class folders
+walk.py: finds the files of such a folder
+passed_over.py: which files are no photographs, by their names
+layouts.py: which folder is the class, and which the split
+twins.py: several files of one photograph
+archives.py: a .zip or .tar of such a folder
 csv_file.py: csv:FILE
+tables.py: reads CSV and JSON lines
+numbered_classes.py: the names of classes that are numbers in a table
+located_files.py: files that a table names without their folder
 hubs.py: kaggle:OWNER/NAME and tfds:NAME
 drawn_flowers.py: sample, five kinds of drawn flowers
 drawn_petals.py: the parts of these flowers

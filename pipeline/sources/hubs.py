@@ -9,10 +9,12 @@ from pipeline.sources.images import SPLITS, Listing, SourceImage, read_file
 from pipeline.system import console
 
 
-def list_kaggle(handle: str) -> Listing:
+def list_kaggle(handle: str, *, class_level: int | None = None) -> Listing:
     """Downloads a Kaggle data set and lists it as a folder.
 
     Without a network, the newest version in the local cache of kagglehub is used.
+
+    class_level: see folders.label_by_folder.
 
     Raises:
       ValueError: the data set can neither be downloaded nor found in the cache.
@@ -39,7 +41,7 @@ def list_kaggle(handle: str) -> Listing:
             ) from error
         newest = max(cached_versions)
         folder = kagglehub.dataset_download(f"{handle}/versions/{newest}")
-    return list_folder(pathlib.Path(folder))
+    return list_folder(pathlib.Path(folder), class_level=class_level)
 
 
 def list_tfds(name: str, work_dir: pathlib.Path) -> Listing:

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
+from pipeline.system import regular_file
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -39,9 +41,11 @@ class Listing:
 
 
 def read_file(path: str) -> bytes:
-    """Returns the content of a file.
+    """Returns the content of a regular file.
 
     The path is a str: a pathlib.Path takes three times as long to send to a process.
+
+    Raises:
+      OSError: see regular_file.read_regular_file.
     """
-    with open(path, "rb") as file:
-        return file.read()
+    return regular_file.read_regular_file(path)

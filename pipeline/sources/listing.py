@@ -4,15 +4,19 @@ import dataclasses
 import functools
 import os
 import pathlib
-import zipfile
+from collections.abc import Mapping
 
 from pipeline.sources import drawn_flowers
+from pipeline.sources.archives import is_archive, list_archive
 from pipeline.sources.csv_file import list_csv
-from pipeline.sources.folders import list_folder, list_zip
+from pipeline.sources.folders import list_folder
 from pipeline.sources.hubs import list_kaggle, list_tfds
 from pipeline.sources.images import Listing, SourceImage
+from pipeline.system import texts
 
 SAMPLE_IMAGES_PER_CLASS = 180
+
+_TABLES = (".csv", ".tsv", ".jsonl")
 
 
 def check_source(source: str) -> None:
@@ -25,25 +29,62 @@ def check_source(source: str) -> None:
         source == "sample"
         or source.partition(":")[0] in ("kaggle", "tfds", "csv")
         or os.path.isdir(source)
-        or zipfile.is_zipfile(source)
+        or is_archive(source)
     ):
+        _refuse_addresses(source)
         problem = "is another file" if os.path.exists(source) else "does not exist"
         raise ValueError(
-            "--source must be a folder with one folder per class, a .zip of such a "
-            "folder, csv:FILE, kaggle:OWNER/NAME, tfds:NAME or sample. Received: "
+            "--source must be a folder with one folder per class, a .zip or .tar of "
+            "one, csv:FILE, kaggle:OWNER/NAME, tfds:NAME or sample. Received: "
             f"--source={source}, which {problem}."
         )
 
 
-def list_images(source: str, *, seed: int, work_dir: pathlib.Path) -> Listing:
+# The start of an address, and how to copy what it names.
+_COPY_COMMANDS = {
+    "gs://": "gcloud storage cp --recursive {} PHOTOS",
+    "s3://": "aws s3 cp --recursive {} PHOTOS",
+    "hf://": "hf download --repo-type=dataset OWNER/NAME --local-dir=PHOTOS",
+    "http://": "wget {}",
+    "https://": "wget {}",
+}
+
+
+def _refuse_addresses(source: str) -> None:
+    """Raises ValueError for an address on a network, and for shards of WebDataset."""
+    for start, command in _COPY_COMMANDS.items():
+        if source.startswith(start):
+            raise ValueError(
+                "--source must be on this machine. Received: "
+                f"--source={source}. Copy it first: {command.format(source)}"
+            )
+    if source.endswith("}.tar"):
+        raise ValueError(
+            "Several shards cannot be read at once. Received: "
+            f"--source={source}. Unpack them into one folder, and list it with "
+            "csv:FILE."
+        )
+
+
+def list_images(
+    source: str,
+    *,
+    seed: int,
+    work_dir: pathlib.Path,
+    class_level: int | None = None,
+    csv_columns: Mapping[str, str] | None = None,
+) -> Listing:
     """Lists the images of a source; opens no image of a folder or an archive.
 
     Args:
-      source: a folder with one folder per class, a .zip of such a folder, "sample",
-        "kaggle:OWNER/NAME", "tfds:NAME" or "csv:FILE".
+      source: a folder with one folder per class, a .zip or .tar of such a folder,
+        "sample", "kaggle:OWNER/NAME", "tfds:NAME" or "csv:FILE".
       seed: the seed from which the images of "sample" are drawn.
-      work_dir: where "tfds:" writes its images as files. It must exist as long as the
-        images are read.
+      work_dir: where "tfds:" writes its images as files, and a compressed .tar is
+        uncompressed. It must exist as long as the images are read.
+      class_level: of a folder or an archive, the folder that is the class, 1 for the
+        first one; None finds it out.
+      csv_columns: of csv:, see list_csv.
 
     Raises:
       ValueError: the source cannot be used.
@@ -53,26 +94,44 @@ def list_images(source: str, *, seed: int, work_dir: pathlib.Path) -> Listing:
     if source == "sample":
         listing = _list_sample(seed)
     elif kind == "kaggle":
-        listing = list_kaggle(address)
+        listing = list_kaggle(address, class_level=class_level)
     elif kind == "tfds":
         listing = list_tfds(address, work_dir)
     elif kind == "csv":
-        listing = list_csv(pathlib.Path(address))
+        listing = list_csv(pathlib.Path(address), columns=csv_columns)
     elif os.path.isdir(source):
-        listing = list_folder(pathlib.Path(source))
+        listing = list_folder(pathlib.Path(source), class_level=class_level)
     else:
-        listing = list_zip(pathlib.Path(source))
+        listing = list_archive(
+            pathlib.Path(source), work_dir=work_dir, class_level=class_level
+        )
     labels = sorted({image.label for image in listing.images})
     if len(labels) < 2:
         content = f"one class, '{labels[0]}'" if labels else "no image"
         raise ValueError(
             "A classifier needs at least two classes: a folder with one folder per "
             f"class, and the images inside. Received: --source={source}, which holds "
-            f"{content}."
+            f"{content}.{_propose_tables(source)}"
+        )
+    # TFDS keeps the names as lines of a text file.
+    lost = [label for label in labels if label != label.strip() or "\n" in label]
+    if lost:
+        raise ValueError(
+            "The name of a class must have no line break, and no blank at its ends. "
+            f"Received: {lost[0]!r} in --source={source}. Rename it."
         )
     return dataclasses.replace(
         listing, images=sorted(listing.images, key=lambda image: image.name)
     )
+
+
+def _propose_tables(source: str) -> str:
+    """Returns a sentence about the tables in a folder; "" without one."""
+    if not os.path.isdir(source):
+        return ""
+    names = sorted(name for name in os.listdir(source) if name.endswith(_TABLES))
+    tables = [f"--source=csv:{os.path.join(source, name)}" for name in names]
+    return f" A table may name them: {texts.list_some(tables)}." if tables else ""
 
 
 def _list_sample(seed: int) -> Listing:

@@ -8,6 +8,7 @@ from pipeline.audit.decide import Audit
 from pipeline.sources.images import SPLITS
 from pipeline.splits import shares, small_classes, splits_csv
 from pipeline.splits.splits_csv import ListedSplits
+from pipeline.system import texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _find_known_splits(
                 known |= dict.fromkeys(names, "train")
         notes.append(
             f"{len(crossing)} groups of near duplicates cross the splits of {origin}, "
-            f"for example {', '.join(crossing[0][:3])}; {action}"
+            f"for example {texts.list_some(crossing[0], limit=3)}; {action}"
         )
     return known, notes
 

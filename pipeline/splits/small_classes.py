@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.audit.decide import Audit
 from pipeline.sources.images import SPLITS
-
-_MAX_EXAMPLES = 5
+from pipeline.system import texts
 
 
 def find_missing_classes(
@@ -42,8 +41,7 @@ def describe_missing_classes(
         f"'{label}' has none in {' and '.join(splits)} ({_count(audit, label)})"
         for label, splits in missing.items()
     ]
-    more = len(problems) - _MAX_EXAMPLES
-    listed = "; ".join(problems[:_MAX_EXAMPLES]) + (f"; and {more} more" * (more > 0))
+    listed = texts.list_some(problems)
     return (
         "Every split needs images of every class, so a class needs at least "
         f"{num_parts} groups of images; copies and near duplicates form one group. "
@@ -65,8 +63,7 @@ def drop_classes(audit: Audit, labels: set[str]) -> tuple[Audit, str]:
       ValueError: fewer than two classes are left.
     """
     dropped = [f"'{label}' ({_count(audit, label)})" for label in sorted(labels)]
-    more = len(dropped) - _MAX_EXAMPLES
-    listed = ", ".join(dropped[:_MAX_EXAMPLES]) + (f", and {more} more" * (more > 0))
+    listed = texts.list_some(dropped)
     usable = [report for report in audit.usable if report.image.label not in labels]
     if len({report.image.label for report in usable}) < 2:
         raise ValueError(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from pipeline.audit.decide import Audit
 from pipeline.sources.images import SPLITS
+from pipeline.system import texts
 
 _COLUMNS = ("name", "label", "sha256", "group", "split")
 
@@ -27,14 +28,18 @@ class ListedSplits:
 def write_splits(
     path: pathlib.Path, audit: Audit, split_of_name: Mapping[str, str]
 ) -> None:
-    """Writes splits.csv: name, label, SHA-256 of the file, group and split."""
+    """Writes splits.csv: name, label, SHA-256 of the file, group and split.
+
+    A name that a spreadsheet would take for a formula begins with an apostrophe.
+    """
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
         for report in audit.usable:
             name = report.image.name
             group, split = audit.group_of[name], split_of_name[name]
-            writer.writerow([name, report.image.label, report.file_hash, group, split])
+            row = [name, report.image.label, report.file_hash, group, split]
+            writer.writerow([texts.escape_formula(value) for value in row])
 
 
 def read_splits(path: str) -> ListedSplits:
@@ -112,4 +117,11 @@ def read_test_hashes(path: pathlib.Path) -> dict[str, str]:
 
 def _read_rows(path: str) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [
+            {
+                column: texts.unescape_formula(value)
+                for column, value in row.items()
+                if isinstance(value, str)
+            }
+            for row in csv.DictReader(file)
+        ]

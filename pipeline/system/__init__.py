@@ -1,6 +1,8 @@
 """What does not depend on images: files, processes, messages, templates, versions.
 
 files.py: writes files and directories that appear whole or not at all; locks
+regular_file.py: reads a regular file within a time limit
+texts.py: escapes control characters, shortens lists of names
 parallel.py: calls a function for many items on all cores
 beam.py: the same on the workers of an Apache Beam runner
 console.py: progress, error messages, a silent import of TensorFlow

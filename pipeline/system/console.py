@@ -9,6 +9,8 @@ from typing import NoReturn, TypeVar
 
 from absl import logging
 
+from pipeline.system import texts
+
 Item = TypeVar("Item")
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -82,6 +84,6 @@ def refuse_arguments(program: str, argv: Sequence[str]) -> None:
 
 def fail(program: str, error: BaseException) -> NoReturn:
     """Ends the process with status 1 and prints the error as one line on stderr."""
-    line = " ".join(str(error).split()) or "interrupted"
+    line = texts.escape_controls(" ".join(str(error).split())) or "interrupted"
     sys.stdout.flush()  # In a pipe, stdout would otherwise appear after stderr.
     sys.exit(f"{program}: error: {line}")

@@ -25,7 +25,7 @@ def photographs(tmp_path_factory) -> pathlib.Path:
 def walked(photographs, tmp_path_factory) -> pathlib.Path:
     """What the three commands by hand leave behind."""
     base = tmp_path_factory.mktemp("walk")
-    (photographs / "circle" / "notes.txt").write_text("not an image")
+    (photographs / "circle" / "notes.jpg").write_text("not an image")
     weights = base / "backbone.weights.h5"
     fakes.make_classifier().backbone.save_weights(weights)
     steps = [
@@ -99,7 +99,7 @@ def test_the_run_directory_holds_what_is_promised(walked):
 @pytest.mark.slow
 def test_the_screen_says_what_will_happen_and_what_happened(walked):
     assert (
-        "left out circle/notes.txt: not an image"
+        "left out, not an image: 1 (circle/notes.jpg)"
         in (walked / "prepare.out").read_text()
     )
     shown = (walked / "train.out").read_text()

@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_read_or_decoded_spoils_its_own_row(
     assert done.returncode == 1
     assert done.stderr.splitlines()[:-1] == []  # of one line of progress
     no_file, no_image, image, no_end = _rows(done)
-    assert no_end == {"name": str(pipe), "error": f"Not a file: {pipe}"}
+    assert no_end == {"name": str(pipe), "error": "not a regular file"}
     assert no_file == {"name": str(missing), "error": "No such file or directory"}
     assert (no_image["error"], no_image["decode_ok"]) == ("not decodable", False)
     assert no_image["probabilities"] == [0.0, 0.0, 0.0]

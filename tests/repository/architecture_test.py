@@ -27,11 +27,11 @@ PIPELINE = {
     "loading": {"system", "decoding", "sources"},
     "inspection": {"system", "decoding", "sources"},
     "audit": {"system", "inspection", "sources"},
-    "splits": {"audit", "sources"},
+    "splits": {"system", "audit", "sources"},
     "records": {"system", "sources"},
     "stored_examples": {"system"},
     "prepare": {"system", "sources", "inspection", "audit", "splits", "records"},
-    "main": {"system", "splits", "prepare"},
+    "main": {"system", "sources", "splits", "prepare"},
 }
 BELOW_TRAINING = {
     *("config", "distribution", "models", "postprocessing", "evaluation", "features")

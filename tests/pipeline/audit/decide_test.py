@@ -38,22 +38,21 @@ def test_every_bad_file_is_left_out_with_its_reason(tmp_path):
     folder = fakes.write_folder(tmp_path, per_class=3)
     whole = (folder / "circle" / "00.jpg").read_bytes()
     (folder / "circle" / "empty.jpg").write_bytes(b"")
-    (folder / "circle" / "notes.txt").write_text("no image")
+    (folder / "circle" / "notes.jpg").write_text("no image")
     (folder / "circle" / "page.jpg").write_text("<html>not found</html>")
     (folder / "square" / "short.jpg").write_bytes(whole[: len(whole) // 2])
+    fakes.draw("square", 9).save(folder / "square" / "icon.ico")
     fakes.draw("square", 9).save(folder / "square" / "scan.tiff")
-    (folder / "square" / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     found = _audit(folder)
     assert _problems(found) == {
         "circle/empty.jpg": "empty file",
-        "circle/notes.txt": "not an image",
+        "circle/notes.jpg": "not an image",
         "circle/page.jpg": "not an image",
-        "square/gone.jpg": "cannot be read: No such file or directory",
-        "square/scan.tiff": "unsupported format TIFF "
-        "(supported: JPEG, PNG, GIF, BMP, WEBP)",
+        "square/icon.ico": "unsupported format ICO (supported: JPEG, PNG, GIF, BMP, "
+        "WEBP, TIFF, JPEG2000, AVIF, HEIF)",
         "square/short.jpg": "damaged: cannot be decoded",
     }
-    assert len(found.usable) == 9
+    assert len(found.usable) == 10
 
 
 def test_a_decompression_bomb_is_refused_by_its_header(tmp_path):
@@ -203,7 +202,7 @@ def test_a_large_photograph_is_decoded_small_and_its_damage_still_seen(tmp_path)
 @pytest.mark.slow
 def test_processes_find_what_threads_find(tmp_path, monkeypatch):
     folder = fakes.write_folder(tmp_path, per_class=12)
-    (folder / "circle" / "notes.txt").write_text("no image")
+    (folder / "circle" / "notes.jpg").write_text("no image")
     fakes.draw("circle", 20).save(folder / "circle" / "image.png")
     images = list_images(str(folder), seed=1, work_dir=folder).images
 

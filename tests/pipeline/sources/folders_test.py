@@ -2,13 +2,11 @@ import os
 import pathlib
 import pickle
 import shutil
-import zipfile
 
 import fakes
 import pytest
 import requests
 
-from pipeline.sources import folders
 from pipeline.sources.listing import list_images
 
 
@@ -69,7 +67,7 @@ def test_the_sample_has_180_images_a_class_that_depend_on_the_seed():
         (lambda p: _touch(p / "file.jpg"), "which is another file"),
         (lambda p: p, "holds no image"),
         (lambda p: _touch(p / "only" / "1.jpg").parent.parent, "one class, 'only'"),
-        (lambda p: _two_folders_one_empty(p), "holds no file"),
+        (lambda p: _two_folders_one_empty(p), "no file that could be a photograph"),
     ],
 )
 def test_a_source_that_cannot_be_used_is_quoted(tmp_path, make, message):
@@ -119,88 +117,6 @@ def test_links_in_a_circle_and_odd_names_do_no_harm(tmp_path):
         'square/日本 語, "x".jpg',
         "stripe/00.jpg",
     ]
-
-
-def _zip(path, members):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
-
-
-def test_a_zip_is_read_in_place_like_the_folder_in_it(tmp_path):
-    path = _zip(
-        tmp_path / "set.zip",
-        {
-            "set/rose/1.jpg": b"one",
-            "set/tulip/2.jpg": b"two",
-            "set/set/rose/1.jpg": b"one",
-            "set/set/tulip/2.jpg": b"two",
-            "__MACOSX/set/rose/._1.jpg": b"junk",
-        },
-    )
-    listing = _list(path)
-    assert [(i.name, i.label) for i in listing.images] == [
-        ("rose/1.jpg", "rose"),
-        ("tulip/2.jpg", "tulip"),
-    ]
-    assert pickle.loads(pickle.dumps(listing.images[1].read))() == b"two"
-    assert listing.notes == (
-        "set/ repeats the class folders: 2 files are there already",
-    )
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["set.zip"]
-
-
-@pytest.mark.parametrize("name", ["../rose/1.jpg", "/rose/1.jpg", "a/../../b/1.jpg"])
-def test_a_zip_whose_names_leave_it_is_refused(tmp_path, name):
-    path = _zip(tmp_path / "bad.zip", {name: b"x", "rose/1.jpg": b"x"})
-    with pytest.raises(ValueError, match=f"Received: --source={path}"):
-        _list(path)
-
-
-def test_a_zip_beyond_the_limits_is_refused(tmp_path, monkeypatch):
-    path = _zip(tmp_path / "big.zip", {"rose/1.jpg": b"x" * 99, "tulip/1.jpg": b"x"})
-    monkeypatch.setattr(folders, "_ZIP_MAX_FILES", 1)
-    with pytest.raises(ValueError, match="with 2 files and 100 bytes"):
-        _list(path)
-    monkeypatch.undo()
-    monkeypatch.setattr(folders, "_ZIP_MAX_FILE_BYTES", 50)
-    rose, tulip = _list(path).images
-    with pytest.raises(ValueError, match="more than 50 bytes"):
-        rose.read()
-    assert tulip.read() == b"x"
-
-
-def test_a_csv_names_paths_labels_splits_and_groups(tmp_path):
-    (tmp_path / "a b.jpg").write_bytes(b"one")
-    (tmp_path / "list.csv").write_text(
-        'label,path,split,group\nrose,"a b.jpg",test,g1\ntulip,2.jpg,,\n'
-    )
-    first, second = _list(f"csv:{tmp_path / 'list.csv'}").images
-    assert (second.name, second.label, second.split, second.group) == (
-        "a b.jpg",
-        "rose",
-        "test",
-        "g1",
-    )
-    assert second.read() == b"one"
-    assert (first.label, first.split, first.group) == ("tulip", None, None)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("file,class\n1.jpg,rose\n", "with file,class"),
-        ("", "with no rows"),
-        ("path,label\n1.jpg,\n", "line 2 of .*label=''"),
-        ("path,label,split\n1.jpg,rose,dev\n", "split='dev'"),
-        ("path,label\n1.jpg,rose\n1.jpg,tulip\n", "in lines 2 and 3"),
-    ],
-)
-def test_a_csv_that_cannot_be_used_is_quoted(tmp_path, content, message):
-    (tmp_path / "list.csv").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        _list(f"csv:{tmp_path / 'list.csv'}")
 
 
 def test_kaggle_without_a_network_names_the_alternatives(tmp_path, monkeypatch):
@@ -268,8 +184,9 @@ def test_what_is_passed_over_is_named(tmp_path):
     listing = list_images(str(folder), seed=1, work_dir=tmp_path)
     assert len(listing.images) == 9
     assert listing.notes == (
-        "passed over, hidden, linked or beside the class folders: .git, "
-        "circle/.hidden.jpg, circle/loop, loose.jpg",
+        "passed over, beside the class folders: 1 (loose.jpg)",
+        "passed over, hidden: 2 (.git, circle/.hidden.jpg)",
+        "passed over, links to folders: 1 (circle/loop)",
     )
 
 
@@ -313,3 +230,12 @@ def test_a_class_may_be_named_as_a_split(tmp_path):
         "stripe",
         "train",
     }
+
+
+@pytest.mark.parametrize("name", [" circle", "circle ", "cir\ncle"])
+def test_a_class_name_that_tfds_would_change_is_refused(tmp_path, name):
+    folder = fakes.write_folder(tmp_path / "photos", per_class=1)
+    (folder / "circle").rename(folder / name)
+    with pytest.raises(ValueError, match="no line break, and no blank") as error:
+        _list(folder)
+    assert repr(name) in str(error.value)

@@ -1,0 +1,156 @@
+"""Finds out which folder of a name is the class, and which is the split."""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Set
+
+from pipeline.system import texts
+
+# The folders of a source that has its own splits, in lower case -> the split.
+_SPLIT_OF_FOLDER = {
+    **dict.fromkeys(("train", "training", "train_set", "training_set"), "train"),
+    **dict.fromkeys(
+        ("val", "valid", "validation", "dev", "val_set", "validation_set"), "validation"
+    ),
+    **dict.fromkeys(("test", "testing", "test_set"), "test"),
+}
+# Folders of data sets for detection and segmentation, in lower case.
+_PARTS = {
+    *("images", "image", "imgs", "img", "jpegimages", "labels", "label", "masks"),
+    *("mask", "annotations", "annotation", "segmentation", "segmentationclass"),
+    *("imagesets", "groundtruth", "ground_truth", "gt", "bbox", "bboxes"),
+}
+_YEAR = re.compile(r"(19|20)\d\d")
+
+_HOW_TO_SAY = (
+    "Say which folder is the class with --class_level=1 (the first one), 2 (the one in "
+    "it) ..., or list the images with --source=csv:FILE."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What the folders of some names mean.
+
+    class_level: the folder that is the class; 1 is the first one.
+    split_level: the folder that is the split; None without one.
+    note: what was found out, for the user; "" for one folder a class.
+    """
+
+    class_level: int = 1
+    split_level: int | None = None
+    note: str = ""
+
+    def find_label(self, name: str) -> str | None:
+        """Returns the class of a name; None for a file that lies above the classes."""
+        folders = name.split("/")[:-1]
+        return (
+            folders[self.class_level - 1] if len(folders) >= self.class_level else None
+        )
+
+    def find_split(self, name: str) -> str | None:
+        """Returns the split of a name; None without one."""
+        folders = name.split("/")[:-1]
+        if self.split_level is None or len(folders) < self.split_level:
+            return None
+        return _SPLIT_OF_FOLDER[folders[self.split_level - 1].lower()]
+
+
+def find_layout(names: Iterable[str], *, class_level: int | None = None) -> Layout:
+    """Finds out what the folders of relative names mean.
+
+    Args:
+      names: relative names of files; each lies in a folder.
+      class_level: the folder that is the class, if the user says so.
+
+    Raises:
+      ValueError: the folders are plainly something else than classes.
+    """
+    if class_level is not None:
+        return Layout(class_level)
+    inner_of: dict[str, set[str]] = collections.defaultdict(set)
+    for name in names:
+        first, *rest = name.split("/")
+        # "" for a file that lies in the first folder itself.
+        inner_of[first].add(rest[0] if len(rest) > 1 else "")
+    if not inner_of:
+        return Layout()
+    layout = _understand(inner_of)
+    if layout is None:
+        _refuse(inner_of)
+    return layout or Layout()
+
+
+def _understand(inner_of: Mapping[str, Set[str]]) -> Layout | None:
+    """Returns the layout of splits and years; None for any other one.
+
+    inner_of: first folder -> the folders in it, and "" if it holds files.
+    """
+    with_classes = [folder for folder, inner in inner_of.items() if inner - {""}]
+    if _are_splits(inner_of) and any(_is_train(folder) for folder in with_classes):
+        classes = set().union(*inner_of.values()) - {""}
+        if not _are_parts(classes):
+            return Layout(2, 1, "the folders are splits, and are kept")
+    inner = set().union(*inner_of.values())
+    if len(inner_of) > 1 and _are_splits(inner) and any(map(_is_train, inner)):
+        return Layout(1, 2, "the folders in the classes are splits, and are kept")
+    if _are_years(inner_of) and "" not in inner and _overlap(inner_of):
+        years = texts.list_some(sorted(inner_of))
+        note = f"the folders {years} are years; the folders in them are the classes"
+        return Layout(2, None, note)
+    return None
+
+
+def _refuse(inner_of: Mapping[str, Set[str]]) -> None:
+    """Raises ValueError if the first folders are plainly no classes."""
+    firsts = sorted(inner_of)
+    inner = set().union(*inner_of.values())
+    listed = texts.list_some(firsts)
+    if _are_parts(inner_of) or (_are_splits(inner_of) and _are_parts(inner)):
+        found = listed if _are_parts(inner_of) else texts.list_some(sorted(inner))
+        raise ValueError(
+            "These folders are those of a data set for detection or segmentation, not "
+            f"one folder for each class. Received: {found}. {_HOW_TO_SAY}"
+        )
+    splits = [folder for folder in firsts if _are_splits([folder])]
+    if any(map(_is_train, splits)) and len(splits) > 1:
+        others = texts.list_some([f for f in firsts if f not in splits])
+        raise ValueError(
+            f"The folders {texts.list_some(splits)} are named as splits"
+            + (f", and {others} is not" if others else ", but train holds no folders")
+            + f". Received: {listed}. Move what is no split elsewhere. {_HOW_TO_SAY}"
+        )
+    if len(firsts) > 1 and _are_years(inner_of):
+        raise ValueError(
+            f"The folders are years, not classes. Received: {listed}. {_HOW_TO_SAY}"
+        )
+    sets = {frozenset(names) for names in inner_of.values()}
+    if len(firsts) > 1 and len(sets) == 1 and "" not in inner and len(inner) > 1:
+        raise ValueError(
+            "All folders hold the same folders, so either could be the classes. "
+            f"Received: {listed}, each with {texts.list_some(sorted(inner))}. "
+            f"{_HOW_TO_SAY}"
+        )
+
+
+def _are_splits(folders: Iterable[str]) -> bool:
+    return all(folder.lower() in _SPLIT_OF_FOLDER for folder in folders)
+
+
+def _is_train(folder: str) -> bool:
+    return _SPLIT_OF_FOLDER.get(folder.lower()) == "train"
+
+
+def _are_parts(folders: Iterable[str]) -> bool:
+    return all(folder.lower() in _PARTS for folder in folders)
+
+
+def _are_years(folders: Iterable[str]) -> bool:
+    return all(_YEAR.fullmatch(folder) for folder in folders)
+
+
+def _overlap(inner_of: Mapping[str, Set[str]]) -> bool:
+    """Tells whether some folder name is in two of the first folders or more."""
+    counts = collections.Counter(name for inner in inner_of.values() for name in inner)
+    return max(counts.values(), default=0) > 1

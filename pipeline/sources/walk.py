@@ -1,0 +1,116 @@
+"""Finds the files of a folder that may be photographs."""
+
+import collections
+import dataclasses
+import os
+import pathlib
+import stat
+
+from pipeline.sources import passed_over
+
+
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """What lies in a folder of class folders.
+
+    paths: relative name -> path of each regular file in a class folder, in the order of
+      the names.
+    class_folders: the names of the class folders, also of those without a file.
+    passed_over: kind -> relative names of what is passed over.
+    """
+
+    paths: dict[str, str]
+    class_folders: list[str]
+    passed_over: dict[str, list[str]]
+
+
+def walk_folder(folder: pathlib.Path) -> Walk:
+    """Finds the regular files in the folders of a folder, at any depth.
+
+    Links to files are followed. Links to folders are followed only where the class
+    folders are, and not if they lead back to a folder around them: they could form a
+    circle, or lead to files that the user does not expect. No file is opened.
+
+    Raises:
+      OSError: the folder itself cannot be read.
+    """
+    paths: dict[str, str] = {}
+    names_of_kind: dict[str, list[str]] = collections.defaultdict(list)
+    waiting = []
+    for entry in _scan(folder):
+        kind, is_folder = _judge(entry, follow=not _leads_back(entry, folder))
+        if kind is None and not is_folder:
+            kind = passed_over.BESIDE_CLASSES
+        if kind is None:
+            waiting.append((entry.path, to_utf8(entry.name)))
+        else:
+            names_of_kind[kind].append(to_utf8(entry.name))
+    class_folders = [name for _, name in waiting]
+    waiting.reverse()
+    while waiting:
+        path, name = waiting.pop()
+        try:
+            entries = _scan(path)
+        except OSError:
+            names_of_kind[passed_over.UNREADABLE_FOLDERS].append(name)
+            continue
+        folders = []
+        for entry in entries:
+            inner_name = f"{name}/{to_utf8(entry.name)}"
+            kind, is_folder = _judge(entry, follow=False)
+            if kind is not None:
+                names_of_kind[kind].append(inner_name)
+            elif is_folder:
+                folders.append((entry.path, inner_name))
+            else:
+                paths[_make_unique(inner_name, entry.name, paths)] = entry.path
+        waiting += reversed(folders)
+    return Walk(paths, class_folders, dict(names_of_kind))
+
+
+def _scan(folder: str | pathlib.Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _judge(entry: os.DirEntry[str], *, follow: bool) -> tuple[str | None, bool]:
+    """Returns the kind of an entry that is passed over, or None; is it a folder.
+
+    follow: links to folders are followed.
+    """
+    is_folder = is_file = False
+    if entry.is_symlink():
+        try:
+            mode = os.stat(entry.path).st_mode
+        except OSError:  # Also a link to itself.
+            return passed_over.BROKEN_LINKS, False
+        is_folder, is_file = stat.S_ISDIR(mode), stat.S_ISREG(mode)
+        if is_folder and not follow:
+            return passed_over.LINKED_FOLDERS, True
+    else:
+        is_folder, is_file = entry.is_dir(), entry.is_file()
+    if is_folder:
+        return passed_over.find_kind_of_folder(entry.name), True
+    kind = passed_over.find_kind(entry.name)
+    return kind or (None if is_file else passed_over.NOT_REGULAR), False
+
+
+def _leads_back(entry: os.DirEntry[str], folder: pathlib.Path) -> bool:
+    """Tells whether an entry is a link to the folder it is in, or to one around it."""
+    if not entry.is_symlink():
+        return False
+    target = os.path.realpath(entry.path)
+    return os.path.commonpath([target, os.path.realpath(folder)]) == target
+
+
+def to_utf8(name: str) -> str:
+    """Returns a file name as valid text, even if it is not UTF-8 on the disk."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _make_unique(name: str, last_part: str, others: dict[str, str]) -> str:
+    """Returns the name, or another one if names that are not UTF-8 look the same."""
+    if name not in others:
+        return name
+    folder = name.rpartition("/")[0]
+    return f"{folder}/{os.fsencode(last_part).decode('utf-8', 'backslashreplace')}"
