@@ -56,6 +56,12 @@ flags.DEFINE_enum(
     "For a picture filed under several classes: drop all its images, keep each with "
     "its class, or fail.",
 )
+flags.DEFINE_string(
+    "corrections",
+    None,
+    "Apply a file of corrected labels, as the page labels.html of trainer.check_labels "
+    "saves it: CSV with the columns name, action (relabel, keep or drop) and label.",
+)
 flags.DEFINE_integer(
     "min_side_px", 16, "Leave out images with a shorter side than this.", 1
 )
@@ -91,6 +97,20 @@ def _fractions(values: list[str]) -> tuple[float, float, float]:
     return train, validation, test
 
 
+def _make_rules() -> Rules:
+    if FLAGS.max_side_px is not None and FLAGS.max_side_px < FLAGS.min_side_px:
+        raise ValueError(
+            "--max_side_px must not be smaller than --min_side_px. Received: "
+            f"--max_side_px={FLAGS.max_side_px} --min_side_px={FLAGS.min_side_px}"
+        )
+    return Rules(
+        min_side_px=FLAGS.min_side_px,
+        max_side_px=FLAGS.max_side_px,
+        conflicts=FLAGS.conflicts,
+        corrections=FLAGS.corrections,
+    )
+
+
 def main(argv: list[str]) -> None:
     console.refuse_arguments("pipeline.main", argv)
     if FLAGS.out is None and not FLAGS.audit_only:
@@ -106,16 +126,7 @@ def main(argv: list[str]) -> None:
                 "--folds cannot be combined with --splits. Received: "
                 f"--folds={FLAGS.folds} --splits={','.join(FLAGS.splits)}"
             )
-        if FLAGS.max_side_px is not None and FLAGS.max_side_px < FLAGS.min_side_px:
-            raise ValueError(
-                "--max_side_px must not be smaller than --min_side_px. Received: "
-                f"--max_side_px={FLAGS.max_side_px} --min_side_px={FLAGS.min_side_px}"
-            )
-        rules = Rules(
-            min_side_px=FLAGS.min_side_px,
-            max_side_px=FLAGS.max_side_px,
-            conflicts=FLAGS.conflicts,
-        )
+        rules = _make_rules()
         beam_runner = None
         if FLAGS.beam_runner is not None:
             options = tuple(shlex.split(FLAGS.beam_options))

@@ -10,6 +10,7 @@ from pipeline.audit import audit_json, audit_page, audit_report
 from pipeline.audit.decide import Audit, decide
 from pipeline.inspection import reencoding
 from pipeline.inspection.image_report import ImageReport, hash_pixels, inspect_images
+from pipeline.sources.corrections import apply_corrections, read_corrections
 from pipeline.sources.images import SPLITS, Listing, SourceImage
 from pipeline.sources.listing import list_images
 from pipeline.splits import assign, splits_csv
@@ -26,11 +27,14 @@ class Rules:
     max_side_px: larger images are stored smaller; None stores the original bytes.
     conflicts: what happens to a picture that is filed under several classes. "drop"
       leaves out all its images, "keep" uses each with its class, "fail" is an error.
+    corrections: path of a file of corrected labels, which is applied first; see
+      sources/corrections.py.
     """
 
     min_side_px: int = 16
     max_side_px: int | None = None
     conflicts: str = "drop"
+    corrections: str | None = None
 
 
 def examine(
@@ -44,9 +48,14 @@ def examine(
     """Lists a source, inspects every image once and decides which images are used.
 
     Raises:
-      ValueError: the source cannot be used, or holds a conflict and conflicts="fail".
+      ValueError: the source or the corrections cannot be used, or the source holds a
+        conflict and conflicts="fail".
     """
+    # Read before the listing, which may be a download: a mistake shows at once.
+    corrections = read_corrections(rules.corrections) if rules.corrections else None
     listing = list_images(source, seed=seed, work_dir=work_dir)
+    if corrections is not None:
+        listing = apply_corrections(listing, corrections)
     image_reports = inspect_images(
         listing.images,
         min_side_px=rules.min_side_px,

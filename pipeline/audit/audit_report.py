@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pipeline.audit.audit_json import count_findings
 from pipeline.audit.decide import Audit
+from pipeline.sources.corrections import count_actions
 from pipeline.sources.images import SPLITS, Listing
 
 _MAX_LINES = 10
@@ -16,6 +17,10 @@ def print_report(listing: Listing, audit: Audit, *, full_report: str) -> None:
     """
     for note in listing.notes:
         print(note)
+    if listing.corrections is not None:
+        counts = count_actions(listing.corrections.decisions)
+        listed = ", ".join(f"{count} {action}" for action, count in counts.items())
+        print(f"corrections of {listing.corrections.file}: {listed}")
     print(f"{len(listing.images)} images, {len(audit.usable)} to use")
     for kind, count in count_findings(audit).items():
         print(f"{count:>6} {kind}")
