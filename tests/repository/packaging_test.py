@@ -67,7 +67,10 @@ def _undeclared_modules(modules: set[str], declared: set[str]) -> set[str]:
 def test_each_import_of_a_package_is_a_requirement(package, setup_arguments):
     extras = setup_arguments["extras_require"]
     declared = _requirement_names(
-        setup_arguments["install_requires"] + extras["beam"] + extras["serve"]
+        setup_arguments["install_requires"]
+        + extras["beam"]
+        + extras["serve"]
+        + extras["trust"]
     )
     modules = _imported_modules(fakes.REPOSITORY / package)
     assert modules, package
