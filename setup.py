@@ -13,6 +13,7 @@ VERSIONS_FILE = ROOT / "pipeline" / "system" / "versions.py"
 
 AIOHTTP = "aiohttp>=3.10,<4"
 BEAM = "apache-beam>=2.77,<3"
+CLEANLAB = "cleanlab>=2.8,<3"
 HEIF = "pillow-heif>=1,<2"
 
 setuptools.setup(
@@ -32,6 +33,7 @@ setuptools.setup(
             "photograph-prepare = pipeline.main:run_command",
             "photograph-train = trainer.main:run_command",
             "photograph-compare = trainer.compare:run_command",
+            "photograph-check-labels = trainer.check_labels:run_command",
             "photograph-export = export.main:run_command",
             "photograph-serve = export.serve:run_command",
             "photograph-classify = export.client:run_command",
@@ -75,6 +77,7 @@ setuptools.setup(
         "dev": [
             AIOHTTP,
             BEAM,
+            CLEANLAB,
             HEIF,
             "codespell>=2.4,<3",
             "hypothesis>=6.100,<7",
@@ -100,5 +103,6 @@ setuptools.setup(
         "heif": [HEIF],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "serve": [AIOHTTP],
+        "trust": [CLEANLAB],
     },
 )

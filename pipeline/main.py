@@ -57,6 +57,12 @@ flags.DEFINE_enum(
     "For a picture filed under several classes: drop all its images, keep each with "
     "its class, or fail.",
 )
+flags.DEFINE_string(
+    "corrections",
+    None,
+    "Apply a file of corrected labels, as the page labels.html of trainer.check_labels "
+    "saves it: CSV with the columns name, action (relabel, keep or drop) and label.",
+)
 flags.DEFINE_integer(
     "min_side_px", 16, "Leave out images with a shorter side than this.", 1
 )
@@ -126,6 +132,7 @@ def _make_rules() -> Rules:
         class_level=FLAGS.class_level,
         csv_columns=parse_columns(FLAGS.csv_columns) or None,
         conflicts=FLAGS.conflicts,
+        corrections=FLAGS.corrections,
     )
 
 

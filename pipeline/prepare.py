@@ -15,6 +15,7 @@ from pipeline.inspection.image_report import (
     hash_pixels,
     inspect_images,
 )
+from pipeline.sources.corrections import apply_corrections, read_corrections
 from pipeline.sources.images import SPLITS, Listing, SourceImage
 from pipeline.sources.listing import list_images
 from pipeline.splits import assign, splits_csv
@@ -33,6 +34,8 @@ class Rules:
     class_level, csv_columns: see list_images.
     conflicts: what happens to a picture that is filed under several classes. "drop"
       leaves out all its images, "keep" uses each with its class, "fail" is an error.
+    corrections: path of a file of corrected labels, which is applied first; see
+      sources/corrections.py.
     """
 
     min_side_px: int = 16
@@ -41,6 +44,7 @@ class Rules:
     class_level: int | None = None
     csv_columns: Mapping[str, str] | None = None
     conflicts: str = "drop"
+    corrections: str | None = None
 
 
 def examine(
@@ -54,8 +58,11 @@ def examine(
     """Lists a source, inspects every image once and decides which images are used.
 
     Raises:
-      ValueError: the source cannot be used, or holds a conflict and conflicts="fail".
+      ValueError: the source or the corrections cannot be used, or the source holds a
+        conflict and conflicts="fail".
     """
+    # Read before the listing, which may be a download: a mistake shows at once.
+    corrections = read_corrections(rules.corrections) if rules.corrections else None
     listing = list_images(
         source,
         seed=seed,
@@ -63,6 +70,8 @@ def examine(
         class_level=rules.class_level,
         csv_columns=rules.csv_columns,
     )
+    if corrections is not None:
+        listing = apply_corrections(listing, corrections)
     image_reports = inspect_images(
         listing.images,
         min_side_px=rules.min_side_px,

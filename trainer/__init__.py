@@ -1,6 +1,7 @@
 """Trains an image classifier: from batches to the best weights.
 
 main.py              the command; its flags are the fields of config.TrainConfig
+check_labels.py      the command that checks the labels of prepared data
 train.py             train(): the whole job in order
 run_setup.py         data, classifier and views of a run
 compare.py           the command that compares finished runs
@@ -14,7 +15,8 @@ evaluation/          evaluation of a split, metrics, report
 comparison/          comparison of finished runs, compare.html
 features/            outputs of the frozen layers, computed once
 training/            regimes, epochs, steps, checkpoints, run directory
-head_search/         --sweep and --head_folds
+head_search/         --sweep, --head_folds and the solved head
+label_check/         --check_labels: photographs whose label is probably wrong
 recipes/             files for --flagfile
 cluster/             examples for Kubernetes and Slurm
 

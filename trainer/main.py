@@ -42,6 +42,8 @@ def main(argv: list[str]) -> None:
         sys.exit(128 + stopped.signal_number)
     except (ValueError, OSError, FloatingPointError) as error:
         console.fail("trainer.main", error)
+    if config.check_labels:
+        print(f"labels:  {os.path.join(model_dir, 'labels.html')}")
     print(
         f"report:  {os.path.join(model_dir, 'report.html')}\n"
         f"summary: {os.path.join(model_dir, 'summary.json')}\n"

@@ -28,6 +28,7 @@ from trainer.features.plan import FEATURES_DIR
 from trainer.final_evaluation import evaluate_run
 from trainer.head_search.logistic_head import start_from_logistic_head
 from trainer.head_search.search import search_head
+from trainer.label_check.check import check_requirements, check_run
 from trainer.models import freezing
 from trainer.models.classifier import Classifier
 from trainer.postprocessing import postprocessing
@@ -74,6 +75,7 @@ def train(
       preemption.Stopped: the process was asked to stop; the run can be continued.
     """
     started_at = time.monotonic() if started_at is None else started_at
+    check_requirements(config)  # The label check comes last, and a mistake first.
     runtime = set_up_runtime(
         strategy=config.strategy,
         precision=config.precision,
@@ -101,7 +103,12 @@ def train(
             # others waiting for it.
             stack.enter_context(preemption.defer(runtime.stop_signal))
         try:
-            return _train(runtime, config, model_dir, started_at)
+            summary = _train(runtime, config, model_dir, started_at)
+            check_run(runtime, config, model_dir)
+            # Only this run can use these features; shared ones are in --cache_dir.
+            if runtime.is_chief:
+                shutil.rmtree(model_dir / FEATURES_DIR, ignore_errors=True)
+            return summary
         except ValueError:
             has_begun = is_resumed or checkpoints.list_checkpoints(model_dir)
             if runtime.is_chief and not has_begun:
@@ -214,11 +221,7 @@ def _train(
         history=history,
         clock=clock,
     )
-    summary = evaluate_run(runtime, config, model_dir, info.classes, position.history)
-    # Only this run can use these features; shared ones are in --cache_dir.
-    if runtime.is_chief:
-        shutil.rmtree(model_dir / FEATURES_DIR, ignore_errors=True)
-    return summary
+    return evaluate_run(runtime, config, model_dir, info.classes, position.history)
 
 
 def _search_head(

@@ -17,6 +17,7 @@ COMMANDS = (
     "pipeline.main",
     "trainer.main",
     "trainer.compare",
+    "trainer.check_labels",
     "export.main",
     "export.serve",
     "export.client",
@@ -54,7 +55,7 @@ def make_section(command: str) -> str:
     sys.path.insert(0, str(REPOSITORY))
     importlib.import_module(command)
     defining_modules = [command]
-    if command == "trainer.main":
+    if command.startswith("trainer."):
         defining_modules.append("trainer.config.flags")
     lines = [f"## `{command}`", "", "| flag | default | |", "|---|---|---|"]
     for module in defining_modules:

@@ -1,13 +1,15 @@
 """Builds the content of audit.json."""
 
 import collections
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
 
 from pipeline.audit.decide import Audit
-from pipeline.sources.images import SPLITS, Listing
+from pipeline.sources.corrections import count_actions
+from pipeline.sources.images import SPLITS, AppliedCorrections, Listing
 from pipeline.system import versions
 
 # The number of the format; the same as DATA_FORMAT in loading/prepared_data.py.
@@ -39,12 +41,28 @@ class Odd(TypedDict):
     action: str
 
 
+class CorrectionsJson(TypedDict):
+    """The corrections that were applied: their file and what became of each image.
+
+    relabelled, kept, dropped: numbers of images.
+    decisions: name, action, source_label and label of each image.
+    """
+
+    file: str
+    sha256: str
+    relabelled: int
+    kept: int
+    dropped: int
+    decisions: list[dict[str, str]]
+
+
 class AuditJson(TypedDict):
     """The content of audit.json.
 
     format: number of the format of this file.
     project: version and commit of the project that wrote it.
     settings: the source, the seed and the rules.
+    corrections: those of --corrections; None without it.
     findings: kind of finding -> count.
     classes: class -> split -> images; empty if nothing was split.
     images_per_class: class -> usable images.
@@ -55,6 +73,7 @@ class AuditJson(TypedDict):
     format: int
     project: dict[str, str | None]
     settings: dict[str, object]
+    corrections: CorrectionsJson | None
     notes: list[str]
     images: int
     findings: dict[str, int]
@@ -101,6 +120,7 @@ def audit_to_json(
         "format": FORMAT,
         "project": versions.project_version(),
         "settings": dict(settings),
+        "corrections": _describe_corrections(listing.corrections),
         "notes": list(listing.notes),
         "images": len(listing.images),
         "findings": count_findings(audit),
@@ -140,6 +160,22 @@ def audit_to_json(
             for report in audit.usable
             if report.oddities
         ],
+    }
+
+
+def _describe_corrections(
+    corrections: AppliedCorrections | None,
+) -> CorrectionsJson | None:
+    if corrections is None:
+        return None
+    counts = count_actions(corrections.decisions)
+    return {
+        "file": corrections.file,
+        "sha256": corrections.sha256,
+        "relabelled": counts["relabelled"],
+        "kept": counts["kept"],
+        "dropped": counts["dropped"],
+        "decisions": [dataclasses.asdict(d) for d in corrections.decisions],
     }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.audit.audit_json import count_findings
 from pipeline.audit.decide import Audit
+from pipeline.sources.corrections import count_actions
 from pipeline.sources.images import SPLITS, Listing
 from pipeline.system import texts
 
@@ -21,6 +22,11 @@ def print_report(listing: Listing, audit: Audit, *, full_report: str) -> None:
     """
     for note in listing.notes:
         print(texts.escape_controls(note))
+    if listing.corrections is not None:
+        counts = count_actions(listing.corrections.decisions)
+        listed = ", ".join(f"{count} {action}" for action, count in counts.items())
+        name = texts.escape_controls(listing.corrections.file)
+        print(f"corrections of {name}: {listed}")
     print(f"{len(listing.images)} images, {len(audit.usable)} to use")
     for kind, count in count_findings(audit).items():
         print(f"{count:>6} {kind}")

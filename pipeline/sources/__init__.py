@@ -12,6 +12,7 @@ csv_file.py: csv:FILE
 tables.py: reads CSV and JSON lines
 numbered_classes.py: the names of classes that are numbers in a table
 located_files.py: files that a table names without their folder
+corrections.py: corrected labels, for --corrections
 hubs.py: kaggle:OWNER/NAME and tfds:NAME
 drawn_flowers.py: sample, five kinds of drawn flowers
 drawn_petals.py: the parts of these flowers

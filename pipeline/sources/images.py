@@ -19,6 +19,7 @@ class SourceImage:
     split: the split that the source assigns, if it assigns one.
     group: the group that the source assigns, if it assigns one. All images of a group
       get the same split.
+    source_label: the label in the source, if --corrections has changed it.
     """
 
     name: str
@@ -26,6 +27,34 @@ class SourceImage:
     read: Callable[[], bytes]
     split: str | None = None
     group: str | None = None
+    source_label: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What --corrections decided on one image.
+
+    action: relabel, keep or drop.
+    source_label: the label in the source.
+    label: the label afterwards; empty if the image is dropped.
+    """
+
+    name: str
+    action: str
+    source_label: str
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class AppliedCorrections:
+    """The corrections that were applied to a listing.
+
+    file: path of the file. sha256: of its bytes. decisions: one per image of the file.
+    """
+
+    file: str
+    sha256: str
+    decisions: tuple[Decision, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +63,12 @@ class Listing:
 
     images: in any order; list_images sorts them by name.
     notes: sentences about the source for the user, such as which files were ignored.
+    corrections: those that were applied, if any.
     """
 
     images: list[SourceImage]
     notes: tuple[str, ...] = ()
+    corrections: AppliedCorrections | None = None
 
 
 def read_file(path: str) -> bytes:

@@ -226,9 +226,13 @@ def _cut_classes(
 ) -> dict[str, int]:
     """Returns group -> part; the groups of each class are cut by themselves.
 
-    A group with images of several classes belongs to the class of most of them.
+    A group with images of several classes belongs to the class of most of them. A label
+    that --corrections changed counts as before, so that no image changes its split.
     """
-    label_of = {report.image.name: report.image.label for report in audit.usable}
+    label_of = {
+        report.image.name: report.image.source_label or report.image.label
+        for report in audit.usable
+    }
     members = _members(audit)
     groups_of: dict[str, list[str]] = collections.defaultdict(list)
     for group in groups:

@@ -10,5 +10,6 @@ command_line.py: runs the main function of a command
 tfrecord.py: finds and reads the records of a TFRecord file, without TensorFlow
 bare_tensorflow.py: imports message classes without Python's TensorFlow
 templates.py: renders Jinja templates
+csv_cells.py: writes text into the cells of a CSV file
 versions.py: the versions of this project and of its packages
 """

@@ -9,6 +9,7 @@ train_only.py: trainer.main without the report and the export.
 fork_server.py: the process that imports TensorFlow once and forks for each command.
 serving.py: writes servable models and runs the local server.
 server_requests.py: builds requests for a server and sends them.
+browser.py: opens pages in Chromium, presses keys.
 load.py: sends requests all the time, while a test changes what a server serves.
 stub_servers.py: runs servers in the process of the test, whose answers it decides.
 """

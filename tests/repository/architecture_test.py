@@ -50,10 +50,12 @@ TRAINER = {
     "head_search": {*BELOW_TRAINING, "training"},
     "final_evaluation": {*BELOW_TRAINING, "training"},
     "run_setup": {*BELOW_TRAINING, "training"},
+    "label_check": {*BELOW_TRAINING, "head_search"},
     "train": {
         *(*BELOW_TRAINING, "run_setup", "training", "head_search"),
-        "final_evaluation",
+        *("final_evaluation", "label_check"),
     },
+    "check_labels": {"config", "distribution", "label_check"},
     "main": {"config", "distribution", "train"},
 }
 EXPORT = {
@@ -142,7 +144,8 @@ def test_flags_are_read_in_the_commands_and_in_config_alone(path):
         assert (
             path.name == "main.py"
             or module in ("export.client", "export.demo", "export.serve")
-            or module in ("trainer.compare", "trainer.embedded.pretrain")
+            or module in ("trainer.check_labels", "trainer.compare")
+            or module == "trainer.embedded.pretrain"
             or module.startswith("trainer.config.")
         )
 

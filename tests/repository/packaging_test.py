@@ -68,7 +68,7 @@ def test_each_import_of_a_package_is_a_requirement(package, setup_arguments):
     extras = setup_arguments["extras_require"]
     declared = _requirement_names(
         setup_arguments["install_requires"]
-        + [*extras["beam"], *extras["heif"], *extras["serve"]]
+        + [*extras["beam"], *extras["heif"], *extras["serve"], *extras["trust"]]
     )
     modules = _imported_modules(fakes.REPOSITORY / package)
     assert modules, package

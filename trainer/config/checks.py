@@ -51,6 +51,12 @@ def check_config(config: "TrainConfig", specs: Mapping[str, FlagSpec]) -> None:
     _check_head_search(config)
     _check_mixing(config)
     _check_data_service(config)
+    if config.check_labels and config.weights == "random":
+        raise ValueError(
+            "The label check needs a backbone that knows photographs. Received: "
+            "--check_labels --weights=random; use pretrained weights, such as "
+            "--weights=imagenet."
+        )
 
 
 def _check_choices(config: "TrainConfig", specs: Mapping[str, FlagSpec]) -> None:

@@ -31,14 +31,18 @@ _DEFINERS: dict[Any, Callable[..., Any]] = {
 }
 
 
-def define_flags(values: flags.FlagValues) -> None:
-    """Defines a flag on `values` for each field of TrainConfig.
+def define_flags(
+    values: flags.FlagValues, *, names: Sequence[str] | None = None
+) -> None:
+    """Defines a flag on `values` for each field of TrainConfig, or for those in names.
 
     Choices are not absl enums: absl would show old spellings in the help text, and
     TrainConfig checks them in any case.
     """
     specs = get_specs(TrainConfig)
     for field in dataclasses.fields(TrainConfig):
+        if names is not None and field.name not in names:
+            continue
         spec, define = specs[field.name], _DEFINERS[field.type]
         default = spec.default
         if define is flags.DEFINE_list and default is not None:
@@ -66,7 +70,8 @@ def _hide(values: flags.FlagValues, name: str) -> None:
 def from_flags(values: flags.FlagValues) -> TrainConfig:
     """Makes a TrainConfig of the parsed flags.
 
-    Directories without a flag are set: MODEL_DIR is runs/DATE-TIME.
+    A flag that is not defined has its default. Directories without a flag are set:
+    MODEL_DIR is runs/DATE-TIME.
 
     Raises:
       ValueError: a value cannot be used; the message quotes it.
@@ -129,7 +134,7 @@ def _is_given(values: flags.FlagValues, name: str) -> bool:
     """Tells whether the command line has a flag, under its name or its old name."""
     old_name = get_specs(TrainConfig)[name].old_name
     names = (name, old_name) if old_name is not None else (name,)
-    return any(bool(values[each].present) for each in names)
+    return any(each in values and bool(values[each].present) for each in names)
 
 
 def _read_flag(values: flags.FlagValues, name: str, spec: FlagSpec) -> Any:
@@ -138,6 +143,8 @@ def _read_flag(values: flags.FlagValues, name: str, spec: FlagSpec) -> Any:
     Raises:
       ValueError: it is given under both.
     """
+    if name not in values:
+        return spec.default
     if spec.old_name is None or not values[spec.old_name].present:
         return values[name].value
     old_value = values[spec.old_name].value

@@ -280,6 +280,12 @@ class TrainConfig:
         0.05,
         "Share of images of known classes that a server may call unknown.",
     )
+    check_labels: bool = flag(
+        False,
+        "After the training, write label_issues.csv and labels.html: photographs whose "
+        "label is probably wrong. Needs pip install -e '.[trust]'.",
+        may_change=True,
+    )
     seed: int = flag(
         1, "Decides splits, initial weights, order and augmentation of the images."
     )

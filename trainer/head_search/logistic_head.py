@@ -41,6 +41,8 @@ _FOLD_TOLERANCE = 1e-4
 # Below this number of values, the threads of a matrix product wait for one another
 # longer than they compute: a head of 58 images took 10 s of two busy cores, not 0.6 s.
 _LARGE = 10_000_000
+# Features and labels, held-out features and labels.
+Trial = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 # The least probability that a held-out image is counted with.
 _MIN_PROBABILITY = 1e-6
 
@@ -146,7 +148,7 @@ def solve_head(
     of_class = np.array(class_weights or np.ones(num_classes))
     strength = _choose_strength(train, validation, scale, folds, of_class)
     views = [train.plain, *train.views]
-    kernel, bias = _solve(
+    kernel, bias = solve(
         np.concatenate(views) / scale,
         np.tile(train.labels, len(views)),
         strength / len(views),
@@ -189,12 +191,7 @@ def _choose_strength(
     folds: np.ndarray,
     of_class: np.ndarray,
 ) -> float:
-    """Returns the strength of the penalty.
-
-    It is the smallest one whose held-out loss is within a standard error of the least.
-    This is the rule of one standard error (Breiman et al., 1984): a smaller head is
-    preferred where the images cannot tell, and fine-tuning it has smaller gradients.
-    """
+    """Returns the strength of the penalty, chosen on folds or on validation."""
     assert train.plain is not None
     assert validation.plain is not None
     plain, labels = train.plain / scale, train.labels
@@ -207,24 +204,35 @@ def _choose_strength(
             for out in held_out
             if out.any() and len(set(labels[~out])) > 1
         ]
-    losses = {
-        strength: np.concatenate(
+    return choose_strength(trials, of_class)
+
+
+def choose_strength(trials: Sequence[Trial], of_class: np.ndarray) -> float:
+    """Returns the smallest strength whose held-out loss is near the least.
+
+    Near is within a standard error (Breiman et al., 1984): a smaller head is preferred
+    where the images cannot tell, and fine-tuning it has smaller gradients.
+    """
+    losses: dict[float, np.ndarray] = {}
+    for strength in _STRENGTHS:
+        losses[strength] = np.concatenate(
             [_held_out_losses(trial, strength, of_class) for trial in trials]
         )
-        for strength in _STRENGTHS
-    }
-    best = min(losses.values(), key=np.mean)
-    limit = best.mean() + best.std() / np.sqrt(len(best))
+        best = min(losses.values(), key=np.mean)
+        limit = best.mean() + best.std() / np.sqrt(len(best))
+        # The loss falls with the strength, then it rises. The largest take the longest.
+        if losses[strength].mean() > limit:
+            break
     return min(strength for strength in losses if losses[strength].mean() <= limit)
 
 
-def _solve(
+def solve(
     features: np.ndarray,
     labels: np.ndarray,
     strength: float,
     of_class: np.ndarray,
     *,
-    tolerance: float,
+    tolerance: float = _FOLD_TOLERANCE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns kernel float64 [D, K] and bias float64 [K] of multinomial regression.
 
@@ -252,21 +260,12 @@ def _solve(
     return kernel, bias
 
 
-def _held_out_losses(
-    trial: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    strength: float,
-    of_class: np.ndarray,
-) -> np.ndarray:
-    """Returns the weighted loss of each held-out image, float64 [M], in nats.
-
-    trial: features and labels, held-out features and labels.
-    """
+def _held_out_losses(trial: Trial, strength: float, of_class: np.ndarray) -> np.ndarray:
+    """Returns the weighted loss of each held-out image, float64 [M], in nats."""
     from scipy import special
 
     features, labels, held_out, held_out_labels = trial
-    kernel, bias = _solve(
-        features, labels, strength, of_class, tolerance=_FOLD_TOLERANCE
-    )
+    kernel, bias = solve(features, labels, strength, of_class)
     log_probabilities = special.log_softmax(held_out @ kernel + bias, axis=1)
     rows = np.arange(len(held_out_labels))
     return -of_class[held_out_labels] * log_probabilities[rows, held_out_labels]

@@ -103,6 +103,41 @@ def extract_pooled(
     return train, validation
 
 
+def extract_plain(
+    runtime: Runtime,
+    config: TrainConfig,
+    model_dir: pathlib.Path,
+    classifier: Classifier,
+    *,
+    num_classes: int,
+    splits: Sequence[str],
+) -> list[PooledSplit]:
+    """Computes the features of the images as they are, or finds them in the cache.
+
+    Returns:
+      The features of each split, without views.
+    """
+    freezing.freeze(classifier.backbone, len(classifier.backbone.layers))
+    prefix = _make_pooled_prefix(
+        runtime, config, classifier, config.pooling, num_classes
+    )
+    cache = cache_from_config(config, model_dir)
+    extractor = PrefixExtractor(runtime, classifier, [prefix], config.fuse_batch_norm)
+    pooled = []
+    for split in splits:
+        plain = cache_features(
+            extractor,
+            cache,
+            read_images(runtime, config, cache, split),
+            split=split,
+            views=[View()],
+            image_size=config.image_size,
+            batch_size=config.batch_size,
+        )
+        pooled.append(_gather_split(runtime, plain=plain, views=[]))
+    return pooled
+
+
 def _list_later_prefixes(
     config: TrainConfig, classifier: Classifier
 ) -> list[FrozenPrefix]:

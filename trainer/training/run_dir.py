@@ -172,4 +172,6 @@ def _is_prepared_from(data_dir: pathlib.Path, config: TrainConfig) -> bool:
         settings = json.loads((data_dir / "audit.json").read_text())["settings"]
     except (OSError, ValueError, KeyError):
         return False
-    return (settings["source"], settings["seed"]) == (config.source, config.seed)
+    # Before there were corrections, the key was absent.
+    prepared_from = (settings["source"], settings["seed"], settings.get("corrections"))
+    return prepared_from == (config.source, config.seed, None)
