@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline.sources import drawn_flowers
 from pipeline.sources.archives import is_archive, list_archive
@@ -121,7 +121,9 @@ def list_images(
             f"Received: {lost[0]!r} in --source={source}. Rename it."
         )
     return dataclasses.replace(
-        listing, images=sorted(listing.images, key=lambda image: image.name)
+        listing,
+        images=sorted(listing.images, key=lambda image: image.name),
+        notes=(*listing.notes, *_find_case_twins(labels)),
     )
 
 
@@ -132,6 +134,22 @@ def _propose_tables(source: str) -> str:
     names = sorted(name for name in os.listdir(source) if name.endswith(_TABLES))
     tables = [f"--source=csv:{os.path.join(source, name)}" for name in names]
     return f" A table may name them: {texts.list_some(tables)}." if tables else ""
+
+
+def _find_case_twins(labels: Sequence[str]) -> list[str]:
+    """Returns a note on each class whose name another one has in other case.
+
+    It is no error: classes may be the letters A and a.
+    """
+    by_folded: dict[str, list[str]] = {}
+    for label in labels:
+        by_folded.setdefault(label.casefold(), []).append(label)
+    return [
+        f"the classes {' and '.join(map(repr, twins))} differ in upper and lower case "
+        "only; if they are one class, put their images into one folder"
+        for twins in by_folded.values()
+        if len(twins) > 1
+    ]
 
 
 def _list_sample(seed: int) -> Listing:
