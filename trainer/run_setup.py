@@ -9,10 +9,11 @@ import keras
 from pipeline import prepare
 from pipeline.loading import data_service, prepared_data
 from pipeline.loading.dataset import make_eval_dataset
+from pipeline.loading.order import num_batches
 from pipeline.loading.prepared_data import DataInfo
 from pipeline.sources.listing import check_source
 from pipeline.splits.assign import SplitPlan
-from trainer.config.regimes import make_regimes
+from trainer.config.regimes import Regime, make_regimes, plan_steps
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives
 from trainer.distribution.runtime import Runtime
@@ -120,3 +121,12 @@ def calibrate(classifier: Classifier, config: TrainConfig) -> None:
         batch_size=config.batch_size,
     )
     freezing.calibrate_batch_norm(classifier, next(iter(batches))["image"])
+
+
+def plan_regimes(config: TrainConfig, info: DataInfo) -> list[Regime]:
+    """Returns the regimes with their steps."""
+    return plan_steps(
+        make_regimes(config),
+        num_batches(info.counts["train"], config.batch_size),
+        epoch_steps=config.epoch_steps,
+    )

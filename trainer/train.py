@@ -12,12 +12,11 @@ from typing import Any
 import tensorflow as tf
 
 from pipeline.loading import prepared_data
-from pipeline.loading.order import num_batches
 from pipeline.loading.prepared_data import DataInfo
 from pipeline.system import files
 from trainer import run_setup
 from trainer.config.class_balance import ClassBalance, read_balance
-from trainer.config.regimes import make_regimes, plan_steps
+from trainer.config.regimes import make_regimes
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
 from trainer.distribution.preemption import StopSignal
@@ -174,17 +173,6 @@ def _train(
     progress.print_plan(
         runtime, config, info, classifier, weights_from=weights_from, balance=balance
     )
-    clock = None
-    if config.minutes is not None:
-        num_final = info.counts["validation"] + info.counts["test"]
-        clock = Clock(started_at, start_seconds, num_final)
-    if weights_from == "embedded" and config.source != "sample":
-        print(
-            "WARNING: the embedded weights were trained on drawings and know no "
-            "photographs: this run shows all steps, but its classifier will not be "
-            "accurate. --weights=imagenet is for photographs.",
-            flush=True,
-        )
     if config.sweep != "none" or config.head_folds:
         search = _search_head(
             runtime, config, model_dir, classifier, info, balance=balance
@@ -193,23 +181,14 @@ def _train(
         classifier = run_setup.make_classifier(runtime, config, backbone, info)
     history: tuple[EpochMetrics, ...] = ()
     if config.head_start == "logistic" and checkpoint is None:
+        num_classes = len(info.classes)
         line = start_from_logistic_head(
-            runtime,
-            config,
-            model_dir,
-            classifier,
-            len(info.classes),
-            balance=balance,
+            runtime, config, model_dir, classifier, num_classes, balance=balance
         )
         history = (line,)
-    regimes = plan_steps(
-        make_regimes(config),
-        num_batches(info.counts["train"], config.batch_size),
-        epoch_steps=config.epoch_steps,
-    )
+    regimes = run_setup.plan_regimes(config, info)
     if checkpoint is not None:
-        regime = regimes[checkpoint.position.regime]
-        progress.print_continuation(checkpoint.position, regime)
+        progress.print_continuation(checkpoint.position, regimes)
     position = train_regimes(
         runtime,
         config,
@@ -219,9 +198,19 @@ def _train(
         balance=balance,
         checkpoint=checkpoint,
         history=history,
-        clock=clock,
+        clock=_make_clock(config, info, started_at, start_seconds),
     )
     return evaluate_run(runtime, config, model_dir, info.classes, position.history)
+
+
+def _make_clock(
+    config: TrainConfig, info: DataInfo, started_at: float, start_seconds: float
+) -> Clock | None:
+    """Returns what --minutes need to know; None without that flag."""
+    if config.minutes is None:
+        return None
+    num_final_images = info.counts["validation"] + info.counts["test"]
+    return Clock(started_at, start_seconds, num_final_images)
 
 
 def _search_head(

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pipeline.loading.prepared_data import DataInfo
 from trainer.config.class_balance import ClassBalance
@@ -50,6 +50,13 @@ def print_plan(
     }
     for name, text in lines.items():
         print(f"{name:<10}{text}", flush=True)
+    if weights_from == "embedded" and config.source != "sample":
+        print(
+            "WARNING: the embedded weights were trained on drawings and know no "
+            "photographs: this run shows all steps, but its classifier will not be "
+            "accurate. --weights=imagenet is for photographs.",
+            flush=True,
+        )
 
 
 def _describe_recipe(config: TrainConfig) -> str:
@@ -81,8 +88,9 @@ def _describe_balance(balance: ClassBalance) -> str:
     )
 
 
-def print_continuation(position: Position, regime: Regime) -> None:
+def print_continuation(position: Position, regimes: Sequence[Regime]) -> None:
     """Prints where a run continues."""
+    regime = regimes[position.regime]
     print(
         f"continuing after step {position.total_steps} of the run: {regime.name}, "
         f"{position.epoch} of {regime.epochs} epochs and {position.step} steps done",

@@ -74,12 +74,6 @@ def make_train_steps(
         mix=mix,
     )
 
-    def sum_weights(batch):
-        weights = batch["weight"]
-        if class_weights:
-            weights *= tf.gather(tf.constant(class_weights), batch["label"])
-        return tf.reduce_sum(weights)
-
     @tf.function
     def train_steps(batches, seed, first_step, num_steps, local_flags):
         per_replica_flags = strategy.run(lambda: local_flags)
@@ -97,7 +91,7 @@ def make_train_steps(
                 batch = collectives.next_batch(strategy, batches)
             parts = strategy.experimental_local_results(batch["weight"])
             waited = _read_clock(runtime, after=parts) - start
-            counted = strategy.run(sum_weights, args=(batch,))
+            counted = strategy.run(_sum_weights, args=(batch, class_weights))
             total = strategy.reduce(tf.distribute.ReduceOp.SUM, counted, axis=None)
             per_replica = strategy.run(replica_step, args=(batch, seed, step, total))
             sums = strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
@@ -239,6 +233,14 @@ def _read_clock(runtime: Runtime, after: list[tf.Tensor]) -> tf.Tensor:
         return tf.constant(np.nan, tf.float64)
     with tf.control_dependencies(after):
         return tf.timestamp()
+
+
+def _sum_weights(batch: dict, class_weights: Sequence[float]) -> tf.Tensor:
+    """Returns the sum of the weights of the examples of a replica: float32 []."""
+    weights = batch["weight"]
+    if class_weights:
+        weights *= tf.gather(tf.constant(class_weights), batch["label"])
+    return tf.reduce_sum(weights)
 
 
 def _mix_class_weights(

@@ -9,7 +9,7 @@ def test_classes_that_differ_in_case_only_are_named(tmp_path):
     photographs = tmp_path / "photographs"
     for label in ("Rose", "daisy", "rose"):
         (photographs / label).mkdir(parents=True)
-        (photographs / label / "1.jpg").write_bytes(fakes.colour_jpeg((1, 2, 3)))
+        (photographs / label / "1.jpg").write_bytes(fakes.colour_jpeg("red"))
     listing = list_images(str(photographs), seed=1, work_dir=tmp_path)
     assert len(listing.images) == 3
     (note,) = listing.notes
