@@ -46,5 +46,6 @@ def test_the_steps_are_decided_once(data_dir, tmp_path):
     (continued,) = fakes.run_forked([(_command(data_dir, pieces, 1000), None)])
     assert continued.returncode == 0, continued.stderr[-3000:]
     assert "steps fit into --minutes" not in continued.stdout
-    lines = [json.loads(line) for line in (pieces / "metrics.jsonl").open()]
+    text = (pieces / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
     assert [line["step"] for line in lines] == [4, 14, 17]
