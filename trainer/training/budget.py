@@ -16,8 +16,9 @@ from trainer.training.validation import make_eval_step, validate
 
 # Speed is measured for this time, or for one call of steps if that takes longer.
 _SECONDS_OF_MEASURING = 3.0
-# Evaluation, report and export build and start as much as the beginning of a run, this
-# many times: measured on MobileNet and on ResNet50.
+# Evaluation, report and export build models, trace graphs and start a process, as the
+# beginning of a run does. They take about this many times as long: an estimate, which
+# makes the command end early rather than late.
 _ENDINGS_PER_START = 2.5
 
 
