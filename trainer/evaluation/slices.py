@@ -18,10 +18,7 @@ _FALSE_DISCOVERY_RATE = 0.05
 
 _SHARPNESS = "variance of the Laplacian {}"
 _ASPECT = "longer side {} times the shorter"
-_PLACE = (
-    "the centre of what the network looks at lies {} % of the way from the middle of "
-    "the frame to its edge"
-)
+_PLACE = "what the network looks at is off the middle: {} % of the way to the edge"
 
 
 class Slice(TypedDict):
@@ -104,7 +101,7 @@ def select_slices(
             )
             for colour in np.unique(properties.colour).tolist()
         ),
-        high("place", "near the edge", _PLACE, 100 * distance),
+        high("place", "away from the middle", _PLACE, 100 * distance),
         *(
             Selection("class", name, f"photographs of the class {name}", labels == k)
             for k, name in enumerate(classes)
@@ -170,7 +167,7 @@ def _select_lowest(
 ) -> Selection:
     """Selects the lowest fifth of the values; fewer where many values are equal."""
     threshold = np.quantile(values, _SHARE)
-    meaning = meaning.format(f"below {threshold:.3g}")
+    meaning = meaning.format(f"below {_format(threshold)}")
     return Selection(property_name, name, meaning, values < threshold)
 
 
@@ -179,8 +176,13 @@ def _select_highest(
 ) -> Selection:
     """Selects the highest fifth of the values; fewer where many values are equal."""
     threshold = np.quantile(values, 1 - _SHARE)
-    meaning = meaning.format(f"above {threshold:.3g}")
+    meaning = meaning.format(f"above {_format(threshold)}")
     return Selection(property_name, name, meaning, values > threshold)
+
+
+def _format(threshold: float) -> str:
+    """Returns a number with three digits, or with all of its whole ones."""
+    return f"{threshold:,.0f}" if threshold >= 100 else f"{threshold:.3g}"
 
 
 def _is_large(is_in: np.ndarray) -> bool:

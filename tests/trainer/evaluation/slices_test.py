@@ -107,10 +107,12 @@ def test_every_property_has_its_slices_with_a_fifth_of_the_photographs():
         properties.height > properties.width
     )
     assert _find(slices, "rose")["count"] == 100
-    edge = _find(slices, "near the edge")
+    edge = _find(slices, "away from the middle")
     threshold = np.quantile(100 * np.abs(centres).max(axis=1), 0.8)
     assert edge["count"] == COUNT / 5
-    assert f"lies above {threshold:.3g} % of the way" in edge["meaning"]
+    assert f"the middle: above {threshold:.3g} % of the way" in edge["meaning"]
+    threshold = np.quantile(np.minimum(properties.width, properties.height), 0.2)
+    assert _find(slices, "small")["meaning"] == f"shorter side below {threshold:.0f} px"
     assert describe_worst(slices) is None
 
 
