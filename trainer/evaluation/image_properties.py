@@ -18,6 +18,9 @@ COLOURS = {"red": -30, "yellow": 30, "green": 75, "blue": 165, "purple": 265}
 _MIN_SATURATION = 0.1
 GREY = "grey"
 
+# Colours need no fine detail: a sixteenth of the pixels takes a sixteenth of the time.
+_COLOUR_STRIDE = 4
+
 # Weights of red, green and blue in the luminance (ITU-R BT.601).
 _LUMINANCE = (0.299, 0.587, 0.114)
 
@@ -87,11 +90,12 @@ def measure_pixels(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
         + luminance[1:-1, 2:]
         - 4.0 * luminance[1:-1, 1:-1]
     )
-    largest = tf.reduce_max(image, axis=-1)
-    chroma = largest - tf.reduce_min(image, axis=-1)
+    pixels = image[::_COLOUR_STRIDE, ::_COLOUR_STRIDE]
+    largest = tf.reduce_max(pixels, axis=-1)
+    chroma = largest - tf.reduce_min(pixels, axis=-1)
     # Not the mean over pixels, in which black ones would count with any hue.
     saturation = tf.math.divide_no_nan(tf.reduce_sum(chroma), tf.reduce_sum(largest))
-    hue = 360.0 * tf.image.rgb_to_hsv(image / 255.0)[..., 0]
+    hue = 360.0 * tf.image.rgb_to_hsv(pixels / 255.0)[..., 0]
     starts = tf.constant(list(COLOURS.values()), tf.float32)
     turned = (hue - starts[0]) % 360.0
     index = (
