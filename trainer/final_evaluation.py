@@ -7,14 +7,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pipeline.loading import prepared_data
+from pipeline.loading.prepared_data import Records
 from pipeline.system import files
 from trainer.config.class_balance import rank, read_balance
 from trainer.config.regimes import make_regimes
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import evaluate, metrics, outcome, report
+from trainer.evaluation.confidence_curve import measure_confidence_curve
 from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.evaluation.image_properties import measure_images
 from trainer.evaluation.reliability import measure_reliability
+from trainer.evaluation.slices import Slice, compare_slices, select_slices
 from trainer.evaluation.summary import RegimeSummary, Summary, make_summary
 from trainer.models import freezing
 from trainer.models.classifier import Classifier, FrozenPrefix
@@ -56,13 +60,7 @@ def evaluate_run(
             run_dir.restore_classifier(config, classes, model_dir, name)
             for name in names
         ]
-    prefixes = _find_common_prefixes(config, classifiers)
-    scorers = _fit_scorers(runtime, config, classifiers, prefixes)
-    with runtime.strategy.scope():
-        step = evaluate.make_joint_eval_step(runtime, classifiers, prefixes, scorers)
-    validation, test = (
-        _evaluate(runtime, config, step, split) for split in ("validation", "test")
-    )
+    scorers, validation, test = _evaluate_splits(runtime, config, classifiers)
     if not runtime.is_chief:
         return None
     regimes = _summarise_regimes(
@@ -73,6 +71,7 @@ def evaluate_run(
     best = ranks.index(max(ranks))
     postprocessing = _fit_postprocessing(config, validation, best, scorers[best])
     calibrated_logits = test.logits[:, best] / postprocessing.temperature
+    records = prepared_data.read_records(config.data_dir, "test")
     summary = make_summary(
         classes=list(classes),
         regimes=regimes,
@@ -83,6 +82,11 @@ def evaluate_run(
         reliability=measure_reliability(
             postprocessing, test.logits[:, best], test.scores[:, best], test.labels
         ),
+        slices=_compare_slices(config, classes, records, test, best),
+        confidence_curve=measure_confidence_curve(
+            metrics.softmax(calibrated_logits), test.labels
+        ),
+        learning_curve=run_dir.read_learning_curve(model_dir),
         search=run_config.read_search(model_dir),
         config=dataclasses.asdict(config),
     )
@@ -94,7 +98,7 @@ def evaluate_run(
         classifier=classifiers[best],
         train_records=prepared_data.read_records(config.data_dir, "train"),
         test=report.Evaluated(
-            records=prepared_data.read_records(config.data_dir, "test"),
+            records=records,
             logits=calibrated_logits,
             scores=test.scores[:, best],
             labels=test.labels,
@@ -110,12 +114,30 @@ class _Outputs:
     """What M classifiers give for a split of N images, in stored order.
 
     logits: float32 [N, M, K]. scores: float32 [N, M], unknown scores.
-    labels: int32 [N].
+    heat_centres: float32 [N, M, 2]; see saliency.find_centre. labels: int32 [N].
     """
 
     logits: np.ndarray
     scores: np.ndarray
+    heat_centres: np.ndarray
     labels: np.ndarray
+
+
+def _evaluate_splits(
+    runtime: Runtime, config: TrainConfig, classifiers: Sequence[Classifier]
+) -> tuple[list[UnknownScorer], _Outputs, _Outputs]:
+    """Returns the scorer of each classifier, and what all give for both splits.
+
+    The splits are validation and test.
+    """
+    prefixes = _find_common_prefixes(config, classifiers)
+    scorers = _fit_scorers(runtime, config, classifiers, prefixes)
+    with runtime.strategy.scope():
+        step = evaluate.make_joint_eval_step(runtime, classifiers, prefixes, scorers)
+    validation, test = (
+        _evaluate(runtime, config, step, split) for split in ("validation", "test")
+    )
+    return scorers, validation, test
 
 
 def _fit_scorers(
@@ -167,6 +189,24 @@ def _fit_postprocessing(
         coverage=config.coverage,
         unknown_rate=config.unknown_rate,
     )
+
+
+def _compare_slices(
+    config: TrainConfig,
+    classes: Sequence[str],
+    records: Records,
+    test: _Outputs,
+    index: int,
+) -> list[Slice]:
+    """Compares the accuracy of one classifier on slices of the test split."""
+    selections = select_slices(
+        measure_images(records, config.image_size),
+        test.heat_centres[:, index],
+        test.labels,
+        classes,
+    )
+    is_correct = test.logits[:, index].argmax(axis=1) == test.labels
+    return compare_slices(selections, is_correct)
 
 
 def _summarise_regimes(
@@ -243,7 +283,9 @@ def _find_common_prefixes(
 ) -> list[FrozenPrefix | None]:
     """Finds the part of each classifier that no regime trained.
 
-    It is the same in all classifiers, so one of them can compute it for all.
+    It is the same in all classifiers, so one of them can compute it for all. None of
+    them has one if no regime trained the backbone: the prefix would then be pooled, and
+    where the classifier looks could not be seen.
     """
     backbone = classifiers[0].backbone
     fewest_frozen = min(
@@ -252,4 +294,6 @@ def _find_common_prefixes(
     )
     for classifier in classifiers:
         freezing.freeze(classifier.backbone, fewest_frozen)
+    if not backbone.trainable_variables:
+        return [None] * len(classifiers)
     return [find_frozen_prefix(classifier) for classifier in classifiers]

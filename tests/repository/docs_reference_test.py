@@ -68,6 +68,12 @@ def _describe_default(default: object) -> str:
             "reliability in summary.json",
             "trainer.evaluation.reliability.Reliability",
         ),
+        ("A slice in summary.json", "trainer.evaluation.slices.Slice"),
+        (
+            "A point of confidence_curve in summary.json",
+            "trainer.evaluation.confidence_curve.ConfidencePoint",
+        ),
+        ("learning_curve.json", "trainer.evaluation.learning_curve.LearningCurve"),
         ("audit.json", "pipeline.audit.audit_json.AuditJson"),
         ("model_card.json", "export.version.card_types.ModelCard"),
     ],

@@ -10,12 +10,14 @@ from pipeline.loading.order import num_batches
 from pipeline.loading.prepared_data import Records
 from trainer.distribution import collectives
 from trainer.distribution.runtime import Runtime
+from trainer.evaluation.saliency import compute_heat, find_centre
 from trainer.models.classifier import (
     Classifier,
     FrozenPrefix,
-    compute_embedding,
+    compute_features,
     compute_head,
     compute_logits,
+    pool_features,
 )
 from trainer.postprocessing.unknown import UnknownScorer, compute_unknown_score
 
@@ -41,18 +43,27 @@ def make_joint_eval_step(
     frozen_prefixes: Sequence[FrozenPrefix | None],
     scorers: Sequence[UnknownScorer],
 ) -> Callable:
-    """Builds the same step for M classifiers; its results begin with (logits, scores).
+    """Builds the same step for M classifiers; its results begin with three others.
 
-    Logits are [B, M, K], unknown scores [B, M].
+    These are logits [B, M, K], unknown scores [B, M] and the centres of what the
+    classifiers look at [B, M, 2]; see saliency.find_centre.
 
     Args:
-      frozen_prefixes: one of each classifier. Their prefixes must be equal, and are
-        computed once for all; None if the classifiers have nothing in common.
+      frozen_prefixes: one of each classifier, with a suffix. Their prefixes must be
+        equal, and are computed once for all; None if the classifiers have nothing in
+        common.
       scorers: one of each classifier.
     """
 
     def compute(images):
-        embeddings = _compute_embeddings(classifiers, frozen_prefixes, images)
+        features = _compute_features(classifiers, frozen_prefixes, images)
+        embeddings = [
+            pool_features(*each) for each in zip(classifiers, features, strict=True)
+        ]
+        centres = [
+            find_centre(compute_heat(*each))
+            for each in zip(classifiers, features, strict=True)
+        ]
         logits = [
             compute_head(classifier, embedding)
             for classifier, embedding in zip(classifiers, embeddings, strict=True)
@@ -61,7 +72,7 @@ def make_joint_eval_step(
             compute_unknown_score(*each)
             for each in zip(scorers, embeddings, logits, strict=True)
         ]
-        return [tf.stack(logits, axis=1), tf.stack(scores, axis=1)]
+        return [tf.stack(parts, axis=1) for parts in (logits, scores, centres)]
 
     return _make_eval_step(runtime, compute)
 
@@ -74,7 +85,10 @@ def make_embedding_step(
     """Builds the same step; its results begin with (embeddings [B, M, D], logits)."""
 
     def compute(images):
-        embeddings = _compute_embeddings(classifiers, frozen_prefixes, images)
+        features = _compute_features(classifiers, frozen_prefixes, images)
+        embeddings = [
+            pool_features(*each) for each in zip(classifiers, features, strict=True)
+        ]
         logits = [
             compute_head(classifier, embedding)
             for classifier, embedding in zip(classifiers, embeddings, strict=True)
@@ -84,17 +98,17 @@ def make_embedding_step(
     return _make_eval_step(runtime, compute)
 
 
-def _compute_embeddings(
+def _compute_features(
     classifiers: Sequence[Classifier],
     frozen_prefixes: Sequence[FrozenPrefix | None],
     images: tf.Tensor,
 ) -> list[tf.Tensor]:
-    """Returns the embeddings of each classifier; see make_joint_eval_step."""
+    """Returns the features of each classifier; see make_joint_eval_step."""
     if frozen_prefixes[0] is not None:
         images = classifiers[0].normalise(images)
         images = frozen_prefixes[0].prefix(images, training=False)
     return [
-        compute_embedding(classifier, images, frozen_prefix=frozen_prefix)
+        compute_features(classifier, images, frozen_prefix=frozen_prefix)
         for classifier, frozen_prefix in zip(classifiers, frozen_prefixes, strict=True)
     ]
 

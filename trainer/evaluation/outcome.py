@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from trainer.evaluation import advice
+from trainer.evaluation.confidence_curve import describe_confidence
 from trainer.evaluation.reliability import Estimate, Reliability
+from trainer.evaluation.slices import describe_worst
 from trainer.evaluation.summary import RegimeSummary, Summary, regime_summary
 from trainer.postprocessing.prediction_sets import smallest_count
 
@@ -36,6 +38,13 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
         ),
         flush=True,
     )
+    for sentence in (
+        describe_confidence(summary["confidence_curve"]),
+        describe_worst(summary["slices"]),
+        summary["learning_curve"]["sentence"],
+    ):
+        if sentence is not None:
+            print(sentence, flush=True)
 
 
 def _print_reliability(reliability: Reliability) -> None:

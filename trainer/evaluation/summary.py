@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, TypedDict, cast
 
+from trainer.evaluation.confidence_curve import ConfidencePoint
+from trainer.evaluation.learning_curve import LearningCurve
 from trainer.evaluation.metrics import Metrics
 from trainer.evaluation.reliability import Reliability
+from trainer.evaluation.slices import Slice
 
 
 class RegimeSummary(TypedDict):
@@ -55,6 +58,9 @@ class Summary(TypedDict):
       if all images had the same weight.
     test: all metrics of the best regime on the test split, of calibrated probabilities.
     reliability: how far its replies can be trusted.
+    slices: where it fails on the test split, the most certain first.
+    confidence_curve: its accuracy on the test images that it is surest of.
+    learning_curve: whether more photographs would help.
     search: the result of the head search; None without one.
     export: directory of the newest export; None before the first.
     config: the fields of TrainConfig.
@@ -67,6 +73,9 @@ class Summary(TypedDict):
     class_weights: list[float]
     test: Metrics
     reliability: Reliability
+    slices: list[Slice]
+    confidence_curve: list[ConfidencePoint]
+    learning_curve: LearningCurve
     search: dict[str, Any] | None
     export: str | None
     config: dict[str, Any]
@@ -81,6 +90,9 @@ def make_summary(
     class_weights: list[float],
     test: Metrics,
     reliability: Reliability,
+    slices: list[Slice],
+    confidence_curve: list[ConfidencePoint],
+    learning_curve: LearningCurve,
     search: dict[str, Any] | None,
     config: dict[str, Any],
 ) -> Summary:
@@ -94,6 +106,9 @@ def make_summary(
         "class_weights": class_weights,
         "test": test,
         "reliability": reliability,
+        "slices": slices,
+        "confidence_curve": confidence_curve,
+        "learning_curve": learning_curve,
         "search": search,
         "export": None,
         "config": config,

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import pathlib
 import time
-import warnings
 from collections.abc import Sequence
 from typing import cast
 
@@ -22,10 +21,12 @@ from trainer.distribution import collectives, preemption
 from trainer.distribution.runtime import Runtime
 from trainer.evaluation import metrics
 from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.head_search import learning_curve
 from trainer.head_search.folds import assign_folds
+from trainer.head_search.logistic_regression import solve_regression
 from trainer.head_search.pooled_features import PooledSplit, extract_pooled
 from trainer.models.classifier import Classifier
-from trainer.training import checkpoints
+from trainer.training import checkpoints, run_dir
 from trainer.training.progress import format_validation
 
 # Inverse strengths of the penalty on the squared weights, for features whose standard
@@ -34,17 +35,10 @@ _STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 # Above this number of images the validation loss chooses the strength, not folds.
 _MAX_IMAGES_FOR_FOLDS = 5000
 _NUM_FOLDS = 5
-_MAX_ITERATIONS = 1000
-# Largest component of the gradient in the head, and in a head that is only compared.
+# Largest component of the gradient.
 _TOLERANCE = 1e-6
-_FOLD_TOLERANCE = 1e-4
-# Below this number of values, the threads of a matrix product wait for one another
-# longer than they compute: a head of 58 images took 10 s of two busy cores, not 0.6 s.
-_LARGE = 10_000_000
 # Features and labels, held-out features and labels.
 Trial = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-# The least probability that a held-out image is counted with.
-_MIN_PROBABILITY = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +67,7 @@ def start_from_logistic_head(
 ) -> EpochMetrics:
     """Solves the head of a new run, or reads it if it was solved before.
 
-    The chief solves and writes it; all workers read it.
+    The chief solves and writes it, with its learning curve; all workers read it.
 
     balance: weights of the classes.
 
@@ -95,15 +89,15 @@ def start_from_logistic_head(
                 poolings=(config.pooling,),
             )
         if runtime.is_chief:
-            solved = solve_head(
-                config.regimes[0],
+            _solve_and_save(
+                config,
+                path,
                 train[config.pooling],
                 validation[config.pooling],
-                folds=assign_folds(config, ("train",), num_folds=_NUM_FOLDS),
                 num_classes=num_classes,
                 class_weights=balance.weights,
+                curve_path=run_dir.learning_curve_path(model_dir),
             )
-            _save(path, solved)
         collectives.barrier(runtime)
     head = _load(path)
     with runtime.strategy.scope():
@@ -119,6 +113,46 @@ def start_from_logistic_head(
         flush=True,
     )
     return line
+
+
+def _solve_and_save(
+    config: TrainConfig,
+    path: pathlib.Path,
+    train: PooledSplit,
+    validation: PooledSplit,
+    *,
+    num_classes: int,
+    class_weights: Sequence[float],
+    curve_path: pathlib.Path,
+) -> None:
+    """Writes a solved head and its learning curve.
+
+    path, curve_path: of the head and of the curve.
+    """
+    folds = assign_folds(
+        config, ("train", "validation"), num_folds=learning_curve.NUM_FOLDS
+    )
+    # Two folds of the learning curve are one of the head.
+    of_train = folds[: len(train.labels)] * _NUM_FOLDS // learning_curve.NUM_FOLDS
+    solved = solve_head(
+        config.regimes[0],
+        train,
+        validation,
+        folds=of_train,
+        num_classes=num_classes,
+        class_weights=class_weights,
+    )
+    curve = learning_curve.measure_learning_curve(
+        train,
+        validation,
+        folds=folds,
+        strength=solved.strength,
+        class_weights=np.array(class_weights or np.ones(num_classes)),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The head comes last: when it is there, all of this is done.
+    files.write_json(curve_path, curve)
+    _save(path, solved)
 
 
 def solve_head(
@@ -148,7 +182,7 @@ def solve_head(
     of_class = np.array(class_weights or np.ones(num_classes))
     strength = _choose_strength(train, validation, scale, folds, of_class)
     views = [train.plain, *train.views]
-    kernel, bias = solve(
+    kernel, bias = solve_regression(
         np.concatenate(views) / scale,
         np.tile(train.labels, len(views)),
         strength / len(views),
@@ -226,46 +260,12 @@ def choose_strength(trials: Sequence[Trial], of_class: np.ndarray) -> float:
     return min(strength for strength in losses if losses[strength].mean() <= limit)
 
 
-def solve(
-    features: np.ndarray,
-    labels: np.ndarray,
-    strength: float,
-    of_class: np.ndarray,
-    *,
-    tolerance: float = _FOLD_TOLERANCE,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns kernel float64 [D, K] and bias float64 [K] of multinomial regression.
-
-    of_class: float64 [K], the weight of each class.
-    """
-    import threadpoolctl
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    threads = 1 if features.size < _LARGE else None
-    solver = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS, tol=tolerance)
-    with warnings.catch_warnings(), threadpoolctl.threadpool_limits(threads):
-        # After so many iterations no prediction changes, and a user can change nothing.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        solver.fit(features.astype(np.float64), labels, of_class[labels])
-    kernel = np.zeros((features.shape[1], len(of_class)))
-    # A class without an image never wins.
-    bias = np.full(len(of_class), np.log(_MIN_PROBABILITY))
-    if len(solver.classes_) == 2:  # scikit-learn then has one column: the difference.
-        kernel[:, solver.classes_] = np.stack([-0.5, 0.5]) * solver.coef_.T
-        bias[solver.classes_] = np.array([-0.5, 0.5]) * solver.intercept_
-    else:
-        kernel[:, solver.classes_] = solver.coef_.T
-        bias[solver.classes_] = solver.intercept_
-    return kernel, bias
-
-
 def _held_out_losses(trial: Trial, strength: float, of_class: np.ndarray) -> np.ndarray:
     """Returns the weighted loss of each held-out image, float64 [M], in nats."""
     from scipy import special
 
     features, labels, held_out, held_out_labels = trial
-    kernel, bias = solve(features, labels, strength, of_class)
+    kernel, bias = solve_regression(features, labels, strength, of_class)
     log_probabilities = special.log_softmax(held_out @ kernel + bias, axis=1)
     rows = np.arange(len(held_out_labels))
     return -of_class[held_out_labels] * log_probabilities[rows, held_out_labels]
@@ -273,7 +273,6 @@ def _held_out_losses(trial: Trial, strength: float, of_class: np.ndarray) -> np.
 
 def _save(path: pathlib.Path, head: LogisticHead) -> None:
     """Writes a solved head, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     line = np.frombuffer(json.dumps(head.line).encode(), np.uint8)
     with files.write_aside(path) as partial, open(partial, "wb") as file:
         np.savez(

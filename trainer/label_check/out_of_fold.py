@@ -16,6 +16,7 @@ from scipy import special
 from pipeline.splits import shares
 from pipeline.system import console
 from trainer.head_search import logistic_head
+from trainer.head_search.logistic_regression import solve_regression
 
 NUM_FOLDS = 5
 # The strength of the penalty is chosen on at most this many photographs.
@@ -63,7 +64,7 @@ def predict_out_of_fold(
         judged = held_out & np.isin(labels, known)
         if len(known) < 2 or not judged.any():
             continue
-        kernel, bias = logistic_head.solve(
+        kernel, bias = solve_regression(
             features[fitted], labels[fitted], strength, np.ones(num_classes)
         )
         logits = features[judged] @ kernel + bias

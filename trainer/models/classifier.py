@@ -125,13 +125,37 @@ def compute_embedding(
         uses the statistics of the batch and moves its own towards them. A frozen batch
         norm never does.
     """
-    if frozen_prefix is None:
-        normalised = classifier.normalise(images)
-        features = classifier.backbone(normalised, training=train_backbone)
-    elif frozen_prefix.suffix is not None:
-        features = frozen_prefix.suffix(images, training=train_backbone)
-    else:
+    if frozen_prefix is not None and frozen_prefix.suffix is None:
         return images  # The prefix includes the pooling.
+    features = compute_features(
+        classifier, images, frozen_prefix=frozen_prefix, train_backbone=train_backbone
+    )
+    return pool_features(classifier, features)
+
+
+def compute_features(
+    classifier: Classifier,
+    images: tf.Tensor,
+    *,
+    frozen_prefix: FrozenPrefix | None = None,
+    train_backbone: bool = False,
+) -> tf.Tensor:
+    """Computes the output of the backbone, [B, H, W, C].
+
+    Args:
+      images: see compute_logits.
+      frozen_prefix: has a suffix, so that its outputs are not pooled.
+      train_backbone: see compute_embedding.
+    """
+    if frozen_prefix is None:
+        images = classifier.normalise(images)
+        return classifier.backbone(images, training=train_backbone)
+    assert frozen_prefix.suffix is not None
+    return frozen_prefix.suffix(images, training=train_backbone)
+
+
+def pool_features(classifier: Classifier, features: tf.Tensor) -> tf.Tensor:
+    """Pools the output of the backbone: [B, H, W, C] -> embeddings [B, C]."""
     return classifier.head.layers[1](features)
 
 

@@ -9,12 +9,14 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 from pipeline.system import files
 from trainer.config.run_files import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE
 from trainer.config.stored_config import config_from_json
 from trainer.config.train_config import TrainConfig
 from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.evaluation.learning_curve import LearningCurve, make_empty_curve
 from trainer.models import backbones
 from trainer.models.classifier import Classifier, build_classifier, dtype_policy
 from trainer.training import checkpoints
@@ -28,6 +30,21 @@ def write_metrics(model_dir: pathlib.Path, history: Sequence[EpochMetrics]) -> N
     """Writes metrics.jsonl, one line for each complete epoch."""
     lines = [json.dumps(line) + "\n" for line in history]
     files.write_text(model_dir / METRICS_FILE, "".join(lines))
+
+
+def learning_curve_path(model_dir: pathlib.Path) -> pathlib.Path:
+    """Returns the path of the learning curve, which a run with a solved head has."""
+    return checkpoints.checkpoints_dir(model_dir) / "learning_curve.json"
+
+
+def read_learning_curve(model_dir: pathlib.Path) -> LearningCurve:
+    """Reads the learning curve; without a file it is an empty one with the reason."""
+    path = learning_curve_path(model_dir)
+    if not path.is_file():
+        return make_empty_curve(
+            "No learning curve: this run measured none; --head_start=logistic does."
+        )
+    return cast(LearningCurve, json.loads(path.read_text()))
 
 
 def best_weights_path(model_dir: pathlib.Path, regime: str) -> pathlib.Path:

@@ -177,6 +177,10 @@ def test_a_run_starts_from_the_solved_head_and_continues_to_the_same_bits(
         for summary in summaries:
             summary[name].pop("seconds", None)
         assert summaries[0][name] == summaries[1][name]
+    for name in ("slices", "confidence_curve", "learning_curve"):
+        assert summaries[0][name] == summaries[1][name]
+    assert len(summaries[0]["learning_curve"]["points"]) == 5
+    assert summaries[0]["learning_curve"]["sentence"] in done.stdout
     head = summaries[0]["head"]
     assert (head["epochs"], head["best_epoch"]) == (0, 0)
     # The weights that are evaluated at the end are those that were solved.
