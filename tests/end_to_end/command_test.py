@@ -90,7 +90,7 @@ def test_the_run_directory_holds_what_is_promised(walked):
     assert set(versions) >= {"tensorflow", "keras", "keras-cv"}
     assert list((run / "tensorboard" / "finetune").glob("events.*"))
     page = (run / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert page.count("data:image/jpeg;base64,") >= 4 * 5  # four images, four variants
     assert page.count("alt=") == page.count("<img ")
     assert 'src="http' not in page

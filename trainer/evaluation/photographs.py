@@ -13,7 +13,8 @@ from pipeline import decoding
 from pipeline.augmentation.augmenter import build_augmenter
 from pipeline.augmentation.counter_rng import row_seeds
 from pipeline.loading.prepared_data import Records
-from trainer.models.classifier import Classifier
+from trainer.evaluation.saliency import compute_heat
+from trainer.models.classifier import Classifier, compute_features
 
 _MAX_ERRORS = 12
 _MAX_UNUSUAL = 8
@@ -60,7 +61,7 @@ def show_errors(
         return []
     images = _read_images(records, positions, image_size)
     # A tensor: the normalisation of some backbones would change a NumPy array in place.
-    heats = _compute_grad_cam(classifier, tf.constant(images))
+    heats = _compute_heats(classifier, tf.constant(images))
     shown = []
     for position, image, heat in zip(positions, images, heats, strict=True):
         truth, guess = classes[labels[position]], classes[predicted[position]]
@@ -158,20 +159,14 @@ def _overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return 0.45 * image + 0.55 * colours
 
 
-def _compute_grad_cam(classifier: Classifier, images: tf.Tensor) -> np.ndarray:
-    """Computes where the backbone saw what it predicted (Grad-CAM; Selvaraju, 2017).
-
-    images: float32 [N, S, S, 3], range [0, 255].
+def _compute_heats(classifier: Classifier, images: tf.Tensor) -> np.ndarray:
+    """Computes where the classifier looks in images float32 [N, S, S, 3].
 
     Returns:
       float32 [N, S, S], range [0, 1].
     """
-    features = classifier.backbone(classifier.normalise(images), training=False)
-    with tf.GradientTape() as tape:
-        tape.watch(features)
-        top = tf.reduce_max(classifier.head(features, training=False), axis=1)
-    weights = tf.reduce_mean(tape.gradient(top, features), axis=(1, 2), keepdims=True)
-    heat = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1, keepdims=True))
+    features = compute_features(classifier, images)
+    heat = compute_heat(classifier, features)[..., tf.newaxis]
     heat = tf.image.resize(heat, images.shape[1:3])[..., 0]
     peak = tf.reduce_max(heat, axis=(1, 2), keepdims=True)
     return tf.math.divide_no_nan(heat, peak).numpy()

@@ -14,6 +14,8 @@ from pipeline.loading.prepared_data import Records
 from pipeline.system import files, templates
 from trainer.config.run_files import PREDICTIONS_FILE
 from trainer.evaluation import advice, figures, metrics, photographs
+from trainer.evaluation.confidence_curve import describe_confidence
+from trainer.evaluation.curve_figures import draw_confidence_curve, draw_learning_curve
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.photographs import Photograph
 from trainer.evaluation.predictions import write_predictions
@@ -93,7 +95,10 @@ def write_report(
             np.array(summary["test"]["confusion"]), classes
         ),
         "reliability": figures.draw_reliability(summary["reliability"]["bins"]),
+        "confidence": draw_confidence_curve(summary["confidence_curve"]),
     }
+    if summary["learning_curve"]["points"]:
+        charts["learning"] = draw_learning_curve(summary["learning_curve"])
     folder = model_dir / "report"
     folder.mkdir(exist_ok=True)
     encoded = {name: _encode_png(chart) for name, chart in charts.items()}
@@ -109,7 +114,8 @@ def render_page(
 ) -> str:
     """Renders report.html, which needs no other file.
 
-    charts: PNG files: curves, confusion, reliability.
+    charts: PNG files: curves, confusion, reliability, confidence and, if there is a
+      learning curve, learning.
     shown: photographs: errors, unusual, augmented.
     """
     return templates.render(
@@ -121,6 +127,9 @@ def render_page(
             summary["test"], summary["classes"], weights=summary["config"]["weights"]
         ),
         test=summary["test"],
+        confidence_sentence=describe_confidence(summary["confidence_curve"]),
+        slices=sorted(summary["slices"], key=lambda each: each["adjusted_p_value"]),
+        learning_curve=summary["learning_curve"],
         reliability=summary["reliability"],
         best_regime=summary["best_regime"],
         regimes={name: regime_summary(summary, name) for name in summary["regimes"]},
