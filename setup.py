@@ -37,6 +37,7 @@ setuptools.setup(
             "photograph-export = export.main:run_command",
             "photograph-serve = export.serve:run_command",
             "photograph-classify = export.client:run_command",
+            "photograph-drift = export.drift:run_command",
             "photograph-demo = export.demo:run_command",
         ]
     },

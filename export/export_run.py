@@ -12,6 +12,7 @@ from export.checks.check_requests import ExpectedExport
 from export.version import model_card, publish, server_files
 from export.version.folding import fold_and_compare, predict_replies
 from export.version.reduced_precision import lower_precision
+from export.version.reference import add_reference
 from export.version.write import write_saved_model
 from pipeline import decoding
 from pipeline.loading import prepared_data
@@ -100,6 +101,7 @@ def export_run(
         model_card.write_model_card(candidate, card)
         pixels = decoding.decode(tf.constant(images[0])).numpy()[np.newaxis]
         difference = check_export(candidate, images, pixels, expected)
+        add_reference(candidate, classes, data_dir)
         version_dir = publish.publish(candidate, export_path, keep=keep)
     run_dir.record_export(model_path, str(version_dir))
     image_kind = "drawn images" if data_dir is None else "test images"

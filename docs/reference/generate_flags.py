@@ -21,6 +21,7 @@ COMMANDS = (
     "export.main",
     "export.serve",
     "export.client",
+    "export.drift",
 )
 _INTRODUCTION = """\
 # Flags

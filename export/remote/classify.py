@@ -15,13 +15,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NotRequired, TypedDict, cast
+from typing import NotRequired, TypedDict, TypeVar, cast
 
 from export.protocol.status import Code, StatusError
 from export.remote import image_files
 
 # Sends images, with the seconds until the deadline; see transports.predict_by_grpc.
 Predict = Callable[[list[bytes], float], dict[str, list]]
+
+Outputs = TypeVar("Outputs")
 
 _OUTPUTS = ("probabilities", "class_id", "label", "decode_ok")
 # Versions that were exported before 0.3 do not have these.
@@ -154,7 +156,7 @@ def classify_batch(
     if not images:
         return Reply(list(unread_rows.values()), 0.0)
     start = time.monotonic()
-    outputs = _predict_with_retries(predict, images, seconds, stop)
+    outputs = call_with_retries(predict, images, seconds, stop)
     took_seconds = time.monotonic() - start
     sent_rows = iter(_make_rows(sent_paths, outputs))
     rows = [
@@ -191,9 +193,22 @@ def _make_rows(paths: Sequence[str], outputs: dict[str, list]) -> list[Row]:
     return rows
 
 
-def _predict_with_retries(
-    predict: Predict, images: list[bytes], seconds: float, stop: threading.Event
-) -> dict[str, list]:
+def call_with_retries(
+    predict: Callable[[list[bytes], float], Outputs],
+    images: list[bytes],
+    seconds: float,
+    stop: threading.Event,
+) -> Outputs:
+    """Sends images until the server answers.
+
+    Args:
+      predict: sends images, with the seconds until the deadline.
+      seconds: for all attempts together.
+      stop: ends the retries when it is set.
+
+    Raises:
+      StatusError: the server does not answer in time, or answers with an error.
+    """
     deadline = time.monotonic() + seconds
     attempt = 0
     while True:

@@ -81,6 +81,38 @@ def predict_by_grpc(
     return {key: array.tolist() for key, array in arrays.items()}
 
 
+def predict_arrays_by_grpc(
+    channel: grpc.Channel,
+    images: list[bytes],
+    seconds: float,
+    *,
+    signature: str,
+    version: int,
+) -> dict[str, np.ndarray]:
+    """Sends images to a signature of one version.
+
+    Args:
+      images: N encoded images.
+      seconds: until the deadline.
+      signature: "serving_default" or "features".
+      version: number of the version that must answer.
+
+    Returns:
+      Each output of the signature, name -> array [N, ...], with strings as bytes.
+
+    Raises:
+      StatusError: see predict_by_grpc.
+    """
+    spec = _model_spec()
+    spec.signature_name = signature
+    spec.version.value = version
+    request = predict_pb2.PredictRequest(model_spec=spec)
+    request.inputs["image_bytes"].CopyFrom(tensors.to_proto(np.array(images, object)))
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    response = _grpc_call(stub.Predict, request, seconds)
+    return {name: tensors.to_array(proto) for name, proto in response.outputs.items()}
+
+
 def get_status_by_grpc(channel: grpc.Channel, seconds: float) -> dict:
     """Returns the status of each version of the model.
 

@@ -7,6 +7,7 @@ warmup.py: writes the requests that a server answers while it loads the version.
 model_card.py: writes the labels and the model card.
 card_types.py: the content of the model card.
 card_page.py: the model card as a page.
+reference.py: adds what export.drift compares new photographs with.
 publish.py: renames the directory to the next version, removes old ones, rolls back.
 server_files.py: renders the files that start servers, from templates/.
 """

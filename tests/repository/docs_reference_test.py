@@ -76,6 +76,8 @@ def _describe_default(default: object) -> str:
         ("learning_curve.json", "trainer.evaluation.learning_curve.LearningCurve"),
         ("audit.json", "pipeline.audit.audit_json.AuditJson"),
         ("model_card.json", "export.version.card_types.ModelCard"),
+        ("reference.npz", "export.drift_check.reference.Reference"),
+        ("drift.json", "export.drift_check.comparison.DriftReport"),
     ],
 )
 def test_the_fields_of_files_are_documented(heading, schema):

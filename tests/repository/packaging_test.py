@@ -261,6 +261,7 @@ def test_the_wheel_holds_every_file_of_the_packages(environment):
         ("export.main", "photograph-export", "--export_dir"),
         ("export.serve", "photograph-serve", "--rest_port"),
         ("export.client", "photograph-classify", "--server"),
+        ("export.drift", "photograph-drift", "--fail_below"),
         ("export.demo", "photograph-demo", "--backbone"),
     ],
 )

@@ -1,0 +1,189 @@
+"""Asks a model for the embedding and the probabilities of images, and measures them."""
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from export.drift_check.image_measures import measure_image
+from pipeline.audit import duplicates
+
+BATCH_SIZE = 16
+_IN_FLIGHT = 2
+
+# Sends encoded images to a signature; returns name -> array [n, ...].
+Ask = Callable[[str, list[bytes]], Mapping[str, np.ndarray]]
+
+Item = TypeVar("Item")
+
+_ARRAYS = (
+    *("embeddings", "class_ids", "confidences", "unknown_scores"),
+    *("measures", "hashes", "decoded"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What is known of n images.
+
+    embeddings: float32 [n, D].
+    class_ids: int64 [n], the classes with the largest probability.
+    confidences: float32 [n], these probabilities.
+    unknown_scores: float32 [n], or None if the model has no such output.
+    measures: float32 [n, 4]; see image_measures.
+    hashes: bool [n, 256]; see perceptual_hash.
+    decoded: bool [n]. Where it is False, the other values mean nothing.
+    num_classes: K, the number of probabilities.
+    """
+
+    embeddings: np.ndarray
+    class_ids: np.ndarray
+    confidences: np.ndarray
+    unknown_scores: np.ndarray | None
+    measures: np.ndarray
+    hashes: np.ndarray
+    decoded: np.ndarray
+    num_classes: int
+
+    def take(self, rows: np.ndarray) -> "Answers":
+        """Returns the answers of some images; rows: int [m] or bool [n]."""
+        arrays: dict[str, Any] = {
+            name: getattr(self, name)[rows]
+            for name in _ARRAYS
+            if getattr(self, name) is not None
+        }
+        return dataclasses.replace(self, **arrays)
+
+
+def ask_in_batches(
+    ask: Ask,
+    items: Iterable[Item],
+    read_batch: Callable[[list[Item]], list[bytes]],
+) -> Iterator[Answers]:
+    """Yields the answers of batches of items, in their order.
+
+    The next batch is read while the model answers.
+
+    Args:
+      ask: calls the model.
+      items: what read_batch reads, such as paths.
+      read_batch: returns the encoded images of up to BATCH_SIZE items. An item that
+        cannot be read is b"".
+
+    Raises:
+      StatusError: the model does not answer.
+      ValueError: the model has no signature, or outputs, of an export.
+    """
+    batches = split(items)
+    pool = concurrent.futures.ThreadPoolExecutor(_IN_FLIGHT)
+    try:
+        pending: list[concurrent.futures.Future[Answers]] = []
+        for batch in batches:
+            pending.append(pool.submit(_ask_batch, ask, read_batch, batch))
+            if len(pending) > _IN_FLIGHT:
+                yield pending.pop(0).result()
+        for future in pending:
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def split(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yields the items in lists of BATCH_SIZE; the last may be shorter."""
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == BATCH_SIZE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _ask_batch(
+    ask: Ask, read_batch: Callable[[list[Item]], list[bytes]], batch: list[Item]
+) -> Answers:
+    images = read_batch(batch)
+    measured = [_measure(image_bytes) for image_bytes in images]
+    features = _ask_checked(ask, "features", images)
+    predicted = _ask_checked(ask, "serving_default", images)
+    probabilities = predicted["probabilities"]
+    return Answers(
+        embeddings=features["embedding"].astype(np.float32),
+        class_ids=probabilities.argmax(axis=1),
+        confidences=probabilities.max(axis=1).astype(np.float32),
+        unknown_scores=predicted.get("unknown_score"),
+        measures=np.stack([measures for measures, _, _ in measured]),
+        hashes=np.stack([hash_bits for _, hash_bits, _ in measured]),
+        decoded=features["decode_ok"]
+        & predicted["decode_ok"]
+        & np.array([is_measured for _, _, is_measured in measured]),
+        num_classes=probabilities.shape[1],
+    )
+
+
+def _measure(image_bytes: bytes) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Returns measures and hash, and False if Pillow cannot decode the image."""
+    try:
+        return (*measure_image(image_bytes), True)
+    # For a damaged file Pillow raises exceptions of any type.
+    except Exception:
+        return np.zeros(4, np.float32), np.zeros(256, bool), False
+
+
+_OUTPUTS = {
+    "features": ("embedding", "decode_ok"),
+    "serving_default": ("probabilities", "decode_ok"),
+}
+
+
+def _ask_checked(
+    ask: Ask, signature: str, images: list[bytes]
+) -> Mapping[str, np.ndarray]:
+    outputs = ask(signature, images)
+    for name in _OUTPUTS[signature]:
+        if name not in outputs or len(outputs[name]) != len(images):
+            raise ValueError(
+                f"The signature {signature} must return "
+                f"{' and '.join(_OUTPUTS[signature])} for each image. Received: "
+                f"{', '.join(sorted(outputs)) or 'nothing'}"
+            )
+    return outputs
+
+
+def join(parts: Sequence[Answers]) -> Answers:
+    """Joins the answers of several batches, at least one."""
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in _ARRAYS
+        if getattr(parts[0], name) is not None
+    }
+    return dataclasses.replace(parts[0], **arrays)
+
+
+def embed(ask: Ask, images: Iterable[bytes]) -> np.ndarray:
+    """Returns the embeddings of the images that can be decoded, float32 [t, D]."""
+    parts = []
+    for batch in split(images):
+        features = _ask_checked(ask, "features", batch)
+        parts.append(features["embedding"][features["decode_ok"]])
+    return np.concatenate(parts)
+
+
+def find_near_duplicates(hashes: np.ndarray) -> np.ndarray:
+    """Finds the images that are a near duplicate of an earlier one.
+
+    Images of one burst are no independent draws, and the tests count independent draws.
+
+    hashes: bool [n, 256].
+
+    Returns:
+      bool [n], False for the first image of each group.
+    """
+    pairs = duplicates.find_pairs(hashes, max_bits=duplicates.NEAR_DUPLICATE_BITS)
+    groups = duplicates.group_pairs(*pairs[:2], count=len(hashes))
+    repeated = np.ones(len(hashes), bool)
+    repeated[np.unique(groups, return_index=True)[1]] = False
+    return repeated

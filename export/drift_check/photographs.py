@@ -1,0 +1,75 @@
+"""Reads new photographs and asks for their answers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from export.drift_check import answers
+from export.drift_check.answers import Answers, Ask
+from export.drift_check.comparison import LeftOut
+from export.remote import image_files
+from pipeline.system import console
+from pipeline.system.texts import escape_controls
+
+
+def ask_for_photographs(
+    ask: Ask, paths: Sequence[str]
+) -> tuple[Answers, list[str], list[LeftOut]]:
+    """Reads photographs as the preparation does and asks for their answers.
+
+    Shows the progress.
+
+    Args:
+      ask: calls the model.
+      paths: at least one.
+
+    Returns:
+      The answers of the photographs that were decoded, their paths, and the others.
+
+    Raises:
+      ValueError: no photograph can be decoded, or the model does not answer.
+    """
+    reasons: dict[str, str] = {}
+
+    def read_batch(batch: Sequence[str]) -> list[bytes]:
+        return [_read(path, reasons) for path in batch]
+
+    parts: list[Answers] = []
+    # Progress counts photographs, and the answers come in batches.
+    rows = (
+        (index, part)
+        for part in answers.ask_in_batches(ask, paths, read_batch)
+        for index in range(len(part.decoded))
+    )
+    for index, part in console.track(
+        rows, total=len(paths), label="compare", unit="photographs"
+    ):
+        if index == 0:
+            parts.append(part)
+    joined = answers.join(parts)
+    left_out = [
+        LeftOut(
+            name=escape_controls(paths[row]),
+            reason=reasons.get(paths[row], "not decodable"),
+        )
+        for row in np.flatnonzero(~joined.decoded).tolist()
+    ]
+    if not joined.decoded.any():
+        raise ValueError(
+            f"None of the photographs can be decoded. Received: {len(paths)}, the "
+            f"first is {left_out[0]['name']}: {left_out[0]['reason']}"
+        )
+    decoded_paths = [paths[row] for row in np.flatnonzero(joined.decoded).tolist()]
+    return joined.take(joined.decoded), decoded_paths, left_out
+
+
+def _read(path: str, reasons: dict[str, str]) -> bytes:
+    """Returns the image, or b"" and notes the reason if it cannot be read."""
+    try:
+        image_bytes = image_files.read_as_stored(path)
+    except OSError as error:
+        reasons[path] = error.strerror or str(error)
+        return b""
+    if not image_bytes:
+        reasons[path] = "empty file"
+    return image_bytes

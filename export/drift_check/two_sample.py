@@ -1,0 +1,146 @@
+"""Tests whether two samples come from one distribution.
+
+Each test returns a p-value that holds for any number of images, because it compares
+the samples with random divisions of the same images (Phipson and Smyth, 2010), or
+because SciPy knows the distribution.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+PERMUTATIONS = 4_999
+# The kernel test uses so many rows of a sample: its memory grows with the square.
+MAX_KERNEL_ROWS = 1_000
+
+
+def kernel_p_value(
+    reference: np.ndarray, new: np.ndarray, rng: np.random.Generator
+) -> float:
+    """Tests rows of numbers by the maximum mean discrepancy (Gretton et al., 2012).
+
+    The kernel is Gaussian; its width is the median distance of all pairs.
+
+    Args:
+      reference, new: float [m, d], float [n, d].
+      rng: draws the permutations, and MAX_KERNEL_ROWS rows of a larger sample.
+
+    Returns:
+      The p-value of a permutation test.
+    """
+    reference, new = (_thin_out(sample, rng) for sample in (reference, new))
+    kernel = _compute_kernel(np.concatenate([reference, new]))
+    is_new = np.zeros((PERMUTATIONS + 1, len(kernel)), np.float32)
+    is_new[:, len(reference) :] = 1
+    is_new[1:] = rng.permuted(is_new[1:], axis=1)
+    statistics = _mean_discrepancies(kernel, is_new)
+    return _p_value(statistics[0], statistics[1:])
+
+
+def standardise(
+    reference: np.ndarray, new: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gives each column the standard deviation 1 in both samples together.
+
+    Both together, so that a permutation test of the result is exact.
+
+    reference, new: float [m, d], float [n, d].
+    """
+    scale = np.concatenate([reference, new]).std(axis=0)
+    scale[scale == 0] = 1
+    return reference / scale, new / scale
+
+
+def _thin_out(sample: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if len(sample) <= MAX_KERNEL_ROWS:
+        return sample
+    return sample[rng.choice(len(sample), MAX_KERNEL_ROWS, replace=False)]
+
+
+def _compute_kernel(points: np.ndarray) -> np.ndarray:
+    from scipy.spatial import distance
+
+    squares = distance.pdist(points.astype(np.float64), "sqeuclidean")
+    # 0 where most points are equal.
+    width = float(np.median(squares)) or float(squares.mean()) or 1.0
+    return distance.squareform(np.exp(-squares / width)).astype(np.float32) + np.eye(
+        len(points), dtype=np.float32
+    )
+
+
+def _mean_discrepancies(kernel: np.ndarray, is_new: np.ndarray) -> np.ndarray:
+    """Computes the squared discrepancy of each division of the rows into two samples.
+
+    kernel: float32 [N, N]; is_new: float32 [P, N], 1 for the new sample.
+
+    Returns:
+      float64 [P].
+    """
+    new = is_new[0].sum(dtype=np.float64)
+    old = len(kernel) - new
+    row_sums = kernel.sum(axis=1, dtype=np.float64)
+    new_new = np.einsum("pi,pi->p", is_new @ kernel, is_new, dtype=np.float64)
+    new_any = is_new @ row_sums
+    new_old = new_any - new_new
+    old_old = row_sums.sum() - new_any - new_old
+    return new_new / new**2 + old_old / old**2 - 2 * new_old / (new * old)
+
+
+def class_share_p_value(
+    reference: np.ndarray, new: np.ndarray, rng: np.random.Generator
+) -> float:
+    """Tests the numbers of images of each class by chi-squared.
+
+    The distribution is that of random tables with the same sums, so that small numbers
+    are right too.
+
+    reference, new: int [K].
+
+    Returns:
+      The p-value; 1 if all images are of one class.
+    """
+    from scipy import stats
+
+    table = np.stack([reference, new])[:, reference + new > 0]
+    rows, columns = table.sum(axis=1), table.sum(axis=0)
+    if len(columns) < 2:
+        return 1.0
+    expected = np.outer(rows, columns) / rows.sum()
+    tables = stats.random_table(rows, columns).rvs(PERMUTATIONS, random_state=rng)
+    observed, drawn = (
+        ((counts - expected) ** 2 / expected).sum(axis=(-2, -1))
+        for counts in (table, tables)
+    )
+    return _p_value(float(observed), drawn)
+
+
+def rank_p_value(reference: np.ndarray, new: np.ndarray) -> float:
+    """Tests numbers by their ranks (Mann and Whitney, 1947); returns the p-value.
+
+    reference, new: float [m], float [n].
+    """
+    from scipy import stats
+
+    if np.ptp(np.concatenate([reference, new])) == 0:
+        return 1.0  # SciPy would divide by 0.
+    return float(stats.mannwhitneyu(reference, new, method="asymptotic").pvalue)
+
+
+def _p_value(observed: float, drawn: np.ndarray) -> float:
+    # Equal values differ by rounding.
+    as_large = drawn >= observed - 1e-6 * abs(observed)
+    return float((1 + as_large.sum()) / (1 + len(drawn)))
+
+
+def adjust_holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjusts the p-values of several tests together (Holm, 1979).
+
+    If nothing has changed, the smallest of them is below a limit with at most the
+    probability of that limit, whatever the tests have to do with one another.
+    """
+    adjusted = {}
+    largest = 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
+        adjusted[name] = largest
+    return {name: adjusted[name] for name in p_values}
