@@ -62,7 +62,7 @@ setuptools.setup(
         "requests>=2.32,<3",
         "scikit-learn>=1.5,<2",
         "threadpoolctl>=3.1,<4",
-        "scipy>=1.13,<2",
+        "scipy>=1.15,<2",
         # tf.summary needs it; tensorflow itself no longer requires it.
         "tensorboard>=2.20,<2.22",
         "tensorflow>=2.21,<2.22",

@@ -23,13 +23,13 @@ flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
     """Compares the runs, prints the outcome and writes the page."""
+    from pipeline.system.texts import escape_controls
     from trainer.comparison import wording, write
-    from trainer.comparison.safe_text import printable
 
     try:
         outcome = write.compare(argv[1:], FLAGS.out)
         text = wording.describe_runs(outcome.runs, outcome.figures, outcome.comparisons)
-        page, table = (printable(str(p)) for p in (outcome.page, outcome.table))
+        page, table = (escape_controls(str(p)) for p in (outcome.page, outcome.table))
         print(f"{text}\n\npage:  {page}\ntable: {table}", flush=True)
     except BrokenPipeError:
         # The reader of a pipe, such as `head`, has ended. Without the redirection

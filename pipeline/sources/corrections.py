@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.sources.images import AppliedCorrections, Decision, Listing
-from pipeline.system import csv_cells
+from pipeline.system import texts
 
 COLUMNS = ("name", "action", "label")
 ACTIONS = ("relabel", "keep", "drop")
@@ -40,7 +40,10 @@ def read_corrections(file: str) -> Corrections:
         content = pathlib.Path(file).read_bytes()
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
         lines = [
-            (reader.line_num, [csv_cells.unescape(row.get(c) or "") for c in COLUMNS])
+            (
+                reader.line_num,
+                [texts.unescape_formula(row.get(c) or "") for c in COLUMNS],
+            )
             for row in reader
         ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

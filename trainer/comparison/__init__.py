@@ -10,5 +10,4 @@ settings.py      settings that differ
 wording.py       the outcome in sentences and as a table
 compare_page.py  compare.html
 changes_csv.py   compare.csv
-safe_text.py     text that is harmless on a terminal and in a spreadsheet
 """

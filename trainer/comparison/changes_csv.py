@@ -4,8 +4,8 @@ import csv
 import pathlib
 from collections.abc import Sequence
 
+from pipeline.system.texts import escape_controls, escape_formula
 from trainer.comparison.comparison import Comparison
-from trainer.comparison.safe_text import csv_cell
 
 COLUMNS = (
     *("first_run", "second_run", "change", "name", "label"),
@@ -32,5 +32,5 @@ def _make_rows(comparison: Comparison) -> list[list[str]]:
             predicted = run.predicted[change.row]
             confidence = run.probabilities[change.row, predicted]
             texts += [run.classes[predicted], f"{confidence:.6g}"]
-        rows.append([csv_cell(text) for text in texts])
+        rows.append([escape_formula(escape_controls(text)) for text in texts])
     return rows

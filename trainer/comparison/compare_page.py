@@ -10,6 +10,7 @@ from PIL import Image
 from pipeline.inspection.thumbnail import make_thumbnail
 from pipeline.stored_examples import read_examples
 from pipeline.system import templates
+from pipeline.system.texts import escape_controls
 from trainer.comparison import alignment, wording
 from trainer.comparison.comparison import (
     BROKEN,
@@ -21,7 +22,6 @@ from trainer.comparison.comparison import (
 )
 from trainer.comparison.figures import Estimate
 from trainer.comparison.run_results import RunResults
-from trainer.comparison.safe_text import printable
 
 # In the first lines of the page, by which the next comparison knows it.
 MARK = "written by trainer.compare"
@@ -86,7 +86,7 @@ def render_page(
         thumbnail_px=_THUMBNAIL_PX,
         csv_name=csv_name,
         wording=wording,
-        printable=printable,
+        escape_controls=escape_controls,
         kinds=(BROKEN, MENDED, STILL_WRONG),
     )
 
@@ -122,14 +122,14 @@ def _describe_photograph(
         answers.append(
             (
                 run.letter,
-                printable(run.classes[predicted]),
+                escape_controls(run.classes[predicted]),
                 float(run.probabilities[row, predicted]),
                 "right" if run.is_right[row] else "wrong",
             )
         )
     return _Photograph(
-        name=printable(first.names[row]),
-        label=printable(first.classes[first.labels[row]]),
+        name=escape_controls(first.names[row]),
+        label=escape_controls(first.classes[first.labels[row]]),
         answers=answers,
         thumbnail=thumbnails.get(row),
     )

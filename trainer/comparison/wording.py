@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.system.texts import escape_controls
 from trainer.comparison.comparison import BROKEN, MENDED, STILL_WRONG, Comparison
 from trainer.comparison.figures import Estimate
 from trainer.comparison.run_results import RunResults
-from trainer.comparison.safe_text import printable
 
 _MAX_VALUE_WIDTH = 60
 
@@ -98,7 +98,7 @@ def describe_runs(
     comparisons: Sequence[Comparison],
 ) -> str:
     """Returns all that the command prints of a comparison; see make_table."""
-    names = [f"{run.letter}  {printable(str(run.path))}" for run in runs]
+    names = [f"{run.letter}  {escape_controls(str(run.path))}" for run in runs]
     parts = [
         "\n".join(names) + f"\n{len(runs[0].names)} test photographs, "
         f"{len(runs[0].classes)} classes; in brackets the 95 % interval",
@@ -147,7 +147,7 @@ def describe_settings(comparison: Comparison) -> str:
 
 
 def _shorten(value: str) -> str:
-    shown = printable(value) or "none"
+    shown = escape_controls(value) or "none"
     if len(shown) <= _MAX_VALUE_WIDTH:
         return shown
     return f"{shown[: _MAX_VALUE_WIDTH - 3]}..."

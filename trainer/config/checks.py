@@ -51,6 +51,11 @@ def check_config(config: "TrainConfig", specs: Mapping[str, FlagSpec]) -> None:
     _check_head_search(config)
     _check_mixing(config)
     _check_data_service(config)
+    if config.virtual_devices > 1 and config.strategy == "one_device":
+        raise ValueError(
+            "--virtual_devices are for --strategy=mirrored. Received: "
+            f"--virtual_devices={config.virtual_devices} --strategy=one_device"
+        )
     if config.check_labels and config.weights == "random":
         raise ValueError(
             "The label check needs a backbone that knows photographs. Received: "

@@ -11,7 +11,8 @@ DEFAULT_REGIMES = ("head", "finetune")
 # summary.json has these keys beside the names of the regimes.
 RESERVED_NAMES = (
     *("classes", "regimes", "best_regime", "chosen_by", "class_weights", "test"),
-    *("search", "export", "config", "reliability"),
+    *("reliability", "slices", "confidence_curve", "learning_curve"),
+    *("search", "export", "config"),
 )
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _EXAMPLE = "--regimes=head,top,all or --regimes=head,late:freeze=100:lr=0.001"

@@ -13,7 +13,7 @@ from pipeline.loading import prepared_data
 from pipeline.loading.prepared_data import Records
 from pipeline.sources.images import SPLITS
 from pipeline.splits import splits_csv
-from pipeline.system import csv_cells, files
+from pipeline.system import files, texts
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
 from trainer.distribution.preemption import StopSignal
@@ -209,9 +209,9 @@ def _write_issues(path: pathlib.Path, ranking: Ranking, data: CheckedData) -> No
         for issue in ranking.issues:
             writer.writerow(
                 [
-                    csv_cells.escape(data.names[issue.position]),
-                    csv_cells.escape(data.classes[issue.label]),
-                    csv_cells.escape(data.classes[issue.suggested]),
+                    texts.escape_formula(data.names[issue.position]),
+                    texts.escape_formula(data.classes[issue.label]),
+                    texts.escape_formula(data.classes[issue.suggested]),
                     f"{issue.score:.6g}",
                     data.splits[issue.position],
                 ]

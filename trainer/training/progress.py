@@ -217,7 +217,7 @@ def _format_time_to_go(line: EpochMetrics, epochs: int) -> str:
     minutes = (epochs - 1) * (line["seconds"] + line["val_seconds"]) / 60
     if line["epoch"] > 1 or minutes < 1:
         return ""
-    return f", about {minutes:.0f} minutes to go"
+    return f", about {minutes:.0f} min to go"
 
 
 def format_validation(line: EpochMetrics) -> str:

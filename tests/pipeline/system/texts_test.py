@@ -12,6 +12,7 @@ from pipeline.system import texts
         ("gpj.\u202etxt", r"gpj.\u202etxt"),
         ("\u2028\x9b1m\udce9", r"\u2028\x9b1m\udce9"),
         ("👩\u200d🌾", "👩\u200d🌾"),
+        ("back\\slash 'quoted'", "back\\slash 'quoted'"),
     ],
 )
 def test_controls_are_written_as_text(text, expected):
@@ -38,6 +39,8 @@ def test_lists_end_after_five_names():
         ("'=x", "''=x"),
         ("''=x", "'''=x"),
         ("'quoted'", "'quoted'"),
+        ("a=b", "a=b"),
+        ("0.25", "0.25"),
         ("", ""),
     ],
 )

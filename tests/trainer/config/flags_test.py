@@ -259,6 +259,10 @@ def test_backbone_arguments_are_parsed_as_python_values():
         (["--dropout=1"], "--dropout=1.0"),
         (["--freeze_layers=-1"], "--freeze_layers=-1"),
         (["--virtual_devices=0"], "--virtual_devices=0"),
+        (
+            ["--virtual_devices=2", "--strategy=one_device"],
+            "--virtual_devices=2 --strategy=one_device",
+        ),
         (["--regimes=head,tail"], "--regimes=tail"),
         (["--regimes=head,tail:freeze="], "freeze= in --regimes=tail:freeze="),
         (["--regimes=head,a:freeze=1,a:freeze=2"], "a:freeze=1,a:freeze=2"),

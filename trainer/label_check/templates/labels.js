@@ -84,9 +84,9 @@
     get("message").textContent = `${name}: undone.${problem}`;
   }
 
-  // The same pattern as in pipeline/system/csv_cells.py.
+  // The same pattern as in pipeline/system/texts.py.
   function toCell(text) {
-    const cell = /^'*[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    const cell = /^'*[=+\-@\t\r\n]/.test(text) ? `'${text}` : text;
     return /[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
   }
 
