@@ -2,6 +2,7 @@
 
 mobilenet_025.weights.h5: MobileNet with alpha=0.25, trained on drawn things.
 pretrain.py: the command that trains them.
+pretraining.py: the training.
 drawn_things.py: the kinds of things.
 drawn_plants.py, drawn_objects.py, drawn_shapes.py: how each of them is drawn.
 """

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.sources import drawn_flowers
 from trainer.embedded.drawn_things import KINDS, draw_thing
-from trainer.embedded.pretrain import draw_pictures, pretrain
+from trainer.embedded.pretraining import draw_pictures, pretrain
 from trainer.models import backbones
 
 
@@ -30,7 +30,7 @@ def test_a_thing_is_drawn_from_its_seed(kind):
 
 @pytest.mark.slow
 def test_a_few_steps_write_weights_that_the_backbone_loads(tmp_path, monkeypatch):
-    monkeypatch.setattr("trainer.embedded.pretrain._VALIDATION_PER_KIND", 1)
+    monkeypatch.setattr("trainer.embedded.pretraining._VALIDATION_PER_KIND", 1)
     images, labels = draw_pictures(2, seed=1)
     assert images.shape == (2 * len(KINDS), 108, 108, 3)
     assert labels.tolist() == [kind for kind in range(len(KINDS)) for _ in range(2)]
