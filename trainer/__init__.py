@@ -6,6 +6,7 @@ train.py             train(): the whole job in order
 run_setup.py         data, classifier and views of a run
 compare.py           the command that compares finished runs
 final_evaluation.py  summary.json and report.html from the best weights
+split_outputs.py     what the best weights give for validation and test
 config/              settings of a run
 models/              backbone, head, frozen layers
 embedded/            weights in the package, and how they were trained

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,18 +11,17 @@ from pipeline.loading.prepared_data import Records
 from pipeline.system import files
 from trainer.config.class_balance import rank, read_balance
 from trainer.config.regimes import make_regimes
+from trainer.config.run_files import PREDICTIONS_FILE
 from trainer.config.train_config import TrainConfig
 from trainer.distribution.runtime import Runtime
-from trainer.evaluation import evaluate, metrics, outcome, report
+from trainer.evaluation import metrics, outcome, report
 from trainer.evaluation.confidence_curve import measure_confidence_curve
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.image_properties import measure_images
+from trainer.evaluation.predictions import write_predictions
 from trainer.evaluation.reliability import measure_reliability
 from trainer.evaluation.slices import Slice, compare_slices, select_slices
 from trainer.evaluation.summary import RegimeSummary, Summary, make_summary
-from trainer.models import freezing
-from trainer.models.classifier import Classifier, FrozenPrefix
-from trainer.models.frozen_prefix import find_frozen_prefix
 from trainer.postprocessing import postprocessing as postprocessing_file
 from trainer.postprocessing.postprocessing import (
     Postprocessing,
@@ -30,10 +29,8 @@ from trainer.postprocessing.postprocessing import (
 )
 from trainer.postprocessing.unknown import (
     UnknownScorer,
-    choose_fit_images,
-    count_fit_images,
-    fit_scorer,
 )
+from trainer.split_outputs import Outputs, evaluate_splits
 from trainer.training import run_config, run_dir
 
 
@@ -60,17 +57,19 @@ def evaluate_run(
             run_dir.restore_classifier(config, classes, model_dir, name)
             for name in names
         ]
-    scorers, validation, test = _evaluate_splits(runtime, config, classifiers)
+    scorers, validation, test = evaluate_splits(runtime, config, classifiers)
     if not runtime.is_chief:
         return None
     regimes = _summarise_regimes(
         config, classes, history, validation=validation, test=test
     )
     balance = read_balance(config, classes)
-    ranks = [rank(regimes[name], balance.chosen_by) for name in names]
-    best = ranks.index(max(ranks))
+    best = max(
+        range(len(names)), key=lambda i: rank(regimes[names[i]], balance.chosen_by)
+    )
     postprocessing = _fit_postprocessing(config, validation, best, scorers[best])
     calibrated_logits = test.logits[:, best] / postprocessing.temperature
+    probabilities = metrics.softmax(calibrated_logits)
     records = prepared_data.read_records(config.data_dir, "test")
     summary = make_summary(
         classes=list(classes),
@@ -83,14 +82,15 @@ def evaluate_run(
             postprocessing, test.logits[:, best], test.scores[:, best], test.labels
         ),
         slices=_compare_slices(config, classes, records, test, best),
-        confidence_curve=measure_confidence_curve(
-            metrics.softmax(calibrated_logits), test.labels
-        ),
+        confidence_curve=measure_confidence_curve(probabilities, test.labels),
         learning_curve=run_dir.read_learning_curve(model_dir),
         search=run_config.read_search(model_dir),
         config=dataclasses.asdict(config),
     )
     outcome.print_outcome(summary, precision=runtime.precision)
+    photographs = prepared_data.read_names(records)
+    path = model_dir / PREDICTIONS_FILE
+    write_predictions(path, photographs, test.labels, probabilities, classes)
     report.write_report(
         model_dir,
         summary=summary,
@@ -98,10 +98,7 @@ def evaluate_run(
         classifier=classifiers[best],
         train_records=prepared_data.read_records(config.data_dir, "train"),
         test=report.Evaluated(
-            records=records,
-            logits=calibrated_logits,
-            scores=test.scores[:, best],
-            labels=test.labels,
+            records, photographs, probabilities, test.scores[:, best], test.labels
         ),
     )
     postprocessing_file.write(model_dir / postprocessing_file.FILE, postprocessing)
@@ -109,75 +106,8 @@ def evaluate_run(
     return summary
 
 
-@dataclasses.dataclass(frozen=True)
-class _Outputs:
-    """What M classifiers give for a split of N images, in stored order.
-
-    logits: float32 [N, M, K]. scores: float32 [N, M], unknown scores.
-    heat_centres: float32 [N, M, 2]; see saliency.find_centre. labels: int32 [N].
-    """
-
-    logits: np.ndarray
-    scores: np.ndarray
-    heat_centres: np.ndarray
-    labels: np.ndarray
-
-
-def _evaluate_splits(
-    runtime: Runtime, config: TrainConfig, classifiers: Sequence[Classifier]
-) -> tuple[list[UnknownScorer], _Outputs, _Outputs]:
-    """Returns the scorer of each classifier, and what all give for both splits.
-
-    The splits are validation and test.
-    """
-    prefixes = _find_common_prefixes(config, classifiers)
-    scorers = _fit_scorers(runtime, config, classifiers, prefixes)
-    with runtime.strategy.scope():
-        step = evaluate.make_joint_eval_step(runtime, classifiers, prefixes, scorers)
-    validation, test = (
-        _evaluate(runtime, config, step, split) for split in ("validation", "test")
-    )
-    return scorers, validation, test
-
-
-def _fit_scorers(
-    runtime: Runtime,
-    config: TrainConfig,
-    classifiers: Sequence[Classifier],
-    prefixes: Sequence[FrozenPrefix | None],
-) -> list[UnknownScorer]:
-    """Fits the unknown score of each classifier to some training images."""
-    records = prepared_data.read_records(config.data_dir, "train", cached=False)
-    labels = prepared_data.read_labels(records)
-    positions = choose_fit_images(labels, count_fit_images(int(labels.max()) + 1))
-    with runtime.strategy.scope():
-        step = evaluate.make_embedding_step(runtime, classifiers, prefixes)
-    embeddings, logits, _ = evaluate.evaluate(
-        runtime,
-        step,
-        prepared_data.select(records, positions),
-        image_size=config.image_size,
-        batch_size=config.batch_size,
-    )
-    return [fit_scorer(embeddings[:, i], logits[:, i]) for i in range(len(classifiers))]
-
-
-def _evaluate(
-    runtime: Runtime, config: TrainConfig, eval_step: Callable, split: str
-) -> _Outputs:
-    return _Outputs(
-        *evaluate.evaluate(
-            runtime,
-            eval_step,
-            prepared_data.read_records(config.data_dir, split),
-            image_size=config.image_size,
-            batch_size=config.batch_size,
-        )
-    )
-
-
 def _fit_postprocessing(
-    config: TrainConfig, validation: _Outputs, index: int, scorer: UnknownScorer
+    config: TrainConfig, validation: Outputs, index: int, scorer: UnknownScorer
 ) -> Postprocessing:
     """Fits the constants of a reply of one classifier."""
     return fit_postprocessing(
@@ -195,7 +125,7 @@ def _compare_slices(
     config: TrainConfig,
     classes: Sequence[str],
     records: Records,
-    test: _Outputs,
+    test: Outputs,
     index: int,
 ) -> list[Slice]:
     """Compares the accuracy of one classifier on slices of the test split."""
@@ -214,8 +144,8 @@ def _summarise_regimes(
     classes: Sequence[str],
     history: Sequence[EpochMetrics],
     *,
-    validation: _Outputs,
-    test: _Outputs,
+    validation: Outputs,
+    test: Outputs,
 ) -> dict[str, RegimeSummary]:
     """Returns the results of each regime, in the order of the training."""
     results = {regime.name: regime.result for regime in make_regimes(config)}
@@ -276,24 +206,3 @@ def _find_best_epoch(lines: Sequence[EpochMetrics], result: str) -> int:
     if result == "average":
         return max(line["epoch"] for line in lines)
     return max((line["epoch"] for line in lines if line["best"]), default=0)
-
-
-def _find_common_prefixes(
-    config: TrainConfig, classifiers: Sequence[Classifier]
-) -> list[FrozenPrefix | None]:
-    """Finds the part of each classifier that no regime trained.
-
-    It is the same in all classifiers, so one of them can compute it for all. None of
-    them has one if no regime trained the backbone: the prefix would then be pooled, and
-    where the classifier looks could not be seen.
-    """
-    backbone = classifiers[0].backbone
-    fewest_frozen = min(
-        freezing.resolve_freeze(backbone, regime.frozen)
-        for regime in make_regimes(config)
-    )
-    for classifier in classifiers:
-        freezing.freeze(classifier.backbone, fewest_frozen)
-    if not backbone.trainable_variables:
-        return [None] * len(classifiers)
-    return [find_frozen_prefix(classifier) for classifier in classifiers]

@@ -142,20 +142,6 @@ def _find_row_problems(
     )
 
 
-def _find_decision_problems(
-    outputs: Arrays, postprocessing: Postprocessing
-) -> Iterator[str]:
-    """Compares in_set and is_unknown with the numbers of the same reply."""
-    probabilities = outputs["probabilities"]
-    in_set = probabilities >= np.float32(postprocessing.min_set_probability)
-    in_set[np.arange(len(in_set)), probabilities.argmax(axis=1)] = True
-    if not np.array_equal(outputs["in_set"], in_set):
-        yield "in_set does not belong to the probabilities"
-    threshold = np.float32(postprocessing.unknown_threshold)
-    if not np.array_equal(outputs["is_unknown"], outputs["unknown_score"] > threshold):
-        yield "is_unknown does not belong to unknown_score"
-
-
 def _find_bad_image_problems(
     outputs: Mapping[str, Arrays], tolerance: float
 ) -> Iterator[str]:
@@ -191,6 +177,20 @@ def _find_bad_image_problems(
     )
     if outputs["features"]["decode_ok"].tolist() != expected_ok:
         yield "decode_ok of features does not tell bad images from good ones"
+
+
+def _find_decision_problems(
+    outputs: Arrays, postprocessing: Postprocessing
+) -> Iterator[str]:
+    """Compares in_set and is_unknown with the numbers of the same reply."""
+    probabilities = outputs["probabilities"]
+    in_set = probabilities >= np.float32(postprocessing.min_set_probability)
+    in_set[np.arange(len(in_set)), probabilities.argmax(axis=1)] = True
+    if not np.array_equal(outputs["in_set"], in_set):
+        yield "in_set does not belong to the probabilities"
+    threshold = np.float32(postprocessing.unknown_threshold)
+    if not np.array_equal(outputs["is_unknown"], outputs["unknown_score"] > threshold):
+        yield "is_unknown does not belong to unknown_score"
 
 
 def _compare(

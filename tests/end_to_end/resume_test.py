@@ -265,4 +265,4 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_checkpoint(
     assert re.search(r"The loss became (nan|inf) in step 1\d of the run", last), last
     assert "the last good checkpoint is" in last
     assert "step-0000000010.npz" in last
-    assert "Received: --finetune_lr=1e+38" in last
+    assert "smaller --finetune_lr. Received: a rate of 1e+38" in last

@@ -48,7 +48,8 @@ TRAINER = {
     "features": BELOW_TRAINING - {"features"},
     "training": BELOW_TRAINING,
     "head_search": {*BELOW_TRAINING, "training"},
-    "final_evaluation": {*BELOW_TRAINING, "training"},
+    "split_outputs": BELOW_TRAINING,
+    "final_evaluation": {*BELOW_TRAINING, "training", "split_outputs"},
     "run_setup": {*BELOW_TRAINING, "training"},
     "label_check": {*BELOW_TRAINING, "head_search"},
     "train": {

@@ -9,16 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline.loading import prepared_data
 from pipeline.loading.prepared_data import Records
 from pipeline.system import files, templates
-from trainer.config.run_files import PREDICTIONS_FILE
-from trainer.evaluation import advice, figures, metrics, photographs
+from trainer.evaluation import advice, figures, photographs
 from trainer.evaluation.confidence_curve import describe_confidence
 from trainer.evaluation.curve_figures import draw_confidence_curve, draw_learning_curve
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.photographs import Photograph
-from trainer.evaluation.predictions import write_predictions
 from trainer.evaluation.summary import Summary, regime_summary
 from trainer.models.classifier import Classifier
 
@@ -29,14 +26,15 @@ _TEMPLATES = pathlib.Path(__file__).parent / "templates"
 class Evaluated:
     """What the best weights gave for the test split of N images, in stored order.
 
-    records: the test split.
-    logits: float32 [N, K], calibrated.
+    records: the test split. names: of its photographs.
+    probabilities: float64 [N, K], calibrated.
     scores: float32 [N], unknown scores.
     labels: int32 [N].
     """
 
     records: Records
-    logits: np.ndarray
+    names: Sequence[str]
+    probabilities: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
 
@@ -50,7 +48,7 @@ def write_report(
     train_records: Records,
     test: Evaluated,
 ) -> None:
-    """Writes report.html, its charts as PNG files, and test_predictions.csv.
+    """Writes report.html, and its charts as PNG files.
 
     Args:
       history: the lines of metrics.jsonl.
@@ -59,24 +57,19 @@ def write_report(
     """
     classes = summary["classes"]
     image_size = summary["config"]["image_size"]
-    names = prepared_data.read_names(test.records)
-    probabilities = metrics.softmax(test.logits)
-    write_predictions(
-        model_dir / PREDICTIONS_FILE, names, test.labels, probabilities, classes
-    )
     shown = {
         "errors": photographs.show_errors(
             classifier,
             test.records,
-            names,
-            probabilities,
+            test.names,
+            test.probabilities,
             test.labels,
             classes=classes,
             image_size=image_size,
         ),
         "unusual": photographs.show_unusual(
             test.records,
-            names,
+            test.names,
             test.scores,
             test.labels,
             classes=classes,

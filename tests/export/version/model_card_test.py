@@ -26,7 +26,7 @@ def test_labels_and_model_card_describe_the_version(exported, data_dir):
     assert set(card["project"]) == {"version", "commit"}
     assert set(card["licence"]) == {"model", "initial_weights", "data"}
     page = (exported / "model_card.md").read_text()
-    assert "| test | 12 | 0.500 | 0.300 to 0.700 |" in page
+    assert "| test | 12 | 0.500 [0.300, 0.700] | not measured | not measured |" in page
     assert "| circle | 0.500 | 0.250 | 4 |" in page
     for image_class, count in audit["classes"].items():
         row = " | ".join(str(count[split]) for split in ("train", "validation", "test"))

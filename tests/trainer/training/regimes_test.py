@@ -8,8 +8,11 @@ import pytest
 from absl import flags
 
 from pipeline import prepare
+from pipeline.loading import prepared_data
+from pipeline.loading.order import num_batches
+from trainer.config.class_balance import ClassBalance
 from trainer.config.flags import define_flags, from_flags
-from trainer.config.regimes import Freeze, Regime, make_regimes
+from trainer.config.regimes import Freeze, Regime, make_regimes, plan_steps
 from trainer.models import backbones
 from trainer.training import checkpoints, run_dir
 from trainer.training.regimes import train_regimes
@@ -49,13 +52,16 @@ def test_a_third_regime_is_another_row(tmp_path):
         momentum=0.0,
         schedule="cosine",
     )
+    info = prepared_data.read_info(config.data_dir)
+    pass_steps = num_batches(info.counts["train"], config.batch_size)
     before = [layer.get_weights() for layer in classifier.backbone.layers]
     position = train_regimes(
         runtime,
         config,
         model_dir,
         classifier,
-        regimes=[head, finetune, unfreeze],
+        regimes=plan_steps([head, finetune, unfreeze], pass_steps, epoch_steps=0),
+        balance=ClassBalance(),
         checkpoint=None,
     )
     ran = [(line["regime"], line["epoch"]) for line in position.history]
