@@ -42,7 +42,10 @@ def make_served_batches(
     seed: int,
     input_context: tf.distribute.InputContext,
 ) -> tf.data.Dataset:
-    """Makes one epoch of batches; their order depends on which worker is faster."""
+    """Makes one epoch of batches; their order depends on which worker is faster.
+
+    After them come batches of weight 0 without end, for those who read ahead.
+    """
     global_rows = num_batches(records.count, batch_size) * batch_size
     shard_rows = global_rows // input_context.num_input_pipelines
     num_fillers = shard_rows - len(shard_positions(input_context, records.count))
@@ -59,6 +62,9 @@ def make_served_batches(
     )
     fillers = records.dataset.repeat().take(num_fillers).map(_add_weight(0.0))
     dataset = served.concatenate(fillers.map(decode_example(image_size)))
+    blank = records.dataset.take(1).map(_add_weight(0.0))
+    blank = blank.map(decode_example(image_size)).cache().repeat()
+    dataset = dataset.concatenate(blank)
     per_replica_batch_size = input_context.get_per_replica_batch_size(batch_size)
     dataset = dataset.batch(per_replica_batch_size, drop_remainder=True)
     return read_ahead(dataset)

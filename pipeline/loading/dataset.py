@@ -32,8 +32,8 @@ def make_train_dataset(
       input_context: the shard of this process and the number of replicas.
       data_service: address of a tf.data service. Its workers read and decode, each some
         of the files, which they must see under the same path. The order then depends on
-        which worker is faster, first_step must be 0, and the dataset ends after one
-        epoch.
+        which worker is faster, first_step must be 0, and after one epoch come batches
+        of weight 0.
 
     Returns:
       Batches for one replica after another, each

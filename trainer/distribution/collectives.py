@@ -1,7 +1,7 @@
 """Lets workers agree and exchange values: broadcast, barrier, reduce, gather."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,14 +72,31 @@ def make_input_context(runtime: Runtime) -> tf.distribute.InputContext:
 # Not by strategy.distribute_datasets_from_function: it reads through its own iterator
 # for each device. The tuner of that iterator cannot be turned off, and it sleeps longer
 # and longer, up to a minute. The end of an epoch waits until the tuner wakes up.
-def next_batch(
+def read_batch(
     strategy: tf.distribute.Strategy, iterator: tf.data.Iterator
+) -> list[dict[str, tf.Tensor]]:
+    """Reads one batch for each replica of this process, and copies it to its device."""
+    parts = [iterator.get_next() for _ in strategy.extended.worker_devices]
+    return copy_batch(strategy, parts)
+
+
+def copy_batch(
+    strategy: tf.distribute.Strategy, parts: Sequence[dict[str, tf.Tensor]]
+) -> list[dict[str, tf.Tensor]]:
+    """Copies each replica's part to its device, if it is not there."""
+    copied = []
+    for device, part in zip(strategy.extended.worker_devices, parts, strict=True):
+        with tf.device(device):
+            copied.append({name: tf.identity(value) for name, value in part.items()})
+    return copied
+
+
+def distribute_batch(
+    strategy: tf.distribute.Strategy, parts: Sequence[dict[str, tf.Tensor]]
 ) -> dict[str, Any]:
-    """Reads one batch for each replica of this process."""
-    local = len(strategy.extended.worker_devices)
-    parts = [next(iterator) for _ in range(local)]
+    """Gives each replica of this process its part; see read_batch."""
     return strategy.experimental_distribute_values_from_function(
-        lambda context: parts[context.replica_id_in_sync_group % local]
+        lambda context: parts[context.replica_id_in_sync_group % len(parts)]
     )
 
 

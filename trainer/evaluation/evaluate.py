@@ -207,11 +207,15 @@ def map_examples(
         input_context=collectives.make_input_context(runtime),
     )
     iterator = iter(batches)
-    for _ in range(num_batches(records.count, batch_size)):
+    ready = collectives.read_batch(strategy, iterator)
+    for left in reversed(range(num_batches(records.count, batch_size))):
         if collectives.any_worker(runtime, runtime.stop_signal.is_set):
             raise runtime.stop_signal.make_exception()
+        outputs = step(collectives.distribute_batch(strategy, ready))
+        if left:  # A GPU still computes: the next batch is copied meanwhile.
+            ready = collectives.read_batch(strategy, iterator)
         *results, weights = [
             np.concatenate(strategy.experimental_local_results(part))
-            for part in step(collectives.next_batch(strategy, iterator))
+            for part in outputs
         ]
         yield [result[weights > 0] for result in results]

@@ -1,28 +1,26 @@
 """Defines BatchReader: the batches of a regime, read on and on over its passes."""
 
-import tensorflow as tf
-
 from trainer.training import loop
 from trainer.training.regime_run import RegimeRun
 
 
 class BatchReader:
-    """Holds the iterator of a regime, because the start of one takes time."""
+    """Holds the batches of a regime, because the start of a pipeline takes time."""
 
     def __init__(self, run: RegimeRun):
         """run: its records are read; nothing is read yet."""
         self._run = run
-        self._iterator: tf.data.Iterator | None = None
+        self._batches: loop.BatchStream | None = None
 
-    def read_on(self, pass_number: int, step: int) -> tf.data.Iterator:
-        """Returns the iterator whose next batch is that of this step of the pass.
+    def read_on(self, pass_number: int, step: int) -> loop.BatchStream:
+        """Returns the batches, of which the next one is that of this step of the pass.
 
         The first call may begin anywhere; later calls go on where the batches ended.
         """
         config = self._run.config
         # A data service ends after one pass.
-        if self._iterator is None or config.data_service is not None:
-            self._iterator = loop.start_reading(
+        if self._batches is None or config.data_service is not None:
+            self._batches = loop.start_reading(
                 self._run.runtime,
                 self._run.train_records,
                 image_size=config.image_size,
@@ -32,4 +30,4 @@ class BatchReader:
                 first_step=step,
                 data_service=config.data_service,
             )
-        return self._iterator
+        return self._batches

@@ -39,6 +39,26 @@ class Update:
     save: bool
 
 
+class BatchStream:
+    """The batches of training in their order, read one ahead of the steps.
+
+    iterator: gives the batches after `ready`.
+    ready: the next batch, which is on the devices; see collectives.read_batch. None
+      before the first reading.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, batches: tf.data.Dataset):
+        """Nothing is read yet."""
+        self._strategy = strategy
+        self.iterator = iter(batches)
+        self.ready: list[dict[str, tf.Tensor]] | None = None
+
+    def read_first(self) -> None:
+        """Reads the first batch, if no batch is ready."""
+        if self.ready is None:
+            self.ready = collectives.read_batch(self._strategy, self.iterator)
+
+
 def start_reading(
     runtime: Runtime,
     records: Records,
@@ -49,8 +69,8 @@ def start_reading(
     seed: int,
     first_step: int = 0,
     data_service: str | None = None,
-) -> tf.data.Iterator:
-    """Returns the iterator that train_epoch reads; see dataset.make_train_dataset."""
+) -> BatchStream:
+    """Returns the batches that train_epoch reads; see dataset.make_train_dataset."""
     batches = make_train_dataset(
         records,
         image_size=image_size,
@@ -61,12 +81,12 @@ def start_reading(
         input_context=collectives.make_input_context(runtime),
         data_service=data_service,
     )
-    return iter(batches)
+    return BatchStream(runtime.strategy, batches)
 
 
 def train_epoch(
     train_steps: Callable,
-    batches: tf.data.Iterator,
+    batches: BatchStream,
     *,
     steps: int,
     epoch: int,
@@ -91,10 +111,13 @@ def train_epoch(
     done, num_steps, step_seconds = first_step, 1, 0.0
     while done < steps:
         start = time.monotonic()
+        batches.read_first()
+        first_wait = time.monotonic() - start
         next_pause = min([pause for pause in pause_at if pause > done], default=steps)
         num_steps = min(num_steps, steps - done, next_pause - done)
-        per_step, reduced_flags = train_steps(
-            batches,
+        per_step, reduced_flags, batches.ready = train_steps(
+            batches.iterator,
+            batches.ready,
             tf.constant(mix_seed(seed, epoch)),
             tf.constant(done),
             tf.constant(num_steps),
@@ -110,7 +133,7 @@ def train_epoch(
             losses=tuple(losses),
             corrects=tuple(corrects),
             seconds=seconds,
-            waited_seconds=sum(waited),
+            waited_seconds=first_wait + sum(waited),
             stop=stop > 0,
             save=save > 0,
         )

@@ -47,12 +47,15 @@ def make_train_steps(
         the global batch; empty: all images have the same weight.
 
     Returns:
-      train_steps(batches, seed, first_step, num_steps, local_flags) ->
+      train_steps(iterator, batch, seed, first_step, num_steps, local_flags) ->
         float64 [num_steps, 3]: for each step the sum of the losses of its examples, the
-          number of correct predictions, and the seconds it waited for input (NaN if
-          deterministic);
+          number of correct predictions, and the seconds that it waited afterwards for
+          the next batch (NaN if deterministic);
         float32 [n]: the mean over all workers of their local_flags, float32 [n]. It
-          reaches every worker, so that workers can agree.
+          reaches every worker, so that workers can agree;
+        the batch of the step after the last one.
+      Both batches are results of collectives.read_batch: while a step computes, the
+      next batch is read and copied to the devices.
     """
     strategy = runtime.strategy
     replica_step = _make_replica_step(
@@ -75,29 +78,30 @@ def make_train_steps(
     )
 
     @tf.function
-    def train_steps(batches, seed, first_step, num_steps, local_flags):
+    def train_steps(iterator, batch, seed, first_step, num_steps, local_flags):
         per_replica_flags = strategy.run(lambda: local_flags)
         reduced_flags = strategy.reduce(
             tf.distribute.ReduceOp.MEAN, per_replica_flags, axis=None
         )
         steps = tf.TensorArray(tf.float64, num_steps)
-        sums = tf.zeros([2])
         for index in tf.range(num_steps):
             step = first_step + index
-            # The clock starts when the step before is complete and stops when the batch
-            # has arrived: the time between is spent waiting for input.
-            start = _read_clock(runtime, after=[sums])
-            with tf.control_dependencies([start]):
-                batch = collectives.next_batch(strategy, batches)
-            parts = strategy.experimental_local_results(batch["weight"])
-            waited = _read_clock(runtime, after=parts) - start
-            counted = strategy.run(_sum_weights, args=(batch, class_weights))
+            # Nothing below depends on it before the clock: it is read and copied while
+            # the step computes.
+            next_batch = collectives.read_batch(strategy, iterator)
+            parts = collectives.distribute_batch(strategy, batch)
+            counted = strategy.run(_sum_weights, args=(parts, class_weights))
             total = strategy.reduce(tf.distribute.ReduceOp.SUM, counted, axis=None)
-            per_replica = strategy.run(replica_step, args=(batch, seed, step, total))
+            per_replica = strategy.run(replica_step, args=(parts, seed, step, total))
             sums = strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
-            row = tf.concat([tf.cast(sums, tf.float64), [waited]], axis=0)
+            # The clock starts when the step is complete and stops when the next batch
+            # is on the devices: the time between is spent waiting for input.
+            computed = _read_clock(runtime, after=[sums])
+            arrived = _read_clock(runtime, [computed, *tf.nest.flatten(next_batch)])
+            row = tf.concat([tf.cast(sums, tf.float64), [arrived - computed]], axis=0)
             steps = steps.write(index, row)
-        return steps.stack(), reduced_flags
+            batch = next_batch
+        return steps.stack(), reduced_flags, collectives.copy_batch(strategy, batch)
 
     return train_steps
 
