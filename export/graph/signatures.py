@@ -108,7 +108,7 @@ def make_signatures(
       image_size: side of the square images that the classifier takes, in pixels.
     """
     class_names = tf.constant(list(classes))
-    pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.float32)
+    pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.uint8)
     strings = tf.TensorSpec([None], tf.string)
 
     # With an input signature the SavedModel holds the model once for all signatures.

@@ -33,7 +33,7 @@ def write_warmup(saved_model_dir: pathlib.Path) -> None:
         tf.constant(drawn_flowers.draw_jpeg(drawn_flowers.CLASSES[0], 0))
     )
     # Small: the file holds the image some three hundred times.
-    pixels = tf.cast(decoding.resize(drawn, _SIDE_PX), tf.uint8).numpy()
+    pixels = decoding.resize(drawn, _SIDE_PX).numpy()
     image_bytes = tf.io.encode_jpeg(pixels).numpy()
     path = saved_model_dir / messages.WARMUP_FILE
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,8 @@ Augmenter = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 def build_augmenter(preset: str, *, xla: bool = True) -> Augmenter:
     """Builds augment(images, seeds) -> images, with one seed for each image.
 
-    images: float32 [B, H, W, 3], range [0, 255]; the result has the same shape and
-    range. seeds: int32 [B, 2]. The result for an image depends on its own seed, not on
+    images: uint8 or float32 [B, H, W, 3], range [0, 255]; the result is float32 and
+    has the same shape and range. seeds: int32 [B, 2]. The result for an image depends on its own seed, not on
     its place in the batch. row_seeds((seed, view), examples) gives the seeds of one
     view of each example.
 
@@ -35,7 +35,7 @@ def build_augmenter(preset: str, *, xla: bool = True) -> Augmenter:
             f"--augment={preset}"
         )
     if name == "none":
-        return lambda images, seeds: images
+        return lambda images, seeds: tf.cast(images, tf.float32)
     limits = PRESETS[name]
     affine = RandomAffine(
         flip=limits.flip,
@@ -54,7 +54,7 @@ def build_augmenter(preset: str, *, xla: bool = True) -> Augmenter:
     def transform(images, seeds):
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         matrices = affine.draw_matrices(seeds, height=height, width=width)
-        return affine.augment_images(images, matrices)
+        return affine.augment_images(tf.cast(images, tf.float32), matrices)
 
     @tf.function(autograph=False, jit_compile=xla or None)
     def recolor(images, seeds):

@@ -56,10 +56,7 @@ def _look_up_features(
             tf.as_dtype(features[0].dtype),
         )
         shape = [*batch["position"].shape, *features[0].shape[1:]]
-        rows = tf.ensure_shape(rows, shape)
-        if rows.dtype == tf.uint8:
-            rows = tf.cast(rows, tf.float32)
-        return {"image": rows, **batch}
+        return {"image": tf.ensure_shape(rows, shape), **batch}
 
     return look_up
 

@@ -37,8 +37,8 @@ def make_train_dataset(
 
     Returns:
       Batches for one replica after another, each
-      {"image": float32 [b, image_size, image_size, 3], range [0, 255], or rows of the
-       records' features, whose views the epochs use in turn;
+      {"image": uint8 [b, image_size, image_size, 3], or rows of the records' features,
+       whose views the epochs use in turn;
        "label": int32 [b], "weight": float32 [b], "position": int32 [b]}
       with b = batch_size / input_context.num_replicas_in_sync.
       The last global batch is filled up with examples of weight 0, so that every shape

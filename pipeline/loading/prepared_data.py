@@ -33,8 +33,8 @@ class Records:
       cached.
     features: replaces the images: decoded images (uint8) or precomputed features of a
       frozen prefix. One array [rows, ...] for each view, with the rows of one
-      pipeline's shard in stored order. Batches then hold these rows as "image" (uint8
-      as float32), and `dataset` holds only the shard, without bytes and names.
+      pipeline's shard in stored order. Batches then hold these rows as "image", and
+      `dataset` holds only the shard, without bytes and names.
     """
 
     dataset: tf.data.Dataset

@@ -19,7 +19,7 @@ def test_the_contract_of_shape_dtype_and_range():
     image_bytes = _encode(np.asarray(fakes.draw("circle", 1)), "JPEG")
     image = decoding.decode_and_resize(tf.constant(image_bytes), 32)
     assert image.shape == (32, 32, 3)
-    assert image.dtype == tf.float32
+    assert image.dtype == tf.uint8
     assert 0 <= image.numpy().min() < 60
     assert 120 < image.numpy().max() <= 255
 
@@ -28,8 +28,23 @@ def test_values_are_those_of_a_bilinear_resize_with_half_pixel_centres():
     pixels = np.zeros((2, 2, 3), np.uint8)
     pixels[:, 1] = 100
     image = decoding.decode_and_resize(tf.constant(_encode(pixels)), 4).numpy()
-    np.testing.assert_allclose(image[0, :, 0], [0, 25, 75, 100])
-    np.testing.assert_allclose(image[:, 2, 1], 75)
+    np.testing.assert_array_equal(image[0, :, 0], [0, 25, 75, 100])
+    np.testing.assert_array_equal(image[:, 2, 1], 75)
+
+
+@pytest.mark.parametrize("size", [(90, 70), (300, 200)], ids=["plain", "antialiased"])
+def test_values_are_rounded_to_the_nearest(size):
+    pixels = tf.constant(_photograph(*size))
+    exact = tf.image.resize(pixels, (32, 32), antialias=size[0] >= 96)
+    found = decoding.resize(pixels, 32).numpy().astype(float)
+    assert 0.4 < np.abs(found - exact).max() <= 0.5001
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_the_range_holds_at_its_ends(value):
+    # The anti-aliased resize overshoots by a rounding error.
+    pixels = np.full((301, 299, 3), value, np.uint8)
+    assert np.unique(decoding.resize(tf.constant(pixels), 32)) == [value]
 
 
 def test_channels_are_red_green_blue():
@@ -76,6 +91,7 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(height, width, ratio
     np.testing.assert_array_equal(found, decoding.resize(reduced, 32))
     whole = tf.io.decode_jpeg(image_bytes, channels=3)
     exact = tf.image.resize(whole, (32, 32), antialias=True)
+    found = tf.cast(found, tf.float32)
     difference = np.abs(found - exact)
     assert difference.mean() < 3
     assert np.abs(np.mean(found - exact)) < 1  # the smaller transforms round up
@@ -105,7 +121,8 @@ def test_eager_and_dataset_map_agree_to_the_bit(image_size):
     dataset = tf.data.Dataset.from_tensor_slices(all_bytes).map(
         lambda b: decoding.decode_and_resize(b, image_size), num_parallel_calls=2
     )
-    assert dataset.element_spec == tf.TensorSpec([image_size, image_size, 3])
+    shape = [image_size, image_size, 3]
+    assert dataset.element_spec == tf.TensorSpec(shape, tf.uint8)
     np.testing.assert_array_equal(np.stack(eager), np.stack(list(dataset)))
 
 

@@ -227,8 +227,7 @@ class TrainConfig:
         "memory",
         "What to keep of the images between epochs. memory: encoded bytes, up to 4 GB "
         "of a split; disk: decoded and resized images in --cache_dir, so that later "
-        "epochs decode nothing; their pixels are rounded to whole numbers; off: "
-        "nothing.",
+        "epochs decode nothing; off: nothing.",
         choices=CACHES,
     )
     cached_views: int | None = flag(

@@ -51,7 +51,7 @@ def measure_images(records: Records, image_size: int) -> ImageProperties:
     def measure(example):
         image_bytes = example["image_bytes"]
         image = decoding.decode_and_resize(image_bytes, image_size)
-        return image_bytes, *measure_pixels(image)
+        return image_bytes, *measure_pixels(tf.cast(image, tf.float32))
 
     measured = records.dataset.map(measure, num_parallel_calls=parallel.count_cores())
     sizes, rows = [], []

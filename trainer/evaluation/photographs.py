@@ -132,7 +132,7 @@ def show_augmented(
 def _read_images(
     records: Records, positions: Sequence[int], image_size: int
 ) -> np.ndarray:
-    """Returns images float32 [len(positions), S, S, 3], in the order of positions."""
+    """Returns images uint8 [len(positions), S, S, 3], in the order of positions."""
     images = {
         position: decoding.decode_and_resize(example["image_bytes"], image_size).numpy()
         for position, example in enumerate(records.dataset)
@@ -142,7 +142,7 @@ def _read_images(
 
 
 def _encode(image: np.ndarray) -> str:
-    """Encodes float32 [S, S, 3], range [0, 255], as a small JPEG in a data URI."""
+    """Encodes an image [S, S, 3], range [0, 255], as a small JPEG in a data URI."""
     pixels = np.clip(np.round(np.asarray(image)), 0, 255).astype(np.uint8)
     small = Image.fromarray(pixels)
     small.thumbnail((_MAX_SIDE_PX, _MAX_SIDE_PX))
@@ -160,7 +160,7 @@ def _overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def _compute_heats(classifier: Classifier, images: tf.Tensor) -> np.ndarray:
-    """Computes where the classifier looks in images float32 [N, S, S, 3].
+    """Computes where the classifier looks in images uint8 [N, S, S, 3].
 
     Returns:
       float32 [N, S, S], range [0, 1].

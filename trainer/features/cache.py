@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import ml_dtypes
 import numpy as np
-import tensorflow as tf
 
 from pipeline.loading import prepared_data
 from pipeline.loading.prepared_data import Records
@@ -31,7 +30,7 @@ from trainer.features.view_files import (
 # Part of the name of every file. Increase it whenever a change of code changes the
 # features of the same image: decoding, augmentation, folding, rounding, order of rows.
 # A test pins the hash of a known array.
-FEATURES_FORMAT = 1
+FEATURES_FORMAT = 2
 
 _DTYPES = {
     "float32": np.dtype(np.float32),
@@ -113,7 +112,7 @@ def cache_images(
     image_size: int,
     batch_size: int,
 ) -> Records:
-    """Decodes and resizes every image once, rounded to uint8, or finds the result.
+    """Decodes and resizes every image once, or finds the result.
 
     Returns:
       Records whose batches hold the images and that read no encoded bytes.
@@ -122,15 +121,11 @@ def cache_images(
       ValueError: the images need more room than cache.max_bytes or than the disk has.
       preemption.Stopped: the process was asked to stop.
     """
-
-    def round_images(batch):
-        return [tf.cast(tf.round(batch["image"]), tf.uint8)]
-
     # Decoded images depend neither on the backbone nor on --cache.
     fingerprint = {
         name: value
         for name, value in cache.fingerprint.items()
-        if name not in ("backbone", "rounded")
+        if name != "backbone"
     }
     cache = dataclasses.replace(cache, fingerprint=fingerprint)
     entry = CacheEntry(
@@ -147,7 +142,7 @@ def cache_images(
         cache,
         entry,
         records,
-        lambda view: make_step(runtime, round_images),
+        lambda view: make_step(runtime, lambda batch: [batch["image"]]),
         split=split,
         image_size=image_size,
         batch_size=batch_size,

@@ -73,9 +73,8 @@ def cache_from_config(config: TrainConfig, model_dir: pathlib.Path) -> FeatureCa
         ],
         "versions": versions.package_versions(_PACKAGES),
         "image_size": config.image_size,
-        # Decoded images do not depend on these two; see cache.cache_images.
+        # Decoded images do not depend on it; see cache.cache_images.
         "backbone": [config.backbone, dict(config.backbone_args)],
-        "rounded": config.cache == "disk",
     }
     directory = pathlib.Path(config.cache_dir or model_dir / FEATURES_DIR)
     return FeatureCache(directory, int(config.cache_gb * 1e9), fingerprint)

@@ -16,8 +16,8 @@ from trainer.models import backbones
 class Classifier:
     """An image classifier and its parts, which share all variables with `model`.
 
-    normalise: images float32 [B, S, S, 3], range [0, 255] -> normalised images, in the
-      range that the backbone was trained on.
+    normalise: images uint8 or float32 [B, S, S, 3], range [0, 255] -> normalised
+      images, in the range that the backbone was trained on.
     backbone: normalised images -> features [B, H, W, C].
     head: features -> logits float32 [B, K].
     model: normalise, backbone and head in a row; it never augments.
@@ -58,7 +58,12 @@ def build_classifier(
 
     backbone_name: name of the backbone in keras.applications.
     """
-    _, normalise = backbones.find_backbone(backbone_name)
+    _, normalise_floats = backbones.find_backbone(backbone_name)
+
+    def normalise(images):
+        is_uint8 = images.dtype == "uint8"
+        return normalise_floats(tf.cast(images, tf.float32) if is_uint8 else images)
+
     features = keras.Input(backbone.output.shape[1:], name="features")
     pool = {
         "avg": keras.layers.GlobalAveragePooling2D,

@@ -72,7 +72,7 @@ def calibrate_batch_norm(classifier: Classifier, images: tf.Tensor) -> None:
 
     Args:
       classifier: the statistics of its backbone are replaced.
-      images: float32 [B, S, S, 3], range [0, 255].
+      images: uint8 or float32 [B, S, S, 3], range [0, 255].
     """
     norms = [
         layer

@@ -80,7 +80,7 @@ def test_batches_have_the_shapes_that_are_promised(data):
         seed=1,
     )
     assert made.element_spec == {
-        "image": tf.TensorSpec([4, 16, 16, 3], tf.float32),
+        "image": tf.TensorSpec([4, 16, 16, 3], tf.uint8),
         "label": tf.TensorSpec([4], tf.int32),
         "weight": tf.TensorSpec([4], tf.float32),
         "position": tf.TensorSpec([4], tf.int32),

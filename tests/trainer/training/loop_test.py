@@ -79,7 +79,7 @@ def test_the_next_batch_is_read_while_a_step_computes():
 
     def wait_for_next(position):
         with changed:
-            is_read = changed.wait_for(lambda: len(read) >= position + 2, timeout=20)
+            is_read = changed.wait_for(lambda: len(read) >= position + 2, timeout=10)
         computed.append((int(position), is_read))
 
     def augment(images, seeds):
