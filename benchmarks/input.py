@@ -12,63 +12,34 @@ them. PyTorch needs the extra `bench`; without it the table has a row less.
 """
 
 import importlib.util
-import json
 import os
 import pathlib
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 
 import tables
+import turns
 from input_contestants import BASELINES, BATCH, CONTESTANTS, SIDE
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 EPOCHS = 2
 LARGE_SIDE = 1280
 
 
 def answer_turns(name, folder, data):
-    """One contestant: a turn for each line on standard input."""
+    """One contestant: measures the seconds of an epoch."""
     sys.path.insert(0, str(tables.ROOT))
     make_epoch = CONTESTANTS[name](pathlib.Path(folder), data)
-    for _ in sys.stdin:
+
+    def measure():
         for epoch in range(1 + EPOCHS):
             if epoch == 1:
                 start = time.monotonic()
             for _batch in make_epoch():
                 pass
-        # On the last line: some of them print.
-        print(json.dumps((time.monotonic() - start) / EPOCHS), flush=True)
+        return (time.monotonic() - start) / EPOCHS
 
-
-def start_contestant(name, folder, data):
-    return subprocess.Popen(
-        [sys.executable, __file__, "--answer", name, folder, data],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-
-
-def take_turn(process):
-    """Stopped afterwards: what it reads ahead would take the next one's time."""
-    process.send_signal(signal.SIGCONT)
-    process.stdin.write("\n")
-    process.stdin.flush()
-    while True:
-        line = process.stdout.readline()
-        try:
-            seconds = json.loads(line)
-        except ValueError:
-            if not line:
-                raise SystemExit("a contestant ended early") from None
-        else:
-            process.send_signal(signal.SIGSTOP)
-            return seconds
+    turns.answer(measure)
 
 
 def enlarge(source, target):
@@ -83,7 +54,7 @@ def enlarge(source, target):
             image.convert("RGB").resize(size).save(to, quality=90)
 
 
-def measure(photographs, data, turns):
+def measure(photographs, data, num_turns):
     """Name -> images a second, of each turn."""
     names = [
         name
@@ -96,19 +67,19 @@ def measure(photographs, data, turns):
     for name in names:
         if name.startswith("ours") or name.startswith("TFDS"):
             counts[name] = prepared_data.read_info(data).counts["train"]
-    processes = {name: start_contestant(name, photographs, data) for name in names}
+    processes = {name: turns.start(__file__, name, photographs, data) for name in names}
     found = {name: [] for name in names}
-    for turn in range(-1, turns):
+    for turn in range(-1, num_turns):
         for name, process in processes.items():
-            seconds = take_turn(process)
+            seconds = turns.take_turn(process)
             if turn >= 0:  # the first fills caches and compiles
                 found[name].append(counts[name] / seconds)
     for process in processes.values():
-        process.kill()
+        turns.stop(process)
     return found
 
 
-def main(photographs, turns):
+def main(photographs, num_turns):
     sys.path.insert(0, str(tables.ROOT))
     from pipeline import prepare
 
@@ -121,7 +92,7 @@ def main(photographs, turns):
         for size, source in (("as they are", photographs), ("1,280 px", large)):
             data = os.path.join(folder, f"data {size}")
             prepare.prepare(source, data)
-            found[size] = measure(source, data, turns)
+            found[size] = measure(source, data, num_turns)
     rows = [
         [
             size,
@@ -140,9 +111,9 @@ def main(photographs, turns):
     tables.save(
         "input",
         about=(
-            f"Batches of {BATCH} at {SIDE} px on the CPU; {turns} interleaved turns of "
-            f"{EPOCHS} epochs after one that is not timed, median and in brackets "
-            "smallest and largest, ratios within a turn."
+            f"Batches of {BATCH} at {SIDE} px on the CPU; {num_turns} interleaved "
+            f"turns of {EPOCHS} epochs after one that is not timed, median and in "
+            "brackets smallest and largest, ratios within a turn."
         ),
         header=header,
         columns=["photographs", "contestant", "images/s", *BASELINES.values()],
