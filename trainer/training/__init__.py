@@ -9,6 +9,7 @@ In the order of the work:
     validation.py   figures of an epoch, and of weights that a regime could end with
     regime_run.py   what the epochs of one regime need
     loop.py         calls of a few steps each, agreed between the workers
+    input_advice.py what to change if training waits for its input
     step.py         one training step
     optimizer.py    SGD, learning rate schedules, loss scaling
     position.py     how far a run has come

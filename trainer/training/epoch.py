@@ -13,6 +13,7 @@ from trainer.models import freezing
 from trainer.training import checkpoints, loop, progress, run_dir, tensorboard
 from trainer.training.batch_reader import BatchReader
 from trainer.training.checkpoints import Checkpoint
+from trainer.training.input_advice import advise_on_input
 from trainer.training.loop import Update
 from trainer.training.position import Position, advance, complete_epoch
 from trainer.training.regime_run import RegimeRun
@@ -64,6 +65,8 @@ def run_epochs(
                 run_dir.write_metrics(run.model_dir, position.history)
             write_scalars(line)
             progress.print_epoch(line, epochs=run.regime.epochs)
+            if line["epoch"] == 1 and (advice := advise_on_input(run, line)):
+                print(advice, flush=True)
     except Stopped:
         is_between = position.step in (0, run.count_steps(position.epoch))
         if is_between or run.can_resume_in_epoch:
