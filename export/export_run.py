@@ -3,6 +3,7 @@
 import json
 import pathlib
 from collections.abc import Sequence
+from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
@@ -100,8 +101,11 @@ def export_run(
         )
         model_card.write_model_card(candidate, card)
         pixels = decoding.decode(tf.constant(images[0])).numpy()[np.newaxis]
-        difference = check_export(candidate, images, pixels, expected)
-        add_reference(candidate, classes, data_dir)
+        # The checks run in a process of their own, and leave this one idle.
+        with futures.ThreadPoolExecutor(1) as thread:
+            reference_added = thread.submit(add_reference, candidate, classes, data_dir)
+            difference = check_export(candidate, images, pixels, expected)
+            reference_added.result()
         version_dir = publish.publish(candidate, export_path, keep=keep)
     run_dir.record_export(model_path, str(version_dir))
     image_kind = "drawn images" if data_dir is None else "test images"

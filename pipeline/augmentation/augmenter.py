@@ -17,9 +17,9 @@ def build_augmenter(preset: str, *, xla: bool = True) -> Augmenter:
     """Builds augment(images, seeds) -> images, with one seed for each image.
 
     images: uint8 or float32 [B, H, W, 3], range [0, 255]; the result is float32 and
-    has the same shape and range. seeds: int32 [B, 2]. The result for an image depends on its own seed, not on
-    its place in the batch. row_seeds((seed, view), examples) gives the seeds of one
-    view of each example.
+    has the same shape and range. seeds: int32 [B, 2]. The result for an image depends
+    on its own seed, not on its place in the batch. row_seeds((seed, view), examples)
+    gives the seeds of one view of each example.
 
     Args:
       preset: a name in PRESETS, or one of its aliases.

@@ -123,9 +123,7 @@ def cache_images(
     """
     # Decoded images depend neither on the backbone nor on --cache.
     fingerprint = {
-        name: value
-        for name, value in cache.fingerprint.items()
-        if name != "backbone"
+        name: value for name, value in cache.fingerprint.items() if name != "backbone"
     }
     cache = dataclasses.replace(cache, fingerprint=fingerprint)
     entry = CacheEntry(

@@ -6,6 +6,7 @@ import json
 import pathlib
 import zipfile
 from collections.abc import Sequence
+from concurrent import futures
 
 import keras
 import numpy as np
@@ -108,6 +109,43 @@ def save(model_dir: pathlib.Path, checkpoint: Checkpoint, *, keep: int) -> None:
         np.savez(file, **arrays)
     for old in list_checkpoints(model_dir)[keep:]:
         old.unlink(missing_ok=True)
+
+
+class CheckpointWriter:
+    """Writes checkpoints one after the other, each while the training goes on."""
+
+    def __init__(self) -> None:
+        """Nothing is written yet."""
+        self._thread = futures.ThreadPoolExecutor(1, "checkpoint")
+        self._pending: futures.Future | None = None
+
+    def save(
+        self, model_dir: pathlib.Path, checkpoint: Checkpoint, *, keep: int
+    ) -> None:
+        """Starts to write a checkpoint, after the one before is complete; see save().
+
+        Raises:
+          OSError: the checkpoint before could not be written.
+        """
+        self.wait()
+        self._pending = self._thread.submit(save, model_dir, checkpoint, keep=keep)
+
+    def wait(self) -> None:
+        """Waits until the last checkpoint is complete.
+
+        Raises:
+          OSError: it could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Waits as wait() does, and ends the thread."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
 
 
 def load(path: pathlib.Path) -> Checkpoint:

@@ -1,5 +1,6 @@
 """Trains and validates the epochs of one regime, and saves the state after each."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +10,11 @@ import numpy as np
 from pipeline.augmentation import mixing
 from pipeline.augmentation.augmenter import build_augmenter
 from trainer.distribution.preemption import Stopped
+from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.models import freezing
 from trainer.training import checkpoints, loop, progress, run_dir, tensorboard
 from trainer.training.batch_reader import BatchReader
-from trainer.training.checkpoints import Checkpoint
+from trainer.training.checkpoints import Checkpoint, CheckpointWriter
 from trainer.training.input_advice import advise_on_input
 from trainer.training.loop import Update
 from trainer.training.position import Position, advance, complete_epoch
@@ -45,33 +47,30 @@ def run_epochs(
         run.runtime, run.model_dir, run.regime.name
     )
     batches = BatchReader(run)
-    try:
-        while position.epoch < run.regime.epochs:
-            # A run that was interrupted in a validation has done all steps already.
-            if position.step < run.count_steps(position.epoch):
-                for new_position in _train_epoch(
-                    run, train_steps, batches, position, best_weights
-                ):
-                    position = new_position
-            line = validate_epoch(run, eval_step, position)
-            if line["best"]:
-                with run.runtime.strategy.scope():
-                    best_weights = checkpoints.capture(
-                        freezing.list_unfrozen(run.classifier)
-                    )
-            position = complete_epoch(position, line)
-            _save(run, position, best_weights)
-            if run.runtime.is_chief:
-                run_dir.write_metrics(run.model_dir, position.history)
-            write_scalars(line)
-            progress.print_epoch(line, epochs=run.regime.epochs)
-            if line["epoch"] == 1 and (advice := advise_on_input(run, line)):
-                print(advice, flush=True)
-    except Stopped:
-        is_between = position.step in (0, run.count_steps(position.epoch))
-        if is_between or run.can_resume_in_epoch:
-            _save(run, position, best_weights)
-        raise
+    with contextlib.closing(CheckpointWriter()) as writer:
+        try:
+            while position.epoch < run.regime.epochs:
+                # A run that was interrupted in a validation has done all steps already.
+                if position.step < run.count_steps(position.epoch):
+                    for new_position in _train_epoch(
+                        run, train_steps, batches, position, best_weights, writer=writer
+                    ):
+                        position = new_position
+                line = validate_epoch(run, eval_step, position)
+                if line["best"]:
+                    with run.runtime.strategy.scope():
+                        best_weights = checkpoints.capture(
+                            freezing.list_unfrozen(run.classifier)
+                        )
+                position = complete_epoch(position, line)
+                _save(run, writer, position, best_weights)
+                _report_epoch(run, position.history)
+                write_scalars(line)
+        except Stopped:
+            is_between = position.step in (0, run.count_steps(position.epoch))
+            if is_between or run.can_resume_in_epoch:
+                _save(run, writer, position, best_weights)
+            raise
     return position, best_weights
 
 
@@ -93,16 +92,29 @@ def build_train_steps(run: RegimeRun) -> Callable:
     )
 
 
+def _report_epoch(run: RegimeRun, history: Sequence[EpochMetrics]) -> None:
+    """Writes metrics.jsonl, on the chief, and prints the figures of the last epoch."""
+    line = history[-1]
+    if run.runtime.is_chief:
+        run_dir.write_metrics(run.model_dir, history)
+    progress.print_epoch(line, epochs=run.regime.epochs)
+    if line["epoch"] == 1 and (advice := advise_on_input(run, line)):
+        print(advice, flush=True)
+
+
 def _save(
-    run: RegimeRun, position: Position, best_weights: Sequence[np.ndarray]
+    run: RegimeRun,
+    writer: CheckpointWriter,
+    position: Position,
+    best_weights: Sequence[np.ndarray],
 ) -> None:
-    """Writes a checkpoint of the current variables, on the chief."""
+    """Starts to write a checkpoint of the current variables, on the chief."""
     if not run.runtime.is_chief:
         return
     with run.runtime.strategy.scope():
         variables = checkpoints.capture(run.classifier.model.variables)
         optimizer = checkpoints.capture(run.optimizer.variables)
-    checkpoints.save(
+    writer.save(
         run.model_dir,
         Checkpoint(position, variables, optimizer, list(best_weights)),
         keep=run.config.keep_checkpoints,
@@ -115,6 +127,8 @@ def _train_epoch(
     batches: BatchReader,
     position: Position,
     best_weights: Sequence[np.ndarray],
+    *,
+    writer: CheckpointWriter,
 ) -> Iterator[Position]:
     """Trains the rest of an epoch; yields the position after each call of steps."""
     epoch_steps = run.count_steps(position.epoch)
@@ -137,7 +151,7 @@ def _train_epoch(
             for update in _train_pass(
                 run, train_steps, batches, position, read_stop_and_save
             ):
-                _check_finite(run, update, position)
+                _check_finite(run, writer, update, position)
                 position = advance(position, update)
                 yield position
                 profile(position.total_steps)
@@ -145,7 +159,7 @@ def _train_epoch(
                 if update.stop:
                     raise run.runtime.stop_signal.make_exception()
                 if update.save and run.can_resume_in_epoch:
-                    _save(run, position, best_weights)
+                    _save(run, writer, position, best_weights)
                     saved_at = time.monotonic()
 
 
@@ -172,10 +186,13 @@ def _train_pass(
     )
 
 
-def _check_finite(run: RegimeRun, update: Update, position: Position) -> None:
+def _check_finite(
+    run: RegimeRun, writer: CheckpointWriter, update: Update, position: Position
+) -> None:
     # A step that the loss scaling skips has infinite gradients, but a finite loss.
     for index, loss in enumerate(update.losses):
         if not math.isfinite(loss):
+            writer.wait()
             newest = checkpoints.list_checkpoints(run.model_dir)[:1]
             last_good = (
                 f"the last good checkpoint is {newest[0]}"

@@ -60,6 +60,6 @@ def describe_wait(
             )
     return (
         f"{wait:.0%} of the epoch was spent waiting for input: {source} "
-        f"{delivered:.0f} images/s, and the device could train {possible:.0f}. To train "
-        f"faster, {advice}."
+        f"{delivered:.0f} images/s, and the device could train {possible:.0f}. "
+        f"To train faster, {advice}."
     )

@@ -118,10 +118,10 @@ def train_epoch(
         per_step, reduced_flags, batches.ready = train_steps(
             batches.iterator,
             batches.ready,
-            tf.constant(mix_seed(seed, epoch)),
-            tf.constant(done),
-            tf.constant(num_steps),
             tf.constant([*read_stop_and_save(), step_seconds], tf.float32),
+            seed=tf.constant(mix_seed(seed, epoch)),
+            first_step=tf.constant(done),
+            num_steps=tf.constant(num_steps),
         )
         losses, corrects, waited = per_step.numpy().T.tolist()
         stop, save, mean_step_seconds = reduced_flags.numpy().tolist()

@@ -47,7 +47,7 @@ def make_train_steps(
         the global batch; empty: all images have the same weight.
 
     Returns:
-      train_steps(iterator, batch, seed, first_step, num_steps, local_flags) ->
+      train_steps(iterator, batch, local_flags, *, seed, first_step, num_steps) ->
         float64 [num_steps, 3]: for each step the sum of the losses of its examples, the
           number of correct predictions, and the seconds that it waited afterwards for
           the next batch (NaN if deterministic);
@@ -78,7 +78,7 @@ def make_train_steps(
     )
 
     @tf.function
-    def train_steps(iterator, batch, seed, first_step, num_steps, local_flags):
+    def train_steps(iterator, batch, local_flags, *, seed, first_step, num_steps):
         per_replica_flags = strategy.run(lambda: local_flags)
         reduced_flags = strategy.reduce(
             tf.distribute.ReduceOp.MEAN, per_replica_flags, axis=None

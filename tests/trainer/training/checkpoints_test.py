@@ -1,7 +1,10 @@
 """Tests of the file that a run continues from."""
 
+import contextlib
 import dataclasses
+import errno
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -85,3 +88,36 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_read(tmp_path, caps
     newest.write_bytes(newest.read_bytes()[:-40])
     assert checkpoints.load_newest(tmp_path).position == older
     assert f"WARNING: {newest.name} is damaged" in capsys.readouterr().out
+
+
+def test_the_writer_returns_before_the_file_is_there_and_ends_after(
+    tmp_path, monkeypatch
+):
+    may_write = threading.Event()
+    save = checkpoints.save
+
+    def save_later(*arguments, **options):
+        assert may_write.wait(timeout=10)
+        save(*arguments, **options)
+
+    monkeypatch.setattr(checkpoints, "save", save_later)
+    checkpoint = _checkpoint()
+    with contextlib.closing(checkpoints.CheckpointWriter()) as writer:
+        writer.save(tmp_path, checkpoint, keep=1)
+        assert not checkpoints.list_checkpoints(tmp_path)
+        may_write.set()
+    assert checkpoints.load_newest(tmp_path).position == checkpoint.position
+
+
+@pytest.mark.parametrize("call", ["wait", "close", "save"])
+def test_an_error_of_the_writer_reaches_the_training(tmp_path, monkeypatch, call):
+    def fail(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save", fail)
+    writer = checkpoints.CheckpointWriter()
+    writer.save(tmp_path, _checkpoint(), keep=1)
+    arguments = (tmp_path, _checkpoint()) if call == "save" else ()
+    options = {"keep": 1} if call == "save" else {}
+    with pytest.raises(OSError, match="No space left"):
+        getattr(writer, call)(*arguments, **options)
