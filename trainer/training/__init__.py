@@ -11,6 +11,7 @@ In the order of the work:
     loop.py         calls of a few steps each, agreed between the workers
     input_advice.py what to change if training waits for its input
     step.py         one training step
+    losses.py       the loss of each example, and its weight
     optimizer.py    SGD, learning rate schedules, loss scaling
     position.py     how far a run has come
     checkpoints.py  position and variables as one file

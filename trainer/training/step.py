@@ -1,6 +1,7 @@
 """Builds the function that runs training steps on all replicas of this process."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from trainer.distribution import collectives
 from trainer.distribution.runtime import Runtime
 from trainer.models.batch_norm_folding import build_prefix
 from trainer.models.classifier import Classifier, FrozenPrefix, compute_logits
+from trainer.training import losses
 
 
 def make_train_steps(
@@ -79,10 +81,7 @@ def make_train_steps(
 
     @tf.function
     def train_steps(iterator, batch, local_flags, *, seed, first_step, num_steps):
-        per_replica_flags = strategy.run(lambda: local_flags)
-        reduced_flags = strategy.reduce(
-            tf.distribute.ReduceOp.MEAN, per_replica_flags, axis=None
-        )
+        reduced_flags = _reduce("MEAN", strategy, lambda: local_flags)
         steps = tf.TensorArray(tf.float64, num_steps)
         for index in tf.range(num_steps):
             step = first_step + index
@@ -90,10 +89,8 @@ def make_train_steps(
             # the step computes.
             next_batch = collectives.read_batch(strategy, iterator)
             parts = collectives.distribute_batch(strategy, batch)
-            counted = strategy.run(_sum_weights, args=(parts, class_weights))
-            total = strategy.reduce(tf.distribute.ReduceOp.SUM, counted, axis=None)
-            per_replica = strategy.run(replica_step, args=(parts, seed, step, total))
-            sums = strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+            total = _reduce("SUM", strategy, losses.sum_weights, parts, class_weights)
+            sums = _reduce("SUM", strategy, replica_step, parts, seed, step, total)
             # The clock starts when the step is complete and stops when the next batch
             # is on the devices: the time between is spent waiting for input.
             computed = _read_clock(runtime, after=[sums])
@@ -104,6 +101,14 @@ def make_train_steps(
         return steps.stack(), reduced_flags, collectives.copy_batch(strategy, batch)
 
     return train_steps
+
+
+def _reduce(
+    op: str, strategy: tf.distribute.Strategy, function: Callable, *arguments: Any
+) -> tf.Tensor:
+    """Returns the sum or mean over all replicas of function(*arguments)."""
+    per_replica = strategy.run(function, args=arguments)
+    return strategy.reduce(op, per_replica, axis=None)
 
 
 def _make_gradient_function(
@@ -125,7 +130,7 @@ def _make_gradient_function(
       float32 [2]: sum of the losses and number of correct predictions.
     inputs: images, or features that were computed before.
     total_weight: sum of the weights of the examples in the global batch.
-    mixed_labels, label_smoothing: see _compute_losses.
+    mixed_labels, label_smoothing: see losses.compute_losses.
     """
     variables = classifier.model.trainable_variables
     prefix = None
@@ -147,19 +152,21 @@ def _make_gradient_function(
                 dropout_seed=seed,
                 train_backbone=train_batch_norm,
             )
-            losses = weights * _compute_losses(
+            unweighted = weights * losses.compute_losses(
                 labels, mixed_labels, logits, label_smoothing
             )
-            weighted = losses
+            weighted = unweighted
             if class_weights:
-                weighted *= _mix_class_weights(class_weights, labels, mixed_labels)
+                weighted *= losses.mix_class_weights(
+                    class_weights, labels, mixed_labels
+                )
             # Summed over the replicas, these are the mean over the global batch.
             loss = tf.reduce_sum(weighted) / total_weight
             scaled = optimizer.scale_loss(loss) if _scales_loss(optimizer) else loss
         correct = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
         sums = tf.stack(
             [
-                tf.reduce_sum(losses),
+                tf.reduce_sum(unweighted),
                 tf.reduce_sum(weights * tf.cast(correct, tf.float32)),
             ]
         )
@@ -237,54 +244,3 @@ def _read_clock(runtime: Runtime, after: list[tf.Tensor]) -> tf.Tensor:
         return tf.constant(np.nan, tf.float64)
     with tf.control_dependencies(after):
         return tf.timestamp()
-
-
-def _sum_weights(batch: dict, class_weights: Sequence[float]) -> tf.Tensor:
-    """Returns the sum of the weights of the examples of a replica: float32 []."""
-    weights = batch["weight"]
-    if class_weights:
-        weights *= tf.gather(tf.constant(class_weights), batch["label"])
-    return tf.reduce_sum(weights)
-
-
-def _mix_class_weights(
-    class_weights: Sequence[float],
-    labels: tf.Tensor,
-    mixed_labels: tuple[tf.Tensor, tf.Tensor] | None,
-) -> tf.Tensor:
-    """Returns the weight of each example by its class, or by both: float32 [B].
-
-    mixed_labels: see _compute_losses.
-    """
-    of_class = tf.constant(class_weights)
-    weights = tf.gather(of_class, labels)
-    if mixed_labels is None:
-        return weights
-    other_labels, own_fraction = mixed_labels
-    others = tf.gather(of_class, other_labels)
-    return own_fraction * weights + (1 - own_fraction) * others
-
-
-def _compute_losses(
-    labels: tf.Tensor,
-    mixed_labels: tuple[tf.Tensor, tf.Tensor] | None,
-    logits: tf.Tensor,
-    label_smoothing: float,
-) -> tf.Tensor:
-    """Computes the cross-entropy float32 [B], in nats.
-
-    mixed_labels: labels int32 [B] of the examples mixed in, and the fraction
-      float32 [B] that is left of the example itself.
-    label_smoothing: share of the label that is spread evenly over all classes.
-    """
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    if mixed_labels is not None:
-        other_labels, own_fraction = mixed_labels
-        other_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
-            other_labels, logits
-        )
-        loss = own_fraction * loss + (1 - own_fraction) * other_loss
-    if label_smoothing:
-        even_loss = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=1)
-        loss = (1 - label_smoothing) * loss + label_smoothing * even_loss
-    return loss

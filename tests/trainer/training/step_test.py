@@ -18,7 +18,7 @@ from pipeline.loading.order import num_batches
 from trainer.evaluation import evaluate
 from trainer.models import freezing
 from trainer.models.classifier import compute_logits, dtype_policy
-from trainer.training import checkpoints, loop, step
+from trainer.training import checkpoints, loop
 from trainer.training.optimizer import make_optimizer
 from trainer.training.step import make_train_steps
 
@@ -245,15 +245,6 @@ def test_mixing_is_the_loss_of_both_labels(data_dir, name):
         assert found == pytest.approx(float((weights * wanted).sum()), rel=1e-4)
 
 
-def test_smoothing_spreads_a_share_of_each_label_over_all_classes():
-    labels = np.array([0, 2, 1])
-    logits = np.random.default_rng(0).normal(size=(3, 3)).astype("f4")
-    targets = 0.7 * np.eye(3)[labels] + 0.3 / 3
-    expected = -(targets * np.log(special.softmax(logits, axis=1))).sum(axis=1)
-    losses = step._compute_losses(tf.constant(labels), None, tf.constant(logits), 0.3)
-    np.testing.assert_allclose(losses, expected, rtol=1e-5)
-
-
 @pytest.mark.slow
 def test_class_weights_make_the_loss_a_weighted_mean(data_dir):
     """One step of plain SGD moves the bias by the weighted mean of its gradients."""
@@ -293,9 +284,3 @@ def test_class_weights_make_the_loss_a_weighted_mean(data_dir):
     # What is reported is the loss without weights.
     log = special.log_softmax(logits, axis=1)[np.arange(8), labels]
     assert update.losses[0] == pytest.approx(-(counted * log).sum(), rel=1e-4)
-
-
-def test_a_mixed_example_has_the_mixed_weight_of_its_classes():
-    mixed_labels = (tf.constant([1, 0]), tf.constant([0.75, 1.0]))
-    weights = step._mix_class_weights((1.0, 5.0), tf.constant([0, 1]), mixed_labels)
-    np.testing.assert_allclose(weights, [0.75 * 1 + 0.25 * 5, 5])
