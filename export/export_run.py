@@ -25,6 +25,8 @@ from trainer.postprocessing.postprocessing import Postprocessing
 from trainer.training import run_dir
 
 _NUM_TEST_IMAGES = 64
+# What the checks compare is computed where they run: a GPU rounds otherwise.
+_CPU = "CPU:0"
 
 
 # Longer than 60 lines: it is the whole way of a version, one step after the other.
@@ -59,13 +61,14 @@ def export_run(
     files.check_writable(export_path, "export_dir")
     config, classes, regime = run_dir.read_run(model_path)
     postprocessing = _read_postprocessing(model_path)
-    trained = run_dir.restore_classifier(config, classes, model_path, regime)
     data_dir = _find_prepared_data(config.data_dir, model_path)
     images = _read_images(data_dir)
 
-    served = fold_and_compare(
-        trained, postprocessing, images, image_size=config.image_size
-    )
+    with tf.device(_CPU):
+        trained = run_dir.restore_classifier(config, classes, model_path, regime)
+        served = fold_and_compare(
+            trained, postprocessing, images, image_size=config.image_size
+        )
     reference, measured = trained, None
     if precision != "float32":
         served, measured = lower_precision(
@@ -76,13 +79,15 @@ def export_run(
             max_accuracy_drop=max_accuracy_drop,
         )
         reference = served
+    with tf.device(_CPU):
+        replies = predict_replies(
+            reference, postprocessing, images, image_size=config.image_size
+        )
     expected = ExpectedExport(
         classes=classes,
         embedding_size=served.head.layers[1].output.shape[-1],
         weight_bytes=_count_weight_bytes(served),
-        replies=predict_replies(
-            reference, postprocessing, images, image_size=config.image_size
-        ),
+        replies=replies,
         postprocessing=postprocessing,
         precision=precision,
     )

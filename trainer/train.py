@@ -20,7 +20,7 @@ from trainer.config.regimes import make_regimes
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
 from trainer.distribution.preemption import StopSignal
-from trainer.distribution.runtime import Runtime, set_up_runtime
+from trainer.distribution.runtime import Runtime, exact_float32, set_up_runtime
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.summary import Summary
 from trainer.features.plan import FEATURES_DIR
@@ -200,7 +200,8 @@ def _train(
         history=history,
         clock=_make_clock(config, info, started_at, start_seconds),
     )
-    return evaluate_run(runtime, config, model_dir, info.classes, position.history)
+    with exact_float32():
+        return evaluate_run(runtime, config, model_dir, info.classes, position.history)
 
 
 def _make_clock(

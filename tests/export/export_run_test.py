@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from fakes.image_files import photograph
 from fakes.probe import PROBE
+from tensorflow.python.eager import context
 
 from export import export_run
 from export.checks.graph_checks import read_meta_graph
@@ -86,6 +87,30 @@ def test_an_export_that_fails_a_check_is_not_published(
     with pytest.raises(ValueError, match="labels do not belong"):
         export_run.export_run(str(trained_run), str(tmp_path / "export"))
     assert list((tmp_path / "export").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_what_is_compared_is_computed_on_the_cpu(trained_run, tmp_path, monkeypatch):
+    found = []
+
+    def note_device(*arguments, **options):
+        found.append(context.context().device_name)
+        if len(found) == 2:
+            raise ValueError("seen enough")
+        return restored
+
+    restored = export_run.run_dir.restore_classifier
+    monkeypatch.setattr(
+        export_run.run_dir,
+        "restore_classifier",
+        lambda *each: (note_device(), restored(*each))[1],
+    )
+    monkeypatch.setattr(export_run, "fold_and_compare", lambda each, *_, **__: each)
+    monkeypatch.setattr(export_run, "predict_replies", note_device)
+    assert not context.context().device_name
+    with pytest.raises(ValueError, match="seen enough"):
+        export_run.export_run(str(trained_run), str(tmp_path / "export"))
+    assert [name[-5:] for name in found] == ["CPU:0", "CPU:0"]
 
 
 @pytest.mark.slow

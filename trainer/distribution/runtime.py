@@ -1,9 +1,11 @@
 """Sets up strategy, precision and seeds: once in a process, in one fixed order."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -127,6 +129,20 @@ def choose_precision(requested: str) -> tuple[str, str]:
     if capability >= (8, 0):
         return "mixed_bfloat16", text
     return ("mixed_float16", text) if capability >= (7, 0) else ("float32", text)
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Computes float32 products in float32; GPUs round them to TF32 by default.
+
+    See tf.config.experimental.enable_tensor_float_32_execution.
+    """
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def _cpu_has_bfloat16() -> bool:
