@@ -47,6 +47,7 @@ def fit_regime(
     later: Sequence[Regime],
     *,
     clock: Clock,
+    has_result: bool,
 ) -> Regime:
     """Returns the regime with as many steps as fit, and stores their number.
 
@@ -56,9 +57,10 @@ def fit_regime(
       train_steps: of the run; its optimizer is used up.
       later: the regimes after it, which share the time in proportion to their steps.
       clock: what the command has used of its minutes.
+      has_result: there are trained weights already, so no step is better than an error.
 
     Raises:
-      ValueError: there is no time for one step.
+      ValueError: there is no time for one step, and no result yet.
       preemption.Stopped: the process was asked to stop.
     """
     variables = run.classifier.model.variables
@@ -80,23 +82,27 @@ def fit_regime(
         run.runtime, min(regime.steps, max(0, possible))
     )
     if steps < 1:
-        raise ValueError(
+        problem = (
             f"There is no time for a step of {regime.name}: it takes "
             f"{step_seconds:.2g} s, and all that comes before and after takes about "
             f"{(used + end_seconds + trace_seconds) / 60:.1f} minutes. Received: "
             f"--minutes={_minutes_of(run):g}"
         )
+        if not has_result:
+            raise ValueError(problem)
+        print(f"{problem}. The weights from before it are the result.", flush=True)
     fitted = limit_steps(regime, steps)
     if run.runtime.is_chief:
         run_config.record_steps(run.model_dir, regime.name, steps)
     collectives.barrier(run.runtime)
-    progress.print_budget(
-        fitted,
-        planned_steps=regime.steps,
-        images=run.count_images(steps),
-        seconds=steps * step_seconds + trace_seconds,
-        end_seconds=end_seconds,
-    )
+    if steps:
+        progress.print_budget(
+            fitted,
+            planned_steps=regime.steps,
+            images=run.count_images(steps),
+            seconds=steps * step_seconds + trace_seconds,
+            end_seconds=end_seconds,
+        )
     return fitted
 
 

@@ -124,9 +124,11 @@ def train_regimes(
                 val_images=val_images,
             )
             if clock is not None and regime.steps and stored_steps is None:
-                run = _fit_to_minutes(run, regimes[index + 1 :], clock)
+                run = _fit_to_minutes(
+                    run, regimes[index + 1 :], clock, has_result=bool(position.history)
+                )
             position, best_weights = run_epochs(run, position, best_weights)
-        if regime.result == "average" and index > 0:
+        if regime.result == "average" and index > 0 and run.regime.steps:
             best_weights = _average_with_start(
                 run, start_regime=regimes[index - 1].name
             )
@@ -148,9 +150,13 @@ def _read_steps(
     return None if steps < 0 else steps
 
 
-def _fit_to_minutes(run: RegimeRun, later: Sequence[Regime], clock: Clock) -> RegimeRun:
+def _fit_to_minutes(
+    run: RegimeRun, later: Sequence[Regime], clock: Clock, *, has_result: bool
+) -> RegimeRun:
     """Returns the run with a regime that fits, and with a new optimizer."""
-    fitted = budget.fit_regime(run, build_train_steps(run), later, clock=clock)
+    fitted = budget.fit_regime(
+        run, build_train_steps(run), later, clock=clock, has_result=has_result
+    )
     optimizer = _make_optimizer(run.runtime, run.classifier, fitted)
     return dataclasses.replace(run, regime=fitted, optimizer=optimizer)
 

@@ -49,3 +49,28 @@ def test_the_steps_are_decided_once(data_dir, tmp_path):
     text = (pieces / "metrics.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["step"] for line in lines] == [4, 14, 17]
+
+
+@pytest.mark.slow
+def test_a_solved_head_is_the_result_if_there_is_no_time_to_finetune(
+    data_dir, tmp_path
+):
+    (done,) = fakes.run_forked(
+        [
+            (
+                (
+                    *(fakes.TRAIN_ONLY, *fakes.TINY_MODEL_FLAGS, "--recipe=best"),
+                    *(f"--data_dir={data_dir}", f"--model_dir={tmp_path / 'run'}"),
+                    *("--head_units=0", "--minutes=0.01"),
+                ),
+                None,
+            )
+        ]
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "no time for a step of finetune" in done.stdout
+    assert "Received: --minutes=0.01. The weights from before it are" in done.stdout
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["steps"] == {"finetune": 0}
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["best_regime"], list(summary["regimes"])) == ("head", ["head"])
