@@ -5,15 +5,16 @@ import functools
 import io
 import itertools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import hashing
+from tensorflow_datasets.core import dataset_builder, hashing
 from tensorflow_datasets.core.utils import shard_utils
 
 from pipeline.sources.images import SourceImage
-from pipeline.system import console
+from pipeline.system import console, parallel
 from pipeline.system.beam import BeamRunner
 
 DATASET_NAME = "photographs"
@@ -27,24 +28,25 @@ class _SortedFieldsWriter(tfds.core.ExampleWriter):
     """
 
     def write(self, path, examples):
-        ordered = ((key, _sort_fields(serialized)) for key, serialized in examples)
+        ordered = (
+            (key, _serialize(tf.train.Example.FromString(serialized)))
+            for key, serialized in examples
+        )
         return super().write(path, ordered)
 
 
-def _sort_fields(serialized: bytes) -> bytes:
-    example = tf.train.Example.FromString(serialized)
+def _serialize(example: tf.train.Example) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
 # TFDS has no type information.
-class Photographs(  # type: ignore[call-arg]
-    tfds.core.ShardBasedBuilder, skip_registration=True
-):
+class Photographs(dataset_builder.FileReaderBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes original image bytes, label and relative name; nothing is re-encoded.
 
     The shards are equal to those that TFDS's own shuffle would write. The shard and
     place of an image depend only on its name and size, which are known, so that no
-    image is collected and sorted in memory.
+    image is collected and sorted in memory. TFDS's own serialisation would take most of
+    the time of the writing.
     """
 
     name = DATASET_NAME
@@ -65,26 +67,52 @@ class Photographs(  # type: ignore[call-arg]
     def _info(self) -> tfds.core.DatasetInfo:
         return _describe(self, self._classes)
 
-    def _example_writer(self) -> tfds.core.ExampleWriter:
-        return _SortedFieldsWriter(file_format=self.info.file_format)
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        del dl_manager, download_config
+        split_infos = [
+            self._write_split(split, shards)
+            for split, shards in self._shards_by_split.items()
+        ]
+        self.info.set_splits(tfds.core.SplitDict(split_infos))
 
-    def _shard_iterators_per_split(
-        self, dl_manager: tfds.download.DownloadManager
-    ) -> dict[str, list[Callable[[], Iterator]]]:
-        del dl_manager
-        generators: dict[str, list[Callable[[], Iterator]]] = {}
-        for split, shards in self._shards_by_split.items():
-            images = itertools.chain.from_iterable(shards)
-            total = sum(len(shard) for shard in shards)
-            label = f"writing {split}"
-            # One bar for all shards of a split, which are written in their order.
-            progress = console.track(images, total=total, label=label, unit="images")
-            # The last shard has no count: it reads to the end and so completes the bar.
-            counts = [*(len(shard) for shard in shards[:-1]), None]
-            generators[split] = [
-                functools.partial(_generate_shard, progress, count) for count in counts
-            ]
-        return generators
+    def _write_split(
+        self, split: str, shards: Sequence[Sequence[SourceImage]]
+    ) -> tfds.core.SplitInfo:
+        """Writes the shards of a split in their order, and reads ahead in threads."""
+        template = self._get_filename_template(split)
+        threads = parallel.count_cores()
+        images = itertools.chain.from_iterable(shards)
+        with futures.ThreadPoolExecutor(threads) as pool:
+            examples = parallel.map_bounded(
+                pool,
+                functools.partial(_make_example, self._classes),
+                images,
+                ahead=2 * threads,
+            )
+            # One bar for all shards of a split.
+            serialized = console.track(
+                map(_serialize, examples),
+                total=sum(len(shard) for shard in shards),
+                label=f"writing {split}",
+                unit="images",
+            )
+            num_bytes = 0
+            for index, shard in enumerate(shards):
+                path = template.sharded_filepath(
+                    shard_index=index, num_shards=len(shards)
+                )
+                with tf.io.TFRecordWriter(str(path)) as writer:
+                    for example in itertools.islice(serialized, len(shard)):
+                        writer.write(example)
+                        num_bytes += len(example)
+            for _ in serialized:  # It ends, and so completes the bar.
+                pass
+        return tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[len(shard) for shard in shards],
+            num_bytes=num_bytes,
+            filename_template=template,
+        )
 
 
 # TFDS has no type information.
@@ -151,12 +179,23 @@ def _to_example(image: SourceImage) -> tuple[str, dict]:
     return image.name, record
 
 
-def _generate_shard(images: Iterator[SourceImage], count: int | None) -> Iterator:
-    for image in itertools.islice(images, count):
-        key, record = _to_example(image)
-        yield key, record
-        # To count them, TFDS keeps all records of a shard until it is written.
-        record.clear()
+def _make_example(classes: Sequence[str], image: SourceImage) -> tf.train.Example:
+    """Returns the example that TFDS makes of the same record.
+
+    classes: in alphabetical order; a label is the index of its class.
+    """
+    features = {
+        "image": tf.train.Feature(bytes_list=_bytes_list(image.read())),
+        "label": tf.train.Feature(
+            int64_list=tf.train.Int64List(value=[classes.index(image.label)])
+        ),
+        "name": tf.train.Feature(bytes_list=_bytes_list(image.name.encode())),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features))
+
+
+def _bytes_list(value: bytes) -> tf.train.BytesList:
+    return tf.train.BytesList(value=[value])
 
 
 def _cut_into_shards(
