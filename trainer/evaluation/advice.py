@@ -44,11 +44,13 @@ def advise(test: Metrics, classes: Sequence[str], *, weights: str) -> str:
     mistakes = confusion - np.diag(np.diag(confusion))
     if not mistakes.any():
         return "It made no mistake; only more test images can show one."
+    true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    if mistakes.sum() == 1:
+        return f"Its only mistake: '{classes[true]}' taken for '{classes[predicted]}'."
     if mistakes.max() == 1:
         return (
             f"No two of its {mistakes.sum()} mistakes are of one kind: see the report."
         )
-    true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
     sentence = (
         f"Most frequent mistake: '{classes[true]}' taken for '{classes[predicted]}', "
         f"{mistakes[true, predicted]} of {confusion[true].sum()}; more photographs of "

@@ -54,5 +54,8 @@ def test_random_weights_are_the_first_thing_to_change():
     assert "--weights=imagenet" in advise(good, CLASSES, weights="random")
     different = _metrics([[29, 1, 0], [0, 29, 1], [0, 0, 30]])
     assert "No two of its 2 mistakes" in advise(different, CLASSES, weights="auto")
+    single = _metrics([[30, 0, 0], [0, 29, 1], [0, 0, 30]])
+    sentence = advise(single, CLASSES, weights="auto")
+    assert sentence == f"Its only mistake: '{CLASSES[1]}' taken for '{CLASSES[2]}'."
     perfect = _metrics([[30, 0, 0], [0, 30, 0], [0, 0, 30]])
     assert "no mistake" in advise(perfect, CLASSES, weights="auto")
