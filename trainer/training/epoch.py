@@ -24,6 +24,8 @@ from trainer.training.validation import make_eval_step, validate_epoch
 
 # If the machine fails in a long epoch, the run loses at most this time.
 _SECONDS_BETWEEN_CHECKPOINTS = 600.0
+# The first steps of a regime are slower: the graph is traced, and caches are filled.
+_SLOW_STEPS = 4
 
 
 def run_epochs(
@@ -152,8 +154,11 @@ def _train_epoch(
                 run, train_steps, batches, position, read_stop_and_save
             ):
                 _check_finite(run, writer, update, position)
-                position = advance(position, update)
+                before, position = position, advance(position, update)
                 yield position
+                if not position.epoch and before.step < _SLOW_STEPS <= position.step:
+                    step_seconds = update.seconds / len(update.losses)
+                    progress.print_duration(run.regime, step_seconds=step_seconds)
                 profile(position.total_steps)
                 show(position, images=run.count_images(position.step))
                 if update.stop:

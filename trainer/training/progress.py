@@ -149,6 +149,19 @@ def print_budget(
     )
 
 
+def print_duration(regime: Regime, *, step_seconds: float) -> None:
+    """Prints how long a regime takes, once its first steps have shown their speed.
+
+    Less than a minute is not worth a line.
+    """
+    from tqdm import tqdm
+
+    minutes = regime.steps * step_seconds / 60
+    if minutes >= 1:
+        text = f"{regime.name}: about {minutes:.0f} min for its {regime.steps} steps"
+        tqdm.write(f"{text}, and the time of {regime.epochs} validations")
+
+
 @contextlib.contextmanager
 def follow(label: str, *, images: int) -> Iterator[Callable]:
     """Yields show(position, images=done), which shows the progress of an epoch.
