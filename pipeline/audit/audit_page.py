@@ -22,8 +22,10 @@ _TEMPLATES_DIR = pathlib.Path(__file__).parent / "templates"
 _MAX_KINDS = 40
 _MAX_NAMES_PER_KIND = 300
 _MAX_NAMES_PER_FINDING = 12
-_MAX_THUMBNAILS_PER_KIND = 24
-_MAX_THUMBNAILS = 600
+# Groups are compared by eye; of single images a few show what the kind means.
+_MAX_THUMBNAILS_OF_GROUPS = 60
+_MAX_THUMBNAILS_OF_SINGLES = 8
+_MAX_THUMBNAILS = 300
 _MAX_CORRECTIONS = 300
 _THUMBNAIL_PX = 140
 # Of the images that are left out, only these are safe and quick to decode.
@@ -88,8 +90,9 @@ def _choose_examples(name: str, findings: Sequence[Finding]) -> _Kind:
             break
         shown.append(finding)
     meaning = MEANINGS.get(name.removeprefix("used, but "), "")
-    thumbnails = names[:_MAX_THUMBNAILS_PER_KIND]
-    return _Kind(name, meaning, len(findings), shown, thumbnails)
+    has_groups = any(len(finding.names) > 1 for finding in findings)
+    limit = _MAX_THUMBNAILS_OF_GROUPS if has_groups else _MAX_THUMBNAILS_OF_SINGLES
+    return _Kind(name, meaning, len(findings), shown, names[:limit])
 
 
 def _make_thumbnails(audit: Audit, kinds: Sequence[_Kind]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pipeline.inspection.image_report import ImageReport
 DARK_BELOW = 64
 BRIGHT_ABOVE = 192
 LOW_CONTRAST_BELOW = 32
-BLURRED_BELOW = 0.2
+BLURRED_BELOW = 0.25
 # The longer side, in shorter sides.
 ELONGATED_ABOVE = 3
 # The side of a square of the same area, against the median of the class.
@@ -29,7 +29,7 @@ MEANINGS: Mapping[str, str] = {
     "low contrast": (
         f"nearly all pixels are within {LOW_CONTRAST_BELOW} of 255 grey values"
     ),
-    "blurred": "no sharp edge, even when the photograph is reduced to 96 pixels",
+    "blurred": "no sharp edge, even when the photograph is reduced to 64 pixels",
     "elongated": f"the longer side is more than {ELONGATED_ABOVE} times the shorter",
     "odd size": (
         f"more than {ODD_SIZE_FACTOR} times larger or smaller, a side, than is usual "

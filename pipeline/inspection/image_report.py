@@ -261,12 +261,14 @@ def _inspect_pixels(
     decoded = decode(to_store, opened)
     if decoded is None:
         return None
+    small = perceptual_hash.shrink(decoded)
+    is_enlarged = min(width, height) < perceptual_hash.SMALL_SIDE
     return dataclasses.replace(
         report,
         width=width,
         height=height,
-        perceptual_hash=np.packbits(perceptual_hash.compute_hash(decoded)).tobytes(),
-        quality=measure_quality(decoded),
+        perceptual_hash=np.packbits(perceptual_hash.hash_small(small)).tobytes(),
+        quality=measure_quality(small, is_enlarged=is_enlarged),
     )
 
 

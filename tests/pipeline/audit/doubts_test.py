@@ -21,8 +21,8 @@ def _report(name, quality, *, size=(300, 200)):
         (Quality(193, 255, 0.5), {"bright": "darkest 193 of 255"}),
         (Quality(100, 132, 0.5), {}),
         (Quality(100, 131, 0.5), {"low contrast": "100 to 131 of 255"}),
-        (Quality(0, 255, 0.2), {}),
-        (Quality(0, 255, 0.194), {"blurred": "sharpness 0.19"}),
+        (Quality(0, 255, 0.25), {}),
+        (Quality(0, 255, 0.244), {"blurred": "sharpness 0.24"}),
         (Quality(0, 255, None), {}),
         # Without contrast, no word about the sharpness.
         (Quality(100, 131, 0.1), {"low contrast": "100 to 131 of 255"}),
