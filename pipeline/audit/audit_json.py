@@ -160,21 +160,15 @@ def audit_to_json(
             }
             for report in audit.rejected
         ],
-        "label_conflicts": [
-            {"names": names, "action": conflict_action} for names in audit.conflicts
-        ],
+        "label_conflicts": _describe_groups(audit.conflicts, conflict_action),
         "copies": [
             {"names": names, "action": f"{names[0]} used, the others left out"}
             for names in audit.copies
         ],
-        "near_duplicates": [
-            {"names": names, "action": "kept in one split"}
-            for names in audit.near_duplicates
-        ],
-        "near_duplicates_across_classes": [
-            {"names": names, "action": "kept in one split"}
-            for names in find_near_duplicates_across_classes(audit)
-        ],
+        "near_duplicates": _describe_groups(audit.near_duplicates, "kept in one split"),
+        "near_duplicates_across_classes": _describe_groups(
+            find_near_duplicates_across_classes(audit), "kept in one split"
+        ),
         "odd": [
             {
                 "name": report.image.name,
@@ -189,6 +183,10 @@ def audit_to_json(
             for name, doubts in find_doubts(audit.usable).items()
         ],
     }
+
+
+def _describe_groups(groups: Sequence[list[str]], action: str) -> list[NameGroup]:
+    return [{"names": names, "action": action} for names in groups]
 
 
 def _describe_corrections(
