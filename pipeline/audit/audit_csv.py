@@ -37,7 +37,11 @@ def check_replaceable(path: pathlib.Path) -> None:
     if not os.path.lexists(path):
         return
     header = ",".join(COLUMNS).encode()
-    if not path.is_file() or not path.read_bytes().startswith(header):
+    is_ours = False
+    if path.is_file():
+        with open(path, "rb") as file:
+            is_ours = file.read(len(header)) == header
+    if not is_ours:
         raise ValueError(
             f"The report writes audit.csv. Received: {path}, which exists and is no "
             "report of an earlier audit. Choose another directory with --out."
