@@ -20,8 +20,8 @@ _KILLS = [
     (fakes.Kill("pipeline.prepare.examine", after=True), False),
     # In the shard of train (77 images) and in the one of validation; then TFDS gives
     # their directory its name.
-    (fakes.Kill("pipeline.records._to_example", call=40), False),
-    (fakes.Kill("pipeline.records._to_example", call=80), False),
+    (fakes.Kill("pipeline.records._make_example", call=40), False),
+    (fakes.Kill("pipeline.records._make_example", call=80), False),
     (fakes.Kill("os.rename", "incomplete"), False),
     (fakes.Kill("os.rename", "incomplete", after=True), False),
     (fakes.Kill("os.replace", "audit.json"), False),
