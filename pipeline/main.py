@@ -25,7 +25,7 @@ flags.DEFINE_string("out", None, "The directory to write.")
 flags.DEFINE_bool(
     "audit_only",
     False,
-    "Only report: write audit.html, into --out or the current directory.",
+    "Only report: write audit.html and audit.csv, into --out or the current directory.",
 )
 flags.DEFINE_bool("strict", False, "End with an error if the audit has findings.")
 flags.DEFINE_list(

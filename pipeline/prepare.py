@@ -6,7 +6,13 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping
 
-from pipeline.audit import audit_json, audit_page, audit_report, usable_classes
+from pipeline.audit import (
+    audit_csv,
+    audit_json,
+    audit_page,
+    audit_report,
+    usable_classes,
+)
 from pipeline.audit.decide import Audit, decide
 from pipeline.inspection import reencoding
 from pipeline.inspection.image_report import (
@@ -34,8 +40,7 @@ class Rules:
     class_level, csv_columns: see list_images.
     conflicts: what happens to a picture that is filed under several classes. "drop"
       leaves out all its images, "keep" uses each with its class, "fail" is an error.
-    corrections: path of a file of corrected labels, which is applied first; see
-      sources/corrections.py.
+    corrections: path of a file of corrected labels; see sources/corrections.py.
     """
 
     min_side_px: int = 16
@@ -116,20 +121,23 @@ def audit_only(
     strict: bool,
     beam_runner: BeamRunner | None = None,
 ) -> None:
-    """Examines a source, prints the findings and writes report_dir/audit.html.
+    """Examines a source, prints the findings, writes audit.html and audit.csv.
 
     Raises:
       ValueError: the source cannot be used, or strict is set and there are findings.
     """
     path = pathlib.Path(report_dir) / "audit.html"
+    audit_csv.check_replaceable(path.with_name("audit.csv"))
     with files.temporary_sibling(path) as work_dir:
         listing, audit = examine(
             source, seed=seed, rules=rules, work_dir=work_dir, beam_runner=beam_runner
         )
-        audit_report.print_report(listing, audit, full_report=str(path))
+        audit_report.print_report(
+            listing, audit, conflicts=rules.conflicts, full_report=str(path)
+        )
         settings = {"source": source, "seed": seed, **dataclasses.asdict(rules)}
         content = audit_json.audit_to_json(listing, audit, {}, settings)
-        files.write_text(path, audit_page.render_page(content, audit))
+        audit_page.write_page(path.parent, content, audit)
         print(f"report: {path}")
     if strict:
         _refuse_findings(audit)
@@ -163,8 +171,8 @@ def prepare(
     """Examines a source, splits its images and writes them as a TFDS data set.
 
     The directory appears whole or not at all. `tfds.builder_from_directory` opens it.
-    Beside the shards it holds `audit.json` and `audit.html` (all findings and what was
-    done about them) and `splits.csv` (see splits.write_splits).
+    Beside the shards it holds `audit.json`, `audit.html` and `audit.csv` (all findings
+    and what was done about them) and `splits.csv` (see splits.write_splits).
 
     Args:
       source: see listing.list_images.
@@ -183,6 +191,8 @@ def prepare(
     """
     plan = plan or SplitPlan()
     target = pathlib.Path(out_dir)
+    if files.restore_directory(target):
+        print(f"restored after an interruption: {texts.escape_controls(out_dir)}")
     if os.path.lexists(target) and not overwrite:
         raise ValueError(
             f"The output exists already. Received: --out={out_dir}. Choose another "
@@ -201,7 +211,10 @@ def prepare(
             beam_runner=beam_runner,
         )
         audit_report.print_report(
-            listing, audit, full_report="audit.html of the finished data"
+            listing,
+            audit,
+            conflicts=rules.conflicts,
+            full_report="audit.html of the finished data",
         )
         if strict:
             _refuse_findings(audit)
@@ -225,7 +238,8 @@ def prepare(
                 beam_runner=beam_runner,
             )
             content = audit_json.audit_to_json(listing, audit, split_of, settings)
-            _write_audit(dataset_dir, audit, content)
+            files.write_json(dataset_dir / "audit.json", content)
+            audit_page.write_page(dataset_dir, content, audit)
             splits_csv.write_splits(dataset_dir / "splits.csv", audit, split_of)
             audit_report.print_counts(content["classes"])
             place = finished / f"fold-{fold}" if plan.num_folds else finished
@@ -233,13 +247,6 @@ def prepare(
             dataset_dir.rename(place)
         files.publish_directory(finished, target)
     print(f"prepared data: {target}")
-
-
-def _write_audit(
-    dataset_dir: pathlib.Path, audit: Audit, content: audit_json.AuditJson
-) -> None:
-    files.write_json(dataset_dir / "audit.json", content)
-    files.write_text(dataset_dir / "audit.html", audit_page.render_page(content, audit))
 
 
 def _write_records(

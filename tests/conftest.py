@@ -22,6 +22,8 @@ _LONGEST = (
     "end_to_end/serve_test.py",
     "trainer/training/replicas_test.py",
     "end_to_end/cluster_test.py",
+    "end_to_end/hostile_names_test.py",
+    "end_to_end/interruption_test.py",
     "export/version/interruption_test.py",
     "trainer/head_search/logistic_head_test.py",
     "end_to_end/photographs_test.py",

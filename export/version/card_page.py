@@ -5,16 +5,18 @@ from typing import Any
 
 from export.version.card_types import Data, Metrics, ModelCard
 from pipeline.sources.images import SPLITS
+from pipeline.system.texts import escape_controls, escape_markdown
 from trainer.evaluation.reliability import Estimate, Reliability
 
 
 def render_page(card: ModelCard) -> str:
     """Renders model_card.md."""
     model = card["model"]
+    classes = ", ".join(map(escape_markdown, card["classes"]))
     lines = [
         "# Model card",
         "",
-        f"Classifies photographs as {', '.join(card['classes'])}. "
+        f"Classifies photographs as {classes}. "
         f"{model['backbone']} ({model['initial_weights']} weights), regime "
         f"`{model['regime']}`, served in {model['precision']}. "
         f"Created {card['created']}.",
@@ -63,8 +65,8 @@ def _metrics_lines(metrics: Metrics, precision: str) -> list[str]:
             "| class | precision | recall | test photographs |",
             "|---|---|---|---|",
             *(
-                f"| {name} | {row['precision']:.3f} | {row['recall']:.3f} | "
-                f"{row['count']} |"
+                f"| {escape_markdown(name)} | {row['precision']:.3f} | "
+                f"{row['recall']:.3f} | {row['count']} |"
                 for name, row in per_class.items()
             ),
             "",
@@ -131,13 +133,15 @@ def _format_estimate(estimate: Estimate) -> str:
 
 
 def _data_lines(data: Data) -> list[str]:
-    lines = ["## Training data", "", f"Source: `{data['source']}`.", ""]
+    source = escape_controls(str(data["source"])).replace("`", "'")
+    lines = ["## Training data", "", f"Source: `{source}`.", ""]
     if data["images"]:
         lines += [
             f"| class | {' | '.join(SPLITS)} |",
             "|---" * (1 + len(SPLITS)) + "|",
             *(
-                f"| {name} | {' | '.join(str(count[split]) for split in SPLITS)} |"
+                f"| {escape_markdown(name)} | "
+                f"{' | '.join(str(count[split]) for split in SPLITS)} |"
                 for name, count in data["images_per_class"].items()
             ),
             "",

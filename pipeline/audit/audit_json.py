@@ -8,14 +8,17 @@ from typing import TypedDict
 import numpy as np
 
 from pipeline.audit.decide import Audit
+from pipeline.audit.doubts import find_doubts
+from pipeline.audit.findings import (
+    CONFLICT_ACTIONS,
+    find_near_duplicates_across_classes,
+)
 from pipeline.sources.corrections import count_actions
 from pipeline.sources.images import SPLITS, AppliedCorrections, Listing
 from pipeline.system import versions
 
 # The number of the format; the same as DATA_FORMAT in loading/prepared_data.py.
 FORMAT = 1
-
-_CONFLICT_ACTIONS = {"drop": "all copies left out", "keep": "all copies used"}
 
 
 class Rejected(TypedDict):
@@ -38,6 +41,17 @@ class Odd(TypedDict):
 
     name: str
     oddities: list[str]
+    action: str
+
+
+class Doubtful(TypedDict):
+    """An image of doubtful quality that is used.
+
+    doubts: key of doubts.MEANINGS -> what was measured.
+    """
+
+    name: str
+    doubts: dict[str, str]
     action: str
 
 
@@ -85,7 +99,9 @@ class AuditJson(TypedDict):
     label_conflicts: list[NameGroup]
     copies: list[NameGroup]
     near_duplicates: list[NameGroup]
+    near_duplicates_across_classes: list[NameGroup]
     odd: list[Odd]
+    doubtful: list[Doubtful]
 
 
 def count_findings(audit: Audit) -> dict[str, int]:
@@ -95,7 +111,11 @@ def count_findings(audit: Audit) -> dict[str, int]:
         "pictures under several classes": len(audit.conflicts),
         "copies left out": sum(len(names) - 1 for names in audit.copies),
         "groups of near duplicates": len(audit.near_duplicates),
+        "near duplicates under several classes": len(
+            find_near_duplicates_across_classes(audit)
+        ),
         "odd images, used": sum(bool(report.oddities) for report in audit.usable),
+        "images of doubtful quality, used": len(find_doubts(audit.usable)),
     }
 
 
@@ -115,7 +135,7 @@ def audit_to_json(
             by_split = counts.setdefault(report.image.label, dict.fromkeys(SPLITS, 0))
             by_split[split_of[report.image.name]] += 1
     usable_of = collections.Counter(report.image.label for report in audit.usable)
-    conflict_action = _CONFLICT_ACTIONS.get(str(settings["conflicts"]), "refused")
+    conflict_action = CONFLICT_ACTIONS.get(str(settings["conflicts"]), "refused")
     return {
         "format": FORMAT,
         "project": versions.project_version(),
@@ -140,17 +160,15 @@ def audit_to_json(
             }
             for report in audit.rejected
         ],
-        "label_conflicts": [
-            {"names": names, "action": conflict_action} for names in audit.conflicts
-        ],
+        "label_conflicts": _describe_groups(audit.conflicts, conflict_action),
         "copies": [
             {"names": names, "action": f"{names[0]} used, the others left out"}
             for names in audit.copies
         ],
-        "near_duplicates": [
-            {"names": names, "action": "kept in one split"}
-            for names in audit.near_duplicates
-        ],
+        "near_duplicates": _describe_groups(audit.near_duplicates, "kept in one split"),
+        "near_duplicates_across_classes": _describe_groups(
+            find_near_duplicates_across_classes(audit), "kept in one split"
+        ),
         "odd": [
             {
                 "name": report.image.name,
@@ -160,7 +178,15 @@ def audit_to_json(
             for report in audit.usable
             if report.oddities
         ],
+        "doubtful": [
+            {"name": name, "doubts": doubts, "action": "used"}
+            for name, doubts in find_doubts(audit.usable).items()
+        ],
     }
+
+
+def _describe_groups(groups: Sequence[list[str]], action: str) -> list[NameGroup]:
+    return [{"names": names, "action": action} for names in groups]
 
 
 def _describe_corrections(

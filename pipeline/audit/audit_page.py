@@ -1,47 +1,120 @@
-"""Renders audit.html, a page that opens without a network."""
+"""Writes audit.html, a page that opens without a network, and audit.csv beside it.
 
+The page stays below 10 MB however many images there are: it shows examples of each kind
+of finding, and audit.csv has all of them.
+"""
+
+import dataclasses
+import itertools
 import pathlib
+from collections.abc import Sequence
 
+from pipeline.audit import audit_csv
 from pipeline.audit.audit_json import AuditJson
 from pipeline.audit.decide import Audit
+from pipeline.audit.doubts import MEANINGS
+from pipeline.audit.findings import Finding, list_findings
+from pipeline.inspection.image_report import ImageReport
 from pipeline.inspection.thumbnail import make_thumbnail
-from pipeline.system import templates
+from pipeline.system import files, templates
 
 _TEMPLATES_DIR = pathlib.Path(__file__).parent / "templates"
-_MAX_GROUPS = 200
-_MAX_NAMES_PER_GROUP = 12
+_MAX_KINDS = 40
+_MAX_NAMES_PER_KIND = 300
+_MAX_NAMES_PER_FINDING = 12
+# Groups are compared by eye; of single images a few show what the kind means.
+_MAX_THUMBNAILS_OF_GROUPS = 60
+_MAX_THUMBNAILS_OF_SINGLES = 8
+_MAX_THUMBNAILS = 300
+_MAX_CORRECTIONS = 300
 _THUMBNAIL_PX = 140
+# Of the images that are left out, only these are safe and quick to decode.
+_CAN_BE_SHOWN = ("too small", "unsupported: animated")
 
 
-def render_page(audit_json: AuditJson, audit: Audit) -> str:
-    """Returns the HTML of the page; reads the images that are shown as thumbnails."""
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """What the page shows of one kind of finding.
+
+    count: of all its findings. shown: the first of them, each with few names.
+    with_thumbnails: the names that are shown as small pictures.
+    """
+
+    name: str
+    meaning: str
+    count: int
+    shown: list[Finding]
+    with_thumbnails: list[str]
+
+
+def write_page(directory: pathlib.Path, audit_json: AuditJson, audit: Audit) -> None:
+    """Writes audit.html and audit.csv; reads the images that are shown as thumbnails.
+
+    audit_json: the content of audit.json for this audit.
+    """
+    conflicts = str(audit_json["settings"]["conflicts"])
+    findings = list_findings(audit, conflicts=conflicts)
+    audit_csv.write_findings(directory / "audit.csv", findings)
+    page = _render_page(audit_json, audit, findings)
+    files.write_text(directory / "audit.html", page)
+
+
+def _render_page(
+    audit_json: AuditJson, audit: Audit, findings: Sequence[Finding]
+) -> str:
+    by_kind = itertools.groupby(findings, key=lambda finding: finding.kind)
+    kinds = [_choose_examples(kind, list(of_kind)) for kind, of_kind in by_kind]
+    largest = sorted(kinds, key=lambda kind: -kind.count)[:_MAX_KINDS]
+    shown = [kind for kind in kinds if kind in largest]
     return templates.render(
         _TEMPLATES_DIR,
         "audit.html",
         escape_html=True,
         audit=audit_json,
-        conflicts=audit.conflicts,
-        copies=audit.copies,
-        near_duplicates=audit.near_duplicates,
-        thumbnails=_make_thumbnails(audit),
+        kinds=shown,
+        other_kinds=[kind for kind in kinds if kind not in largest],
+        num_findings=len(findings),
+        thumbnails=_make_thumbnails(audit, shown),
         thumbnail_px=_THUMBNAIL_PX,
-        max_groups=_MAX_GROUPS,
-        max_names=_MAX_NAMES_PER_GROUP,
+        max_names=_MAX_NAMES_PER_FINDING,
+        max_corrections=_MAX_CORRECTIONS,
     )
 
 
-def _make_thumbnails(audit: Audit) -> dict[str, str]:
-    """Returns name -> JPEG data in base64 for the images that are shown in a group."""
-    shown_names = {
-        name
-        for groups in (audit.conflicts, audit.copies, audit.near_duplicates)
-        for names in groups[:_MAX_GROUPS]
-        for name in names[:_MAX_NAMES_PER_GROUP]
+def _choose_examples(name: str, findings: Sequence[Finding]) -> _Kind:
+    shown: list[Finding] = []
+    names: list[str] = []
+    for finding in findings:
+        names += finding.names[:_MAX_NAMES_PER_FINDING]
+        if shown and len(names) > _MAX_NAMES_PER_KIND:
+            break
+        shown.append(finding)
+    meaning = MEANINGS.get(name.removeprefix("used, but "), "")
+    has_groups = any(len(finding.names) > 1 for finding in findings)
+    limit = _MAX_THUMBNAILS_OF_GROUPS if has_groups else _MAX_THUMBNAILS_OF_SINGLES
+    return _Kind(name, meaning, len(findings), shown, names[:limit])
+
+
+def _make_thumbnails(audit: Audit, kinds: Sequence[_Kind]) -> dict[str, str]:
+    """Returns name -> JPEG data in base64 of the images that can be shown."""
+    names = dict.fromkeys(name for kind in kinds for name in kind.with_thumbnails)
+    report_of = {
+        report.image.name: report
+        for report in (*audit.readable, *audit.rejected)
+        if report.image.name in names
+        and (report.problem or _CAN_BE_SHOWN[0]).startswith(_CAN_BE_SHOWN)
     }
-    return {
-        report.image.name: make_thumbnail(
+    chosen = [name for name in names if name in report_of][:_MAX_THUMBNAILS]
+    thumbnails = {name: _make_thumbnail(report_of[name]) for name in chosen}
+    return {name: data for name, data in thumbnails.items() if data is not None}
+
+
+def _make_thumbnail(report: ImageReport) -> str | None:
+    try:
+        return make_thumbnail(
             report.image.read(), _THUMBNAIL_PX, sample_bits=report.sample_bits or None
         )
-        for report in audit.readable
-        if report.image.name in shown_names
-    }
+    except (OSError, ValueError, SyntaxError):
+        if report.problem is None:
+            raise
+        return None

@@ -1,23 +1,25 @@
 """Prints an audit: each kind of finding in one line, and the images of each class."""
 
-import collections
+import itertools
 from collections.abc import Mapping, Sequence
 
 from pipeline.audit.audit_json import count_findings
 from pipeline.audit.decide import Audit
+from pipeline.audit.findings import Finding, list_findings
 from pipeline.sources.corrections import count_actions
 from pipeline.sources.images import SPLITS, Listing
 from pipeline.system import texts
 
 _EXAMPLES = 3
 _MAX_KINDS = 20
-# Reasons with a size in them are one kind, whatever the size is.
-_KINDS_WITH_SIZES = ("too small", "too large")
 
 
-def print_report(listing: Listing, audit: Audit, *, full_report: str) -> None:
+def print_report(
+    listing: Listing, audit: Audit, *, conflicts: str, full_report: str
+) -> None:
     """Prints the counts of all findings, and for each kind its count and examples.
 
+    conflicts: see list_findings.
     full_report: where the user can read all findings.
     """
     for note in listing.notes:
@@ -30,7 +32,7 @@ def print_report(listing: Listing, audit: Audit, *, full_report: str) -> None:
     print(f"{len(listing.images)} images, {len(audit.usable)} to use")
     for kind, count in count_findings(audit).items():
         print(f"{count:>6} {kind}")
-    lines = describe_findings(audit)
+    lines = describe_findings(list_findings(audit, conflicts=conflicts))
     for line in lines[:_MAX_KINDS]:
         print(f"  {texts.escape_controls(line)}")
     if len(lines) > _MAX_KINDS:
@@ -39,42 +41,21 @@ def print_report(listing: Listing, audit: Audit, *, full_report: str) -> None:
         print(f"all findings: {full_report}")
 
 
-def describe_findings(audit: Audit) -> list[str]:
+def describe_findings(findings: Sequence[Finding]) -> list[str]:
     """Returns one line for each kind of finding, with its count and three examples."""
-    left_out: dict[str, list[str]] = collections.defaultdict(list)
-    for report in audit.rejected:
-        reason = str(report.problem)
-        kind, _, size = reason.partition(": ")
-        if kind in _KINDS_WITH_SIZES:
-            left_out[kind].append(f"{report.image.name}: {size.partition(' (')[0]}")
-        else:
-            left_out[reason].append(report.image.name)
-    odd: dict[str, list[str]] = collections.defaultdict(list)
-    for report in audit.usable:
-        for oddity in report.oddities:
-            odd[oddity].append(report.image.name)
-    copies = [
-        f"{text} (kept {names[0]})" for names in audit.copies for text in names[1:]
-    ]
-    lines = [_describe(f"left out, {kind}", names) for kind, names in left_out.items()]
-    if audit.conflicts:
-        groups = [_join(names) for names in audit.conflicts]
-        lines.append(_describe("under several classes", groups))
-    if copies:
-        lines.append(_describe("copies left out", copies))
-    if audit.near_duplicates:
-        groups = [_join(names) for names in audit.near_duplicates]
-        lines.append(_describe("near duplicates, kept in one split", groups))
-    return lines + [_describe(f"used, {kind}", names) for kind, names in odd.items()]
+    lines = []
+    for kind, of_kind in itertools.groupby(findings, key=lambda finding: finding.kind):
+        shown = [_describe(finding) for finding in of_kind]
+        lines.append(
+            f"{kind}: {len(shown)} ({texts.list_some(shown, limit=_EXAMPLES)})"
+        )
+    return lines
 
 
-def _describe(kind: str, names: Sequence[str]) -> str:
-    return f"{kind}: {len(names)} ({texts.list_some(names, limit=_EXAMPLES)})"
-
-
-def _join(names: Sequence[str]) -> str:
-    more = len(names) - _EXAMPLES
-    return " + ".join(names[:_EXAMPLES]) + (f" + {more} more" if more > 0 else "")
+def _describe(finding: Finding) -> str:
+    names, more = finding.names[:_EXAMPLES], len(finding.names) - _EXAMPLES
+    line = " + ".join(names) + (f" + {more} more" if more > 0 else "")
+    return f"{line}: {finding.detail}" if finding.detail else line
 
 
 def print_counts(classes: Mapping[str, Mapping[str, int]]) -> None:

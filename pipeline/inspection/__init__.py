@@ -12,4 +12,5 @@ colour_profiles.py: converts to sRGB where a profile makes a visible difference
 sixteen_bits.py: brings images of 16 bits to 8 by the bits that are used
 jpeg.py: decodes an image for hashing, most JPEG files without TensorFlow
 perceptual_hash.py: the hash whose bits near duplicates share
+quality.py: measures how light, how rich in contrast and how sharp an image is
 """

@@ -18,6 +18,7 @@ from pipeline.inspection import (
 )
 from pipeline.inspection.formats import MAX_PIXELS
 from pipeline.inspection.opening import MissingReaderError, open_image
+from pipeline.inspection.quality import Quality, measure_quality
 from pipeline.sources.images import SourceImage
 from pipeline.system import beam, parallel
 from pipeline.system.beam import BeamRunner
@@ -39,6 +40,7 @@ class ImageReport:
     sample_bits: of a 16-bit image, the bits that are used; 0 for any other image.
     file_hash: SHA-256 of the file, as hexadecimal digits.
     perceptual_hash: 256 bits as 32 bytes; see perceptual_hash.compute_hash.
+    quality: how light and how sharp the image to store is; None if there is a problem.
     """
 
     image: SourceImage
@@ -52,6 +54,7 @@ class ImageReport:
     sample_bits: int = 0
     file_hash: str = ""
     perceptual_hash: bytes = b""
+    quality: Quality | None = None
 
 
 def inspect_images(
@@ -253,16 +256,19 @@ def _count_bits(
 def _inspect_pixels(
     report: ImageReport, to_store: bytes, opened: Image.Image, *, decode: GreyDecoder
 ) -> ImageReport | None:
-    """Returns the report with size and hash; None if decode() returns None."""
+    """Returns the report with what the pixels tell; None if decode() returns None."""
     width, height = opened.size
     decoded = decode(to_store, opened)
     if decoded is None:
         return None
+    small = perceptual_hash.shrink(decoded)
+    is_enlarged = min(width, height) < perceptual_hash.SMALL_SIDE
     return dataclasses.replace(
         report,
         width=width,
         height=height,
-        perceptual_hash=np.packbits(perceptual_hash.compute_hash(decoded)).tobytes(),
+        perceptual_hash=np.packbits(perceptual_hash.hash_small(small)).tobytes(),
+        quality=measure_quality(small, is_enlarged=is_enlarged),
     )
 
 

@@ -5,30 +5,39 @@ from PIL import Image
 
 _HASH_SIDE = 16
 HASH_BITS = _HASH_SIDE**2
-_DCT_SIDE = 4 * _HASH_SIDE
+# The side of the small picture that is hashed.
+SMALL_SIDE = 4 * _HASH_SIDE
 # [16, 64]: its product with a column of pixels gives the lowest frequencies of the
 # cosine transform of that column.
 _COSINES = 2 * np.cos(
     np.pi
     * np.arange(_HASH_SIDE)[:, None]
-    * (2 * np.arange(_DCT_SIDE) + 1)
-    / (2 * _DCT_SIDE)
+    * (2 * np.arange(SMALL_SIDE) + 1)
+    / (2 * SMALL_SIDE)
 )
 
 
 def compute_hash(grey: Image.Image) -> np.ndarray:
-    """Returns the pHash of an "L" image, bool [256], as the imagehash library does.
+    """Returns the pHash of an "L" image, bool [256], as the imagehash library does."""
+    return hash_small(shrink(grey))
+
+
+def shrink(grey: Image.Image) -> np.ndarray:
+    """Returns an "L" image as uint8 [64, 64], whatever its shape is."""
+    # imagehash resizes with a filter that keeps frequencies which the hash ignores.
+    size = (SMALL_SIDE, SMALL_SIDE)
+    return np.asarray(grey.resize(size, Image.Resampling.HAMMING))
+
+
+def hash_small(small: np.ndarray) -> np.ndarray:
+    """Returns the pHash, bool [256], of what shrink() returns.
 
     The bits are the signs of the lowest frequencies (Zauner, 2010). They depend little
     on the size, the encoding and small changes of the light. The function of imagehash
     returns the same bits but takes three times as long, because it also computes the
     frequencies that are not used.
     """
-    # imagehash resizes with a filter that keeps frequencies which the hash ignores.
-    small = np.asarray(
-        grey.resize((_DCT_SIDE, _DCT_SIDE), Image.Resampling.HAMMING), np.float64
-    )
-    lowest = _COSINES @ small @ _COSINES.T
+    lowest = _COSINES @ small.astype(np.float64) @ _COSINES.T
     # A frequency that an image does not contain must be 0, not a rounding error.
     lowest = lowest.round(6)
     lowest = lowest.ravel()

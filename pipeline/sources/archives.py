@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pipeline.sources import passed_over
 from pipeline.sources.folders import Reader, label_by_folder
 from pipeline.sources.images import Listing, SourceImage
+from pipeline.sources.walk import name_all
 from pipeline.system import regular_file
 
 # An archive above these limits is taken for a mistake or an attack.
@@ -90,13 +91,12 @@ def _find_tar_members(path: pathlib.Path, work_dir: pathlib.Path) -> dict[str, R
         raise ValueError(
             f"The archive cannot be read: {error}. Received: --source={path}"
         ) from error
-    sizes = {member.name.removeprefix("./"): member.size for member in members}
-    _check_members(sizes, path)
+    names = name_all([member.name.removeprefix("./") for member in members])
+    member_of = dict(zip(names, members, strict=True))
+    _check_members({name: member.size for name, member in member_of.items()}, path)
     return {
-        member.name.removeprefix("./"): functools.partial(
-            _read_part, str(plain), member.offset_data, member.size
-        )
-        for member in members
+        name: functools.partial(_read_part, str(plain), member.offset_data, member.size)
+        for name, member in member_of.items()
     }
 
 

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 from pipeline.sources import passed_over
-from pipeline.sources.walk import to_utf8, walk_folder
+from pipeline.sources.walk import name_all, walk_folder
 
 
 def locate(
@@ -53,8 +53,8 @@ def _walk(folder: pathlib.Path) -> list[str]:
     """Returns the relative names of the possible photographs below a folder."""
     with os.scandir(folder) as entries:
         beside = [
-            to_utf8(entry.name)
+            entry.name
             for entry in entries
             if entry.is_file() and passed_over.find_kind(entry.name) is None
         ]
-    return [*beside, *walk_folder(folder).paths]
+    return [*name_all(sorted(beside)), *walk_folder(folder).paths]

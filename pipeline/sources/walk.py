@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 import stat
+from collections.abc import Sequence
 
 from pipeline.sources import passed_over
 
@@ -37,40 +38,42 @@ def walk_folder(folder: pathlib.Path) -> Walk:
     paths: dict[str, str] = {}
     names_of_kind: dict[str, list[str]] = collections.defaultdict(list)
     waiting = []
-    for entry in _scan(folder):
+    for entry, name in _scan(folder):
         kind, is_folder = _judge(entry, follow=not _leads_back(entry, folder))
         if kind is None and not is_folder:
             kind = passed_over.BESIDE_CLASSES
         if kind is None:
-            waiting.append((entry.path, to_utf8(entry.name)))
+            waiting.append((entry.path, name))
         else:
-            names_of_kind[kind].append(to_utf8(entry.name))
+            names_of_kind[kind].append(name)
     class_folders = [name for _, name in waiting]
     waiting.reverse()
     while waiting:
-        path, name = waiting.pop()
+        path, folder_name = waiting.pop()
         try:
             entries = _scan(path)
         except OSError:
-            names_of_kind[passed_over.UNREADABLE_FOLDERS].append(name)
+            names_of_kind[passed_over.UNREADABLE_FOLDERS].append(folder_name)
             continue
         folders = []
-        for entry in entries:
-            inner_name = f"{name}/{to_utf8(entry.name)}"
+        for entry, name in entries:
+            inner_name = f"{folder_name}/{name}"
             kind, is_folder = _judge(entry, follow=False)
             if kind is not None:
                 names_of_kind[kind].append(inner_name)
             elif is_folder:
                 folders.append((entry.path, inner_name))
             else:
-                paths[_make_unique(inner_name, entry.name, paths)] = entry.path
+                paths[inner_name] = entry.path
         waiting += reversed(folders)
     return Walk(paths, class_folders, dict(names_of_kind))
 
 
-def _scan(folder: str | pathlib.Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
+def _scan(folder: str | pathlib.Path) -> list[tuple[os.DirEntry[str], str]]:
+    """Returns each entry of a folder with a name that is valid text, in their order."""
+    with os.scandir(folder) as scanned:
+        entries = sorted(scanned, key=lambda entry: entry.name)
+    return list(zip(entries, name_all([e.name for e in entries]), strict=True))
 
 
 def _judge(entry: os.DirEntry[str], *, follow: bool) -> tuple[str | None, bool]:
@@ -103,14 +106,31 @@ def _leads_back(entry: os.DirEntry[str], folder: pathlib.Path) -> bool:
     return os.path.commonpath([target, os.path.realpath(folder)]) == target
 
 
-def to_utf8(name: str) -> str:
-    """Returns a file name as valid text, even if it is not UTF-8 on the disk."""
-    return os.fsencode(name).decode("utf-8", "replace")
+def name_all(names: Sequence[str]) -> list[str]:
+    """Returns a distinct name that is valid text for each file name of one folder.
+
+    A name in UTF-8 stays as it is. In another, each byte that is not UTF-8 is written
+    as \\xff; if a name is taken, underscores are put before it.
+
+    names: as os.scandir returns them, in an order that is the same every time.
+    """
+    taken = {name for name in names if _is_text(name)}
+    valid_names = []
+    for name in names:
+        valid_name = name
+        if not _is_text(name):
+            valid_name = os.fsencode(name).decode("utf-8", "backslashreplace")
+            while valid_name in taken:
+                valid_name = f"_{valid_name}"
+            taken.add(valid_name)
+        valid_names.append(valid_name)
+    return valid_names
 
 
-def _make_unique(name: str, last_part: str, others: dict[str, str]) -> str:
-    """Returns the name, or another one if names that are not UTF-8 look the same."""
-    if name not in others:
-        return name
-    folder = name.rpartition("/")[0]
-    return f"{folder}/{os.fsencode(last_part).decode('utf-8', 'backslashreplace')}"
+def _is_text(name: str) -> bool:
+    """Tells whether a name has no lone surrogate: bytes that are not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

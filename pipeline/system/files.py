@@ -1,6 +1,7 @@
 """Writes files and directories that appear whole or not at all, and locks them."""
 
 import contextlib
+import ctypes
 import fcntl
 import glob
 import json
@@ -9,6 +10,10 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+
+# Of renameat2(2) and openat(2): relative to the current directory; swap the two.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 @contextlib.contextmanager
@@ -99,13 +104,63 @@ def check_writable(directory: pathlib.Path, flag: str) -> None:
 
 
 def publish_directory(finished: pathlib.Path, target: pathlib.Path) -> None:
-    """Renames a finished directory to the target and replaces an old target."""
-    if os.path.lexists(target):
-        with temporary_sibling(target) as aside:
-            target.rename(aside / "old")
-            finished.rename(target)
-    else:
+    """Renames a finished directory to the target and replaces an old target.
+
+    Linux exchanges the two in one operation, so that there is a target at any time.
+    Where that is not possible, the old target is renamed first; if the process is
+    killed before the second rename, restore_directory() undoes the first one.
+    """
+    if not os.path.lexists(target):
         finished.rename(target)
+    elif exchange(finished, target):
+        _remove(finished)
+    else:
+        replaced = _place_of_replaced(target)
+        target.rename(replaced)
+        finished.rename(target)
+        _remove(replaced)
+
+
+def restore_directory(target: pathlib.Path) -> bool:
+    """Finishes or undoes what a killed publish_directory() left half-done.
+
+    Returns:
+      True if the old target had no successor yet, and is there again.
+    """
+    replaced = _place_of_replaced(target)
+    if not os.path.lexists(replaced):
+        return False
+    if os.path.lexists(target):
+        _remove(replaced)
+        return False
+    replaced.rename(target)
+    return True
+
+
+def _place_of_replaced(target: pathlib.Path) -> pathlib.Path:
+    return target.with_name(f".{target.name}.replaced")
+
+
+def _remove(path: pathlib.Path) -> None:
+    """Removes a file, a link or a directory, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def exchange(first: pathlib.Path, second: pathlib.Path) -> bool:
+    """Exchanges two paths in one operation: each gets the name of the other.
+
+    Returns:
+      False if this operating system or file system cannot; nothing has changed then.
+    """
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    paths = os.fsencode(first), os.fsencode(second)
+    arguments = _AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE
+    return renameat2(*arguments) == 0
 
 
 @contextlib.contextmanager

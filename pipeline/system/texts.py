@@ -1,10 +1,13 @@
 """Makes names from outside harmless, and lists of names short."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 _EMOJI_JOINER = "\u200d"
 _MAX_LISTED = 5
+# Of all signs with a meaning, those that have one within a line.
+_MARKDOWN_SIGNS = re.compile(r"[\\`*_\[\]<>&|~$]")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -24,6 +27,14 @@ def escape_controls(text: str) -> str:
         else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def escape_markdown(text: str) -> str:
+    """Returns a text that Markdown shows as it is, even in a cell of a table.
+
+    Control characters are escaped as escape_controls does.
+    """
+    return _MARKDOWN_SIGNS.sub(r"\\\g<0>", escape_controls(text))
 
 
 def escape_formula(value: str) -> str:

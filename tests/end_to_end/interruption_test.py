@@ -3,6 +3,7 @@
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,8 @@ _KILLS = [
     (fakes.Kill("pipeline.prepare.examine", after=True), False),
     # In the shard of train (77 images) and in the one of validation; then TFDS gives
     # their directory its name.
-    (fakes.Kill("pipeline.records._to_example", call=40), False),
-    (fakes.Kill("pipeline.records._to_example", call=80), False),
+    (fakes.Kill("pipeline.records._make_example", call=40), False),
+    (fakes.Kill("pipeline.records._make_example", call=80), False),
     (fakes.Kill("os.rename", "incomplete"), False),
     (fakes.Kill("os.rename", "incomplete", after=True), False),
     (fakes.Kill("os.replace", "audit.json"), False),
@@ -76,6 +77,59 @@ def test_kill_at_any_file_operation_leaves_all_or_nothing(tmp_path):
     for target in unfinished:
         assert _read_files(target) == expected
         assert not list(tmp_path.glob(f".{target.name}.tmp-*"))
+
+
+# While an old directory is replaced, and whether the new one is there then.
+_KILLS_WHILE_REPLACING = [
+    (fakes.Kill("pipeline.system.files.publish_directory"), False),
+    (fakes.Kill("pipeline.system.files.exchange"), False),
+    (fakes.Kill("pipeline.system.files.exchange", after=True), True),
+    (fakes.Kill("shutil.rmtree", "/finished"), True),
+    (fakes.Kill("shutil.rmtree", ".tmp-"), True),
+]
+
+
+def test_kill_while_replacing_leaves_the_old_or_the_new_directory(tmp_path):
+    source = fakes.write_folder(tmp_path / "photos", per_class=33)
+
+    def command(target: pathlib.Path, seed: int) -> list[str]:
+        flags = (f"--source={source}", f"--out={target}", f"--seed={seed}")
+        return ["-m", "pipeline.main", *flags, "--overwrite"]
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    done = fakes.run_forked([(command(old, 1), None), (command(new, 2), None)])
+    assert [each.returncode for each in done] == [0, 0]
+    contents = {False: _read_files(old), True: _read_files(new)}
+    assert contents[False] != contents[True]
+    targets = [tmp_path / f"data-{number}" for number in range(5)]
+    for target in targets:
+        shutil.copytree(old, target)
+    jobs = [
+        (command(target, 2), kill)
+        for target, (kill, _) in zip(targets, _KILLS_WHILE_REPLACING, strict=True)
+    ]
+    killed = fakes.run_forked(jobs)
+    for target, (kill, is_new), result in zip(
+        targets, _KILLS_WHILE_REPLACING, killed, strict=True
+    ):
+        assert result.returncode == -signal.SIGKILL, (kill, result)
+        assert _read_files(target) == contents[is_new], kill
+
+
+def test_a_directory_that_two_renames_lost_is_there_again(tmp_path):
+    source = fakes.write_folder(tmp_path / "photos", per_class=33)
+    target = tmp_path / "data"
+    command = ["-m", "pipeline.main", f"--source={source}", f"--out={target}"]
+    assert fakes.run_fork(*command).returncode == 0
+    before = _read_files(target)
+    # What the first of two renames leaves, where paths cannot be exchanged.
+    target.rename(tmp_path / ".data.replaced")
+    done = fakes.run_fork(*command)
+    assert done.returncode == 1
+    assert f"restored after an interruption: {target}" in done.stdout
+    assert "The output exists already" in done.stderr
+    assert _read_files(target) == before
+    assert sorted(os.listdir(tmp_path)) == ["data", "photos"]
 
 
 def test_a_file_that_cannot_grow_is_one_line(tmp_path):

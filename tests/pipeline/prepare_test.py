@@ -85,7 +85,11 @@ def test_splits_csv_and_audit_say_what_the_records_hold(prepared):
         "pictures under several classes": 0,
         "copies left out": 1,
         "groups of near duplicates": len(audit["near_duplicates"]),
+        "near duplicates under several classes": len(
+            audit["near_duplicates_across_classes"]
+        ),
         "odd images, used": 0,
+        "images of doubtful quality, used": 0,
     }
     assert sum(sum(c.values()) for c in audit["classes"].values()) == 90
 
@@ -257,7 +261,7 @@ def test_upright_and_smaller_is_what_is_stored(tmp_path):
     assert sizes["stored_bytes"]["sum"] < sizes["file_bytes"]["sum"]
 
 
-def test_strict_refuses_findings_and_audit_only_writes_one_page(prepared, tmp_path):
+def test_strict_refuses_findings_and_audit_only_writes_one_report(prepared, tmp_path):
     source, _ = prepared
     with pytest.raises(ValueError, match="Received: 1 images left out, 1 copies"):
         prepare.prepare(str(source), str(tmp_path / "data"), strict=True)
@@ -265,7 +269,7 @@ def test_strict_refuses_findings_and_audit_only_writes_one_page(prepared, tmp_pa
     rules = Rules()
     with pytest.raises(ValueError, match="--strict allows no findings"):
         prepare.audit_only(str(source), str(tmp_path), seed=1, rules=rules, strict=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["audit.html"]
+    assert {path.name for path in tmp_path.iterdir()} == {"audit.csv", "audit.html"}
     page = (tmp_path / "audit.html").read_text()
     assert "circle/bad.jpg" in page
     assert page.count("data:image/jpeg;base64,") >= 2

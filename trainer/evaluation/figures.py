@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.figure import Figure
 
+from pipeline.system.texts import escape_controls
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.reliability import Bin
 
@@ -52,8 +53,10 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     axes = figure.subplots()
     fractions = confusion / confusion.sum(axis=1, keepdims=True)
     axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    names = [escape_controls(name) for name in classes]
+    # Without parse_math, two dollar signs in a name would begin a formula.
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true")
     for (row, column), count in np.ndenumerate(confusion):
         colour = "white" if fractions[row, column] > 0.5 else "black"

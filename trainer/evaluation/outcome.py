@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
+from pipeline.system.texts import escape_controls
 from trainer.evaluation import advice
 from trainer.evaluation.confidence_curve import describe_confidence
 from trainer.evaluation.reliability import Estimate, Reliability
@@ -34,7 +35,9 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
         f"{summary['best_regime']}; its weights are exported\n\n"
         f"{advice.describe_result(summary['test'])}",
         advice.advise(
-            summary["test"], summary["classes"], weights=summary["config"]["weights"]
+            summary["test"],
+            [escape_controls(name) for name in summary["classes"]],
+            weights=summary["config"]["weights"],
         ),
         flush=True,
     )
@@ -44,7 +47,7 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
         summary["learning_curve"]["sentence"],
     ):
         if sentence is not None:
-            print(sentence, flush=True)
+            print(escape_controls(sentence), flush=True)
 
 
 def _print_reliability(reliability: Reliability) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.system.texts import escape_formula, unescape_formula
+
 _COLUMNS = ("name", "label", "predicted")
 # Probabilities are written with nine digits.
 _TOLERANCE = 1e-4
@@ -36,14 +38,18 @@ def write_predictions(
 ) -> None:
     """Writes one row for each image: name, label, predicted class, probabilities.
 
+    No name acts as a formula in a spreadsheet; read_predictions returns the real ones.
+
     labels: int [N]; probabilities: float [N, K].
     """
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*_COLUMNS, *classes])
+        shown = [escape_formula(name) for name in classes]
+        writer.writerow([*_COLUMNS, *shown])
         for name, label, row in zip(names, labels, probabilities, strict=True):
             formatted = [f"{probability:.9g}" for probability in row]
-            writer.writerow([name, classes[label], classes[row.argmax()], *formatted])
+            words = [escape_formula(name), shown[label], shown[row.argmax()]]
+            writer.writerow([*words, *formatted])
 
 
 def read_predictions(path: pathlib.Path, classes: Sequence[str]) -> Predictions:
@@ -87,7 +93,10 @@ def _read_rows(path: pathlib.Path) -> list[tuple[int, list[str]]]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.reader(file, strict=True)
-            return [(reader.line_num, row) for row in reader]
+            return [
+                (reader.line_num, [unescape_formula(value) for value in row])
+                for row in reader
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{str(path)!r} cannot be read: {error}") from error
 

@@ -219,12 +219,13 @@ def _write_issues(path: pathlib.Path, ranking: Ranking, data: CheckedData) -> No
 
 
 def _print_outcome(ranking: Ranking, data: CheckedData, labels: np.ndarray) -> None:
+    classes = [texts.escape_controls(name) for name in data.classes]
     print(
         f"\nlabels checked: {len(ranking.issues)} photographs; about "
         f"{ranking.estimated_errors} labels may be wrong (confident learning)"
     )
     if ranking.not_judged:
-        lonely = sorted({data.classes[labels[i]] for i in ranking.not_judged})
+        lonely = sorted({classes[labels[i]] for i in ranking.not_judged})
         more = f" and {len(lonely) - 5} more" if len(lonely) > 5 else ""
         print(
             f"{len(ranking.not_judged)} photographs cannot be checked, because no "
@@ -233,7 +234,7 @@ def _print_outcome(ranking: Ranking, data: CheckedData, labels: np.ndarray) -> N
         )
     for issue in ranking.issues[:5]:
         print(
-            f"  {data.names[issue.position]}: {data.classes[issue.label]} "
-            f"{issue.score:.3f}, {data.classes[issue.suggested]} "
+            f"  {texts.escape_controls(data.names[issue.position])}: "
+            f"{classes[issue.label]} {issue.score:.3f}, {classes[issue.suggested]} "
             f"{issue.suggested_score:.3f}"
         )

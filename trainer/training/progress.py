@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pipeline.loading.prepared_data import DataInfo
+from pipeline.system.texts import escape_controls
 from trainer.config.class_balance import ClassBalance
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
@@ -49,7 +50,7 @@ def print_plan(
         "classes": _describe_balance(balance),
     }
     for name, text in lines.items():
-        print(f"{name:<10}{text}", flush=True)
+        print(f"{name:<10}{escape_controls(text)}", flush=True)
     if weights_from == "embedded" and config.source != "sample":
         print(
             "WARNING: the embedded weights were trained on drawings and know no "

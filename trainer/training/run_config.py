@@ -11,7 +11,7 @@ import platform
 from typing import Any, TypedDict
 
 from pipeline.loading import prepared_data
-from pipeline.system import files, versions
+from pipeline.system import files, texts, versions
 from trainer.config.run_files import CONFIG_FILE, CONFIG_FORMAT
 from trainer.config.stored_config import MAY_CHANGE, config_from_json
 from trainer.config.train_config import TrainConfig
@@ -160,13 +160,38 @@ def check_same_data(model_dir: pathlib.Path, data: DataFingerprint) -> None:
     """Checks that the data set is the one that the run began with.
 
     Raises:
-      ValueError: it is another one; names the first difference.
+      ValueError: it is another one; names the first differences.
     """
     before = read_config(model_dir)["data"]
-    for name, now in data.items():
-        if before.get(name) != now:
-            raise ValueError(
-                f"The run in --model_dir={model_dir} was started on other data and can "
-                f"only continue on that. Received: data with {name} {now}; the run has "
-                f"{before.get(name)}."
-            )
+    if before != data:
+        raise ValueError(
+            f"The run in --model_dir={model_dir} was started on other data and can "
+            f"only continue on that. Received: {_describe_difference(before, data)}. "
+            "Name the --data_dir of the run, or another --model_dir to start a new run."
+        )
+
+
+def _describe_difference(before: DataFingerprint, now: DataFingerprint) -> str:
+    """Returns in words what differs first: classes, numbers of images, or splits."""
+    new = sorted(set(now["classes"]) - set(before["classes"]))
+    missing = sorted(set(before["classes"]) - set(now["classes"]))
+    differences = [
+        f"{word} {texts.list_some([repr(name) for name in names], limit=3)}"
+        for word, names in (("new", new), ("missing", missing))
+        if names
+    ]
+    if differences:
+        return f"data with other classes: {'; '.join(differences)}"
+    if before["classes"] != now["classes"]:
+        return "data with the same classes in another order"
+    counts = [
+        f"{split} has {count} instead of {before['counts'].get(split, 0)}"
+        for split, count in now["counts"].items()
+        if count != before["counts"].get(split, 0)
+    ]
+    if counts:
+        return f"data with other numbers of images: {', '.join(counts)}"
+    return (
+        "data with the same classes and numbers of images, but with other images or "
+        "splits (splits.csv differs)"
+    )

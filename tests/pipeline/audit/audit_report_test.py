@@ -2,16 +2,18 @@ import dataclasses
 
 from pipeline.audit import audit_report
 from pipeline.audit.decide import Audit
+from pipeline.audit.findings import list_findings
 from pipeline.inspection.image_report import ImageReport
 from pipeline.sources.images import Listing, SourceImage
 
 
 def _report(name: str, problem: str | None = None, *oddities: str) -> ImageReport:
-    return ImageReport(SourceImage(name, "a", bytes), problem, tuple(oddities))
+    image = SourceImage(name, "a", bytes)
+    return ImageReport(image, problem, tuple(oddities), width=9, height=9)
 
 
 AUDIT = Audit(
-    readable=[],
+    readable=[_report(f"a/{n}.jpg") for n in range(9)],
     usable=[_report(f"a/{n}.jpg", None, "grey", "CMYK") for n in range(5)],
     group_of={},
     rejected=[
@@ -29,13 +31,14 @@ AUDIT = Audit(
 
 
 def test_findings_are_grouped_by_kind_with_a_count_and_three_examples():
-    assert audit_report.describe_findings(AUDIT) == [
+    findings = list_findings(AUDIT, conflicts="drop")
+    assert audit_report.describe_findings(findings) == [
         "left out, too small: 60 (a/t0.jpg: 0 x 3 pixels, a/t1.jpg: 1 x 3 pixels, "
         "a/t2.jpg: 2 x 3 pixels and 57 more)",
         "left out, not an image: 2 (a/no.jpg, a/\x1b[2Jno.jpg)",
         "under several classes: 1 (a/1.jpg + b/1.jpg)",
-        "copies left out: 3 (a/2.jpg (kept a/1.jpg), a/3.jpg (kept a/1.jpg), a/5.jpg "
-        "(kept a/4.jpg))",
+        "copies left out: 3 (a/2.jpg: kept a/1.jpg, a/3.jpg: kept a/1.jpg, a/5.jpg: "
+        "kept a/4.jpg)",
         "near duplicates, kept in one split: 1 (a/0.jpg + a/1.jpg + a/2.jpg + 6 more)",
         "used, grey: 5 (a/0.jpg, a/1.jpg, a/2.jpg and 2 more)",
         "used, CMYK: 5 (a/0.jpg, a/1.jpg, a/2.jpg and 2 more)",
@@ -44,7 +47,9 @@ def test_findings_are_grouped_by_kind_with_a_count_and_three_examples():
 
 def test_what_is_printed_has_no_control_characters(capsys):
     listing = Listing([], ("a note on \x1b]0;title\x07",))
-    audit_report.print_report(listing, AUDIT, full_report="audit.html")
+    audit_report.print_report(
+        listing, AUDIT, conflicts="drop", full_report="audit.html"
+    )
     audit_report.print_counts({"a\x1b[31m": {"train": 1, "validation": 2, "test": 3}})
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
@@ -57,7 +62,9 @@ def test_what_is_printed_has_no_control_characters(capsys):
 def test_very_many_kinds_are_cut(capsys):
     rejected = [_report(f"{n}", f"reason {n}") for n in range(25)]
     audit = dataclasses.replace(AUDIT, rejected=rejected)
-    audit_report.print_report(Listing([]), audit, full_report="audit.html")
+    audit_report.print_report(
+        Listing([]), audit, conflicts="drop", full_report="audit.html"
+    )
     printed = capsys.readouterr().out
     assert "reason 19" in printed
     assert "reason 20" not in printed

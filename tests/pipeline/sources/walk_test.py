@@ -1,6 +1,8 @@
+import io
 import os
 import pathlib
 import socket
+import tarfile
 
 import fakes
 import pytest
@@ -89,14 +91,52 @@ def test_films_and_rubbish_are_one_line_for_each_kind_with_counts(folder):
     )
 
 
+def _write_bytes(folder: pathlib.Path, *names: bytes) -> None:
+    for name in names:
+        path = os.fsencode(folder) + b"/" + name
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(name)
+
+
 def test_names_that_are_not_utf8_stay_different(folder):
-    for ending in (b"caf\xe8.jpg", b"caf\xe9.jpg"):
-        with open(os.fsencode(folder / "circle") + b"/" + ending, "wb") as file:
-            file.write(ending)
+    """Also beside a name that is written as the bytes of another one are shown."""
+    names = [b"caf\xe8.jpg", b"caf\xe9.jpg", b"caf\\xe9.jpg", b"_caf\\xe9.jpg"]
+    _write_bytes(folder / "circle", *names)
     images = list_images(str(folder), seed=1, work_dir=pathlib.Path()).images
-    assert [image.name for image in images if image.label == "circle"] == [
-        "circle/00.jpg",
-        "circle/caf\\xe9.jpg",
-        "circle/caf\N{REPLACEMENT CHARACTER}.jpg",
+    assert {i.name: i.read() for i in images if i.label == "circle"} == {
+        "circle/00.jpg": (folder / "circle" / "00.jpg").read_bytes(),
+        "circle/caf\\xe8.jpg": b"caf\xe8.jpg",
+        "circle/__caf\\xe9.jpg": b"caf\xe9.jpg",
+        "circle/caf\\xe9.jpg": b"caf\\xe9.jpg",
+        "circle/_caf\\xe9.jpg": b"_caf\\xe9.jpg",
+    }
+
+
+def test_folders_that_are_not_utf8_stay_different(folder):
+    names = [b"\xe8/1.jpg", b"\xe9/1.jpg", b"circle/\xe8/1.jpg", b"circle/\xe9/1.jpg"]
+    _write_bytes(folder, *names)
+    images = list_images(str(folder), seed=1, work_dir=pathlib.Path()).images
+    assert {(i.name, i.label): i.read() for i in images if "1.jpg" in i.name} == {
+        (r"\xe8/1.jpg", r"\xe8"): b"\xe8/1.jpg",
+        (r"\xe9/1.jpg", r"\xe9"): b"\xe9/1.jpg",
+        (r"circle/\xe8/1.jpg", "circle"): b"circle/\xe8/1.jpg",
+        (r"circle/\xe9/1.jpg", "circle"): b"circle/\xe9/1.jpg",
+    }
+
+
+def test_names_in_an_archive_that_are_not_utf8_stay_different(tmp_path):
+    path = tmp_path / "photos.tar"
+    with tarfile.open(
+        path, "w", format=tarfile.GNU_FORMAT, encoding="latin-1"
+    ) as archive:
+        for name in ("a/\xe8.jpg", "a/\xe9.jpg", "\xe9/1.jpg"):
+            member = tarfile.TarInfo(name)
+            member.size = 1
+            archive.addfile(member, io.BytesIO(b"x"))
+    images = list_images(str(path), seed=1, work_dir=tmp_path).images
+    assert [(image.name, image.label) for image in images] == [
+        (r"\xe9/1.jpg", r"\xe9"),
+        (r"a/\xe8.jpg", "a"),
+        (r"a/\xe9.jpg", "a"),
     ]
-    assert images[1].read() == b"caf\xe9.jpg"

@@ -47,3 +47,18 @@ def test_lists_end_after_five_names():
 def test_a_formula_gets_an_apostrophe_and_loses_it_again(value, expected):
     assert texts.escape_formula(value) == expected
     assert texts.unescape_formula(expected) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rose, 花", "rose, 花"),
+        ("<img src=x>", r"\<img src=x\>"),
+        ("a|b*c_d`e`[f](g)", r"a\|b\*c\_d\`e\`\[f\](g)"),
+        ("&lt; $x$ ~~y~~", r"\&lt; \$x\$ \~\~y\~\~"),
+        ("\x1b[2J", r"\\x1b\[2J"),
+        ("two\nlines", r"two\\nlines"),
+    ],
+)
+def test_markdown_is_shown_as_it_is(text, expected):
+    assert texts.escape_markdown(text) == expected

@@ -1,3 +1,5 @@
+import csv
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,26 @@ def test_what_was_written_is_read(path):
     np.testing.assert_array_equal(predictions.labels, LABELS)
     np.testing.assert_array_equal(predictions.predicted, [0, 2, 2])
     np.testing.assert_allclose(predictions.probabilities, PROBABILITIES, atol=1e-9)
+
+
+def test_no_value_is_a_formula_and_the_real_names_come_back(tmp_path):
+    path = tmp_path / "file.csv"
+    classes = ["=cmd|' /C calc'!A0", "@b", "'c", "'=d"]
+    names = ["+1.jpg", "'=2.jpg", "'quoted'.jpg", "\x1b[2J.jpg"]
+    write_predictions(path, names, np.arange(4), np.eye(4), classes)
+    with open(path, newline="", encoding="utf-8") as file:
+        values = [value for row in csv.reader(file) for value in row]
+    assert not [v for v in values if v.startswith(("=", "+", "-", "@"))]
+    predictions = read_predictions(path, classes)
+    assert predictions.names == tuple(names)
+    np.testing.assert_array_equal(predictions.labels, np.arange(4))
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path):
+    path = tmp_path / "file.csv"
+    path.write_text("name,label,predicted,=a,b\n=1.jpg,=a,=a,0.6,0.4\n")
+    predictions = read_predictions(path, ["=a", "b"])
+    assert predictions.names == ("=1.jpg",)
 
 
 def test_columns_behind_the_classes_are_ignored(tmp_path):
