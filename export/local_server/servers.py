@@ -3,6 +3,8 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
+import json
 import logging
 import signal
 import socket
@@ -49,8 +51,8 @@ def _make_method(answer: Callable[[Versions, Any], Any], versions: Versions) -> 
 
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            if not request.model_spec.name:
-                raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec's name")
+            if not request.HasField("model_spec"):
+                raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
             return _guard(answer, versions, request)
         except StatusError as error:
             context.abort(codes[error.code], to_one_line(error))
@@ -73,6 +75,7 @@ def _make_grpc_server(versions: Versions) -> grpc.Server:
     prediction = messages.prediction_service_pb2_grpc.PredictionServiceServicer()
     prediction.Predict = _make_method(handlers.predict, versions)
     prediction.Classify = _make_method(handlers.classify, versions)
+    prediction.Regress = _make_method(handlers.refuse_to_regress, versions)
     prediction.GetModelMetadata = _make_method(handlers.get_metadata, versions)
     messages.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         prediction, server
@@ -95,6 +98,11 @@ async def _start_rest(
 
     arriving = 0
 
+    def make_response(text: str, status: int) -> web.Response:
+        # As bytes: TensorFlow Serving names no charset.
+        body = text.encode()
+        return web.Response(body=body, content_type="application/json", status=status)
+
     async def handle(request: web.Request) -> web.Response:
         nonlocal arriving
         try:
@@ -103,26 +111,28 @@ async def _start_rest(
                 body = await request.read()
             finally:
                 arriving -= 1
-            path = request.rel_url.raw_path_qs
-            text = await asyncio.to_thread(
-                _guard, answer_rest, versions, request.method, path, body
-            )
-            return web.Response(text=text, content_type="application/json")
+            encoding = request.headers.get("Content-Encoding", "")
+            target = request.method, request.raw_path
+            answer = functools.partial(answer_rest, versions, *target, encoding, body)
+            text = await asyncio.to_thread(_guard, answer)
+            return make_response(text, 200)
         except web.HTTPRequestEntityTooLarge:
             code, message = 413, f"A request has at most {_MAX_REQUEST_BYTES} bytes."
         except web.RequestPayloadError as error:
             code, message = 400, to_one_line(error)
         except StatusError as error:
             code, message = HTTP_STATUS_OF_CODE.get(error.code, 500), to_one_line(error)
-        return web.json_response({"error": message}, status=code)
+        return make_response(json.dumps({"error": message}), code)
 
     application = web.Application(client_max_size=_MAX_REQUEST_BYTES)
-    application.router.add_route("*", "/{path:.*}", handle)
+    application.router.add_route("*", r"/{path:[\s\S]*}", handle)
     # It logs a stack trace for a body that is cut.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     runner = web.AppRunner(
         application,
         access_log=None,
+        # TensorFlow Serving knows gzip alone; see rest_bodies.py.
+        auto_decompress=False,
         # Drops the request of a client that hangs up, if it has not begun.
         handler_cancellation=True,
         shutdown_timeout=_SECONDS_TO_FINISH,

@@ -57,9 +57,10 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 # of them, see batching_parameters.txt.
 WARMUP_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
-# The method of a signature that TensorFlow Serving's Classify calls, and the feature of
-# a tf.train.Example that holds the image.
+# The methods of the signatures that TensorFlow Serving's Classify and Regress call, and
+# the feature of a tf.train.Example that holds the image.
 CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
 CLASSIFY_KEY = "image/encoded"
 
 
