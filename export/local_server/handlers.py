@@ -3,8 +3,11 @@
 A ValueError becomes the status INVALID_ARGUMENT; see servers.py.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from export.local_server.limits import check_pixels
 from export.local_server.versions import Version, Versions
 from export.protocol import messages, tensors
 from export.protocol.messages import (
@@ -27,7 +30,7 @@ def predict(
         inputs = {
             key: tensors.to_array(tensor) for key, tensor in request.inputs.items()
         }
-        outputs = version.session.run(response.model_spec.signature_name, inputs)
+        outputs = run(version, response.model_spec.signature_name, inputs)
     keys = list(request.output_filter) or list(outputs)
     if len(set(keys)) < len(keys) or not set(keys) <= set(outputs):
         raise ValueError(
@@ -43,6 +46,14 @@ def predict(
             tensor.tensor_shape.dim.add(size=size)
         getattr(tensor, field)[:] = array.ravel().tolist()
     return response
+
+
+def run(
+    version: Version, signature_name: str, inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Runs a signature of a version; see Session.run and check_pixels."""
+    check_pixels(inputs)
+    return version.session.run(signature_name, inputs)
 
 
 def _make_answer_spec(
@@ -68,7 +79,7 @@ def classify(
         encoded = _encode_examples(request)
         if not encoded:
             raise ValueError("Input is empty.")
-        outputs = version.session.run(name, {"inputs": np.array(encoded, object)})
+        outputs = run(version, name, {"inputs": np.array(encoded, object)})
     for labels, scores in zip(outputs["classes"], outputs["scores"], strict=True):
         classes = response.result.classifications.add().classes
         for label, score in zip(labels, scores, strict=True):

@@ -93,7 +93,7 @@ def _predict_json(
         else:
             values = [_unname(row, key) for row in values]
         array = json_to_array(values, tensors.NUMPY_OF[info.dtype])
-        outputs = version.session.run(name, {key: array})
+        outputs = handlers.run(version, name, {key: array})
     columns = {key: array_to_json(array) for key, array in outputs.items()}
     if not by_row:
         return {"outputs": columns}

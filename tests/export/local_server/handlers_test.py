@@ -1,6 +1,7 @@
 import grpc
 import numpy as np
 import pytest
+from fakes.image_files import png_header
 from fakes.server_requests import (
     BLUE,
     GREEN,
@@ -231,6 +232,14 @@ GRPC_ERRORS = {
             make_predict_request([NO_IMAGE], "signature_name: 'predict_strict'"),
         ),
         *("INVALID_ARGUMENT", "pixels"),
+    ),
+    "too many pixels": (
+        *("Predict", make_predict_request([png_header(9_000, 10_000)] * 9)),
+        *("INVALID_ARGUMENT", "810000000 pixels"),
+    ),
+    "classify too many pixels": (
+        *("Classify", make_classify_request([png_header(9_000, 10_000)] * 9)),
+        *("INVALID_ARGUMENT", "810000000 pixels"),
     ),
     "classify without spec": (
         *("Classify", messages.classification_pb2.ClassificationRequest()),

@@ -2,6 +2,7 @@ import gzip
 import http.client
 
 import pytest
+from fakes.image_files import png_header
 from fakes.server_requests import BLUE, GREEN, NO_IMAGE, RED, call_rest, to_base64
 
 from export.protocol import messages
@@ -114,6 +115,17 @@ def test_a_bad_body_is_an_invalid_argument(server, case):
     status, reply = call_rest(server, "POST", ":predict", BAD_BODIES[case])
     assert (status, list(reply)) == (400, ["error"])
     assert len(reply["error"]) < 1000
+
+
+def test_images_of_too_many_pixels_together_are_refused_by_their_headers(server):
+    image = to_base64(png_header(9_000, 10_000))
+    for body in ({"inputs": [image] * 32}, {"instances": [image] * 32}):
+        status, reply = call_rest(server, "POST", ":predict", body)
+        assert (status, "2880000000 pixels" in reply["error"]) == (400, True)
+    example = {"image/encoded": image}
+    body = {"signature_name": "classify", "examples": [example] * 9}
+    status, reply = call_rest(server, "POST", ":classify", body)
+    assert (status, "810000000 pixels" in reply["error"]) == (400, True)
 
 
 def test_a_gzip_that_grows_beyond_the_limit_is_refused(server):
