@@ -53,15 +53,16 @@ def decode_rows(
     )
 
     def decode(
-        row: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor]
+        row: tf.Tensor, element: tf.Tensor, fits: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        image_bytes = find_image_bytes(element[0])
-        with tf.control_dependencies([assert_safe(image_bytes, element[1])]):
+        image_bytes = find_image_bytes(element)
+        with tf.control_dependencies([assert_safe(image_bytes, fits)]):
             image_bytes = tf.identity(image_bytes)
         return row, decoding.decode_and_resize(image_bytes, image_size)
 
-    # Enumerated before errors are ignored: the numbers say which rows are missing.
-    rows = tf.data.Dataset.from_tensor_slices((encoded, fits)).enumerate()
+    # Numbered before errors are ignored: the numbers say which rows are missing.
+    # Dataset.enumerate() does the same, but costs a millisecond a request.
+    rows = tf.data.Dataset.from_tensor_slices((tf.range(count), encoded, fits))
     rows = rows.map(decode, num_parallel_calls=_PARALLEL_DECODERS)
     if contained:
         rows = rows.ignore_errors()
@@ -102,7 +103,7 @@ def _find_rows_that_fit(
         pixels = count_pixels(find_image_bytes(element))
         return row, tf.where(pixels <= MAX_PIXELS, pixels, tf.zeros_like(pixels))
 
-    rows = tf.data.Dataset.from_tensor_slices(encoded).enumerate()
+    rows = tf.data.Dataset.from_tensor_slices((tf.range(count), encoded))
     rows = rows.map(count_row, num_parallel_calls=_PARALLEL_DECODERS).ignore_errors()
     row_numbers, counted = _collect(rows, count, tf.zeros([0], tf.int64))
     pixels = tf.scatter_nd(row_numbers[:, tf.newaxis], counted, count[tf.newaxis])
