@@ -73,7 +73,7 @@ def test_the_largest_images_of_a_batch_are_bad_if_they_are_too_many(monkeypatch)
         assert decode_ok.numpy().tolist() == expected
         for row, image_bytes, ok in zip(rows, encoded, expected, strict=True):
             wanted = decoding.decode_and_resize(tf.constant(image_bytes), SIDE)
-            np.testing.assert_array_equal(row, wanted * float(ok))
+            np.testing.assert_array_equal(row, wanted.numpy() * ok)
 
 
 def test_a_strict_batch_of_too_many_pixels_is_an_error(monkeypatch):
