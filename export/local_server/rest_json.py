@@ -1,9 +1,8 @@
 """Answers REST requests: reads and writes the JSON that TensorFlow Serving defines."""
 
-import base64
+import binascii
 import contextlib
 import json
-import re
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -162,10 +161,11 @@ def _to_bytes(value: object) -> object:
     if isinstance(value, str):
         return value.encode()
     if _is_base64(value):
-        # As in TensorFlow Serving, the padding may be missing.
-        text = re.sub(r"\s", "", value["b64"]).rstrip("=")
+        # As in TensorFlow Serving, the padding may be missing. base64.b64decode takes
+        # twice the time, in which no other request runs Python code.
+        text = "".join(value["b64"].split()).rstrip("=")
         try:
-            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+            return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
         except ValueError as error:
             raise ValueError(f"Not base64. Received: {to_one_line(value)}") from error
     raise ValueError(f"Expected a string. Received: {to_one_line(value)}")
