@@ -1,11 +1,13 @@
 """What an export costs to serve, against Keras's own export and a plain one of bytes.
 
 `python benchmarks/serving.py PHOTOS [BACKBONE] [REPEATS]`; PHOTOS holds one folder a
-class. Each export is loaded by TensorFlow's C API in a process of its own, as a server
-does, XLA off. The processes stay, and each of their turns comes after another's; the
-figures are medians, in brackets the smallest and the largest. Keras's export takes
-pixels and is spared the decoding, as our signature for pixels is; the others take JPEG
-bytes.
+class, BACKBONE may have arguments: `MobileNet,alpha=0.25`. Each export is loaded by
+TensorFlow's C API in a process of its own, as a server does, XLA off. The processes
+stay, and each of their turns comes after another's; the figures are medians, in
+brackets the smallest and the largest. Keras's export takes pixels and is spared the
+decoding, as our signature for pixels is; the others take JPEG bytes.
+
+`python benchmarks/serving.py --load PHOTOS [BACKBONE] [REPEATS]`: see serving_load.py.
 """
 
 import json
@@ -17,11 +19,11 @@ import sys
 import tempfile
 import time
 
+import serving_exports
+import serving_load
 import tables
+from serving_exports import BATCH, SIDE
 
-SIDE = 224
-CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
-BATCH = 32
 LOADS = 5
 # name -> export, signature, input
 CONTESTANTS = {
@@ -32,83 +34,6 @@ CONTESTANTS = {
     "ours, bfloat16": ("ours_bfloat16", "serving_default", "photographs"),
 }
 BASELINE = next(iter(CONTESTANTS))
-
-
-def make_exports(backbone_name, out):
-    """Writes the four SavedModels; random weights compute as fast as any."""
-    import keras
-    import tensorflow as tf
-
-    from export.version.write import write_saved_model
-    from pipeline import decoding
-    from pipeline.sources import drawn_flowers
-    from trainer.config.head_config import HeadConfig
-    from trainer.models import backbones, freezing
-    from trainer.models.batch_norm_folding import fold_batch_norm
-    from trainer.models.classifier import (
-        assemble,
-        build_classifier,
-        compute_embedding,
-        compute_head,
-    )
-    from trainer.postprocessing.postprocessing import Postprocessing
-    from trainer.postprocessing.unknown import fit_scorer
-
-    keras.utils.set_random_seed(1)
-    backbone = backbones.build_backbone(backbone_name, {}, image_size=SIDE)
-    classifier = build_classifier(
-        backbone,
-        backbone_name,
-        num_classes=len(CLASSES),
-        head=HeadConfig("avg", units=128, dropout=0.2),
-    )
-    drawn = [
-        decoding.decode_and_resize(
-            tf.constant(drawn_flowers.draw_jpeg(label, index)), SIDE
-        )
-        for label in drawn_flowers.CLASSES
-        for index in range(3)
-    ]
-    freezing.calibrate_batch_norm(classifier, tf.stack(drawn))
-    embeddings = compute_embedding(classifier, tf.stack(drawn))
-    logits = compute_head(classifier, embeddings).numpy()
-    postprocessing = Postprocessing(
-        temperature=0.8,
-        coverage=0.9,
-        min_set_probability=0.1,
-        scorer=fit_scorer(embeddings.numpy(), logits),
-        unknown_rate=0.05,
-        unknown_threshold=0.0,
-        val_count=len(drawn),
-    )
-    classifier.model.export(os.path.join(out, "keras"), verbose=False)
-
-    module = tf.Module()
-    module.weights = [weight.value for weight in classifier.model.weights]
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-    def naive(image_bytes):
-        def decode(one):
-            pixels = tf.io.decode_jpeg(one, channels=3)
-            return tf.image.resize(pixels, (SIDE, SIDE))
-
-        images = tf.map_fn(decode, image_bytes, fn_output_signature=tf.float32)
-        images = tf.ensure_shape(images, [None, SIDE, SIDE, 3])
-        return {"probabilities": tf.nn.softmax(classifier.model(images))}
-
-    tf.saved_model.save(
-        module, os.path.join(out, "naive"), signatures={"serving_default": naive}
-    )
-    for precision in ("float32", "bfloat16"):
-        folded = fold_batch_norm(classifier.backbone, precision=precision).model
-        served = assemble(classifier.normalise, folded, classifier.head)
-        write_saved_model(
-            pathlib.Path(out, f"ours_{precision}"),
-            served,
-            CLASSES,
-            postprocessing,
-            image_size=SIDE,
-        )
 
 
 def resident_mebibytes():
@@ -170,36 +95,15 @@ def disk_mebibytes(folder):
     return sum(p.stat().st_size for p in files) / 2**20
 
 
-def write_inputs(photographs, folder):
-    import numpy as np
-    from PIL import Image
-
-    paths = sorted(pathlib.Path(photographs).glob("*/*.jpg"))
-    paths = paths[:: max(1, len(paths) // BATCH)][:BATCH]
-    encoded = np.empty(len(paths), object)
-    encoded[:] = [path.read_bytes() for path in paths]
-    pixels = [
-        np.asarray(Image.open(path).convert("RGB").resize((SIDE, SIDE)))
-        for path in paths
-    ]
-    arrays = {
-        "photographs": encoded,
-        "pixels": np.stack(pixels),
-        "floats": np.stack(pixels).astype(np.float32),
-    }
-    for name, array in arrays.items():
-        np.save(os.path.join(folder, f"{name}.npy"), array, allow_pickle=True)
-
-
 def main(photographs, backbone, repeats):
     header = tables.describe_machine()
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [sys.executable, __file__, "--make", backbone, folder],
+            [sys.executable, serving_exports.__file__, backbone, folder],
             check=True,
             stderr=subprocess.DEVNULL,
         )
-        write_inputs(photographs, folder)
+        serving_exports.write_inputs(photographs, folder)
         turns = {name: {"load": [], "first": []} for name in CONTESTANTS}
         processes = {}
         for turn in range(LOADS):
@@ -273,10 +177,13 @@ def main(photographs, backbone, repeats):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--make":
-        make_exports(*sys.argv[2:])
-    elif sys.argv[1] == "--answer":
+    if sys.argv[1] == "--answer":
         answer_turns(*sys.argv[2:])
+    elif sys.argv[1] == "--load":
+        given = dict(enumerate(sys.argv[3:]))
+        serving_load.measure(
+            sys.argv[2], given.get(0, "ResNet50"), int(given.get(1, 5))
+        )
     else:
         given = dict(enumerate(sys.argv[2:]))
         main(sys.argv[1], given.get(0, "ResNet50"), int(given.get(1, 9)))

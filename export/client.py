@@ -231,21 +231,26 @@ def _print_health(status: dict) -> bool:
     for version in versions:
         message = version["status"]["error_message"]
         line = f"{messages.MODEL_NAME} version {version['version']}: {version['state']}"
-        print(f"{line}, {message}" if message else line)
+        _print_line(f"{line}, {message}" if message else line)
     return any(version["state"] == "AVAILABLE" for version in versions)
 
 
 def _print_metadata(metadata: dict) -> None:
     """Prints the signatures; metadata: see transports.get_metadata_by_grpc."""
-    print(f"{messages.MODEL_NAME} version {metadata['model_spec']['version']}")
+    _print_line(f"{messages.MODEL_NAME} version {metadata['model_spec']['version']}")
     signatures = metadata["metadata"]["signature_def"]["signature_def"]
     for name, signature in sorted(signatures.items()):
-        print(f"{name} ({signature['method_name']})")
+        _print_line(f"{name} ({signature['method_name']})")
         for side, verb in (("inputs", "takes"), ("outputs", "gives")):
             for key, info in sorted(signature.get(side, {}).items()):
                 dtype = info["dtype"].removeprefix("DT_").lower()
                 sizes = [int(dim["size"]) for dim in info["tensor_shape"]["dim"]]
-                print(f"  {verb} {key}: {dtype} {sizes}")
+                _print_line(f"  {verb} {key}: {dtype} {sizes}")
+
+
+def _print_line(line: str) -> None:
+    """Prints what a server has sent so that it cannot act on a terminal."""
+    print(texts.escape_controls(line))
 
 
 def run_command() -> None:

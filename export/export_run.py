@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import time
 from collections.abc import Sequence
 from concurrent import futures
 
@@ -109,9 +110,14 @@ def export_run(
         # The checks run in a process of their own, and leave this one idle.
         with futures.ThreadPoolExecutor(1) as thread:
             reference_added = thread.submit(add_reference, candidate, classes, data_dir)
+            start = time.monotonic()
             difference = check_export(candidate, images, pixels, expected)
+            # It has loaded the version as a server does, and sent more requests to it.
+            load_seconds = time.monotonic() - start
             reference_added.result()
-        version_dir = publish.publish(candidate, export_path, keep=keep)
+        version_dir = publish.publish(
+            candidate, export_path, keep=keep, load_seconds=load_seconds
+        )
     run_dir.record_export(model_path, str(version_dir))
     image_kind = "drawn images" if data_dir is None else "test images"
     print(

@@ -7,8 +7,10 @@ for development and tests: it does not batch and was not built for the open inte
 import asyncio
 import importlib.util
 import os
+import warnings
 
 from absl import flags
+from PIL import Image
 
 from export.local_server.log import log
 from export.local_server.servers import serve
@@ -27,6 +29,8 @@ flags.DEFINE_integer("rest_port", 8501, "Port of REST; 0 takes a free one.", 0, 
 def main(argv: list[str]) -> None:
     """Serves the directory that the flags name."""
     console.refuse_arguments("export.serve", argv)
+    # The graph refuses an image that is too large; see local_server/limits.py.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors come as one line
     try:
         if importlib.util.find_spec("aiohttp") is None:

@@ -3,8 +3,11 @@
 A ValueError becomes the status INVALID_ARGUMENT; see servers.py.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from export.local_server.limits import check_pixels
 from export.local_server.versions import Version, Versions
 from export.protocol import messages, tensors
 from export.protocol.messages import (
@@ -14,6 +17,7 @@ from export.protocol.messages import (
     model_pb2,
     predict_pb2,
 )
+from export.protocol.status import Code, StatusError
 
 
 def predict(
@@ -26,7 +30,7 @@ def predict(
         inputs = {
             key: tensors.to_array(tensor) for key, tensor in request.inputs.items()
         }
-        outputs = version.session.run(response.model_spec.signature_name, inputs)
+        outputs = run(version, response.model_spec.signature_name, inputs)
     keys = list(request.output_filter) or list(outputs)
     if len(set(keys)) < len(keys) or not set(keys) <= set(outputs):
         raise ValueError(
@@ -44,6 +48,14 @@ def predict(
     return response
 
 
+def run(
+    version: Version, signature_name: str, inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Runs a signature of a version; see Session.run and check_pixels."""
+    check_pixels(inputs)
+    return version.session.run(signature_name, inputs)
+
+
 def _make_answer_spec(
     spec: model_pb2.ModelSpec, version: Version
 ) -> model_pb2.ModelSpec:
@@ -59,25 +71,48 @@ def classify(
     versions: Versions, request: classification_pb2.ClassificationRequest
 ) -> classification_pb2.ClassificationResponse:
     """Runs a signature whose method is Classify."""
-    encoded = _encode_examples(request)
-    if not encoded:
-        raise ValueError("Input is empty.")
     response = classification_pb2.ClassificationResponse()
     with versions.use(request.model_spec) as version:
         response.model_spec.CopyFrom(_make_answer_spec(request.model_spec, version))
         name = response.model_spec.signature_name
-        signature = version.session.signatures.get(name)
-        if signature is None or signature.method_name != messages.CLASSIFY_METHOD:
-            raise ValueError(
-                "Classify needs a signature whose method is "
-                f"{messages.CLASSIFY_METHOD}. Received: {name}"
-            )
-        outputs = version.session.run(name, {"inputs": np.array(encoded, object)})
+        _check_method(version, name, messages.CLASSIFY_METHOD)
+        encoded = _encode_examples(request)
+        if not encoded:
+            raise ValueError("Input is empty.")
+        outputs = run(version, name, {"inputs": np.array(encoded, object)})
     for labels, scores in zip(outputs["classes"], outputs["scores"], strict=True):
         classes = response.result.classifications.add().classes
         for label, score in zip(labels, scores, strict=True):
             classes.add(label=label.decode(), score=score)
     return response
+
+
+def refuse_to_regress(
+    versions: Versions, request: classification_pb2.ClassificationRequest
+) -> None:
+    """Refuses Regress as TensorFlow Serving does; no export has a signature for it.
+
+    request: or a RegressionRequest, which has the same model_spec.
+
+    Raises:
+      StatusError: there is no such version.
+      ValueError: the signature is not for Regress.
+    """
+    with versions.use(request.model_spec) as version:
+        name = request.model_spec.signature_name or "serving_default"
+        _check_method(version, name, messages.REGRESS_METHOD)
+    raise StatusError(Code.UNIMPLEMENTED, "The local server does not regress.")
+
+
+def _check_method(version: Version, signature_name: str, method_name: str) -> None:
+    signature = version.session.signatures.get(signature_name)
+    if signature is None:
+        raise ValueError(f"No signature was found with the name: {signature_name}")
+    if signature.method_name != method_name:
+        raise ValueError(
+            f"The signature {signature_name} must have the method {method_name}. "
+            f"Received: {signature.method_name}"
+        )
 
 
 def _encode_examples(request: classification_pb2.ClassificationRequest) -> list[bytes]:

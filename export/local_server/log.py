@@ -1,15 +1,21 @@
-"""Prints the lines of the local server."""
+"""Prints lines."""
+
+from pipeline.system import texts
 
 # A message of TensorFlow can hold a graph, and a request a photograph.
 _MAX_CHARACTERS = 400
 
 
 def log(line: str) -> None:
-    """Prints a line at once, so that a program that waits for it can go on."""
-    print(line, flush=True)
+    """Prints a line at once, so that a program that waits for it can go on.
+
+    What a client or a file has put into the line cannot act on a terminal.
+    """
+    print(texts.escape_controls(line), flush=True)
 
 
 def to_one_line(value: object) -> str:
-    """Returns the text of a value as one line of limited length."""
+    """Returns the text of a value as one line of limited length, controls escaped."""
     line = " ".join(str(value)[: 4 * _MAX_CHARACTERS].split()) or type(value).__name__
+    line = texts.escape_controls(line)
     return line if len(line) <= _MAX_CHARACTERS else f"{line[:_MAX_CHARACTERS]}..."

@@ -3,9 +3,13 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
+import json
 import logging
+import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -25,6 +29,9 @@ _MAX_REQUEST_BYTES = 128 << 20
 _SECONDS_BETWEEN_POLLS = 1.0
 _SECONDS_TO_FINISH = 10.0
 _THREADS = 32  # each waits for a request to arrive whole, too
+# Requests that run at the same time. More are not answered sooner, and each holds its
+# images in memory; one that waits is dropped if its client hangs up.
+_RUNNING = max(4, os.cpu_count() or 1)
 
 Answer = TypeVar("Answer")
 
@@ -43,22 +50,48 @@ def _guard(answer: Callable[..., Answer], *arguments: object) -> Answer:
         raise StatusError(Code.INTERNAL, line) from error
 
 
-def _make_method(answer: Callable[[Versions, Any], Any], versions: Versions) -> Any:
-    """Makes a method of a gRPC service from a handler."""
+def _run_if_wanted(
+    slots: threading.Semaphore,
+    is_wanted: Callable[[], bool],
+    answer: Callable[..., Answer],
+    *arguments: object,
+) -> Answer:
+    """Waits until the request may run, and runs it if its client still waits.
+
+    Raises:
+      StatusError: the client has hung up, or as _guard.
+    """
+    with slots:
+        if not is_wanted():
+            raise StatusError(Code.CANCELLED, "The client has hung up")
+        return _guard(answer, *arguments)
+
+
+def _make_method(
+    answer: Callable[[Versions, Any], Any],
+    versions: Versions,
+    slots: threading.Semaphore | None = None,
+) -> Any:
+    """Makes a method of a gRPC service from a handler.
+
+    slots: of the requests that run a model; None for a method that runs none.
+    """
     codes = {code.value[0]: code for code in grpc.StatusCode}
 
     def handle(request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            if not request.model_spec.name:
-                raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec's name")
-            return _guard(answer, versions, request)
+            if not request.HasField("model_spec"):
+                raise StatusError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
+            if slots is None:
+                return _guard(answer, versions, request)
+            return _run_if_wanted(slots, context.is_active, answer, versions, request)
         except StatusError as error:
             context.abort(codes[error.code], to_one_line(error))
 
     return handle
 
 
-def _make_grpc_server(versions: Versions) -> grpc.Server:
+def _make_grpc_server(versions: Versions, slots: threading.Semaphore) -> grpc.Server:
     """Makes a server of the two services; it has no port yet."""
     options = {
         "grpc.max_receive_message_length": _MAX_REQUEST_BYTES,
@@ -71,8 +104,9 @@ def _make_grpc_server(versions: Versions) -> grpc.Server:
     server = grpc.server(threads, options=list(options.items()))
     # A method that stays as it is answers UNIMPLEMENTED.
     prediction = messages.prediction_service_pb2_grpc.PredictionServiceServicer()
-    prediction.Predict = _make_method(handlers.predict, versions)
-    prediction.Classify = _make_method(handlers.classify, versions)
+    prediction.Predict = _make_method(handlers.predict, versions, slots)
+    prediction.Classify = _make_method(handlers.classify, versions, slots)
+    prediction.Regress = _make_method(handlers.refuse_to_regress, versions)
     prediction.GetModelMetadata = _make_method(handlers.get_metadata, versions)
     messages.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         prediction, server
@@ -83,8 +117,20 @@ def _make_grpc_server(versions: Versions) -> grpc.Server:
     return server
 
 
+async def _run_in_thread(slots: threading.Semaphore, answer: Callable[[], str]) -> str:
+    """Runs a request as _run_if_wanted does; to cancel it is to hang up."""
+    has_hung_up = threading.Event()
+    try:
+        return await asyncio.to_thread(
+            _run_if_wanted, slots, lambda: not has_hung_up.is_set(), answer
+        )
+    except asyncio.CancelledError:
+        has_hung_up.set()
+        raise
+
+
 async def _start_rest(
-    versions: Versions, listener: socket.socket
+    versions: Versions, listener: socket.socket, slots: threading.Semaphore
 ) -> Callable[[], Awaitable[None]]:
     """Starts the REST server.
 
@@ -95,6 +141,11 @@ async def _start_rest(
 
     arriving = 0
 
+    def make_response(text: str, status: int) -> web.Response:
+        # As bytes: TensorFlow Serving names no charset.
+        body = text.encode()
+        return web.Response(body=body, content_type="application/json", status=status)
+
     async def handle(request: web.Request) -> web.Response:
         nonlocal arriving
         try:
@@ -103,27 +154,31 @@ async def _start_rest(
                 body = await request.read()
             finally:
                 arriving -= 1
-            path = request.rel_url.raw_path_qs
-            text = await asyncio.to_thread(
-                _guard, answer_rest, versions, request.method, path, body
-            )
-            return web.Response(text=text, content_type="application/json")
+            encoding = request.headers.get("Content-Encoding", "")
+            target = request.method, request.raw_path
+            answer = functools.partial(answer_rest, versions, *target, encoding, body)
+            if request.method != "POST":  # It runs no model.
+                return make_response(await asyncio.to_thread(_guard, answer), 200)
+            text = await _run_in_thread(slots, answer)
+            return make_response(text, 200)
         except web.HTTPRequestEntityTooLarge:
             code, message = 413, f"A request has at most {_MAX_REQUEST_BYTES} bytes."
         except web.RequestPayloadError as error:
             code, message = 400, to_one_line(error)
         except StatusError as error:
             code, message = HTTP_STATUS_OF_CODE.get(error.code, 500), to_one_line(error)
-        return web.json_response({"error": message}, status=code)
+        return make_response(json.dumps({"error": message}), code)
 
     application = web.Application(client_max_size=_MAX_REQUEST_BYTES)
-    application.router.add_route("*", "/{path:.*}", handle)
+    application.router.add_route("*", r"/{path:[\s\S]*}", handle)
     # It logs a stack trace for a body that is cut.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     runner = web.AppRunner(
         application,
         access_log=None,
-        # Drops the request of a client that hangs up, if it has not begun.
+        # TensorFlow Serving knows gzip alone; see rest_bodies.py.
+        auto_decompress=False,
+        # Cancels the request of a client that hangs up.
         handler_cancellation=True,
         shutdown_timeout=_SECONDS_TO_FINISH,
     )
@@ -194,11 +249,14 @@ async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> Non
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     versions = Versions(export_dir)
-    grpc_server = _make_grpc_server(versions)
+    slots = threading.Semaphore(_RUNNING)
+    pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
+    asyncio.get_running_loop().set_default_executor(pool)
+    grpc_server = _make_grpc_server(versions, slots)
     grpc_port, rest_socket = _bind_ports(grpc_server, host, port, rest_port)
     # Both answer when the first version is there, so that a client can wait for it.
     await asyncio.to_thread(versions.poll)
-    stop_rest = await _start_rest(versions, rest_socket)
+    stop_rest = await _start_rest(versions, rest_socket, slots)
     grpc_server.start()
     address = _bracket(host)
     log(

@@ -79,6 +79,8 @@ class Versions:
                 self._unload(version)
 
     def _find(self, spec: model_pb2.ModelSpec) -> Version:
+        if not spec.name:
+            raise StatusError(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
         number: int | None = max(self._serving, default=None)
         choice = "the newest version"
         if spec.WhichOneof("version_choice") == "version":

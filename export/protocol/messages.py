@@ -7,6 +7,7 @@ server and the check on the C API need only the generated message classes.
 import google.protobuf.message
 from google.protobuf import json_format
 
+from pipeline.inspection.formats import MAX_PIXELS
 from pipeline.system.bare_tensorflow import bare_tensorflow
 
 with bare_tensorflow():
@@ -57,10 +58,16 @@ WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 # of them, see batching_parameters.txt.
 WARMUP_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
-# The method of a signature that TensorFlow Serving's Classify calls, and the feature of
-# a tf.train.Example that holds the image.
+# The methods of the signatures that TensorFlow Serving's Classify and Regress call, and
+# the feature of a tf.train.Example that holds the image.
 CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
 CLASSIFY_KEY = "image/encoded"
+
+# How many pixels the images of one request, or of one batch of a server, may have
+# together. Eight of the largest images may, the client's default batch; and 32 of 25
+# million pixels, the largest batch of TensorFlow Serving with the files of an export.
+MAX_REQUEST_PIXELS = 8 * MAX_PIXELS
 
 
 def to_dict(message: google.protobuf.message.Message) -> dict:

@@ -7,6 +7,7 @@ class Code(enum.IntEnum):
     """Status codes that this project uses; the values are those of google.rpc.Code."""
 
     OK = 0
+    CANCELLED = 1
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5

@@ -19,6 +19,7 @@ from typing import NotRequired, TypedDict, TypeVar, cast
 
 from export.protocol.status import Code, StatusError
 from export.remote import image_files
+from pipeline.system import texts
 
 # Sends images, with the seconds until the deadline; see transports.predict_by_grpc.
 Predict = Callable[[list[bytes], float], dict[str, list]]
@@ -232,4 +233,4 @@ def call_with_retries(
 
 @functools.cache
 def _print_once(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(texts.escape_controls(line), file=sys.stderr, flush=True)

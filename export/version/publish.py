@@ -15,7 +15,11 @@ _LOCK_POLL_SECONDS = 0.05
 
 
 def publish(
-    candidate: pathlib.Path, export_dir: pathlib.Path, *, keep: int | None
+    candidate: pathlib.Path,
+    export_dir: pathlib.Path,
+    *,
+    keep: int | None,
+    load_seconds: float,
 ) -> pathlib.Path:
     """Renames a finished SavedModel to the next version and writes the server files.
 
@@ -26,6 +30,8 @@ def publish(
       candidate: the SavedModel, on the file system of export_dir.
       export_dir: an existing directory.
       keep: number of older versions that stay; None keeps all.
+      load_seconds: how long a server takes at most to load the version and to answer
+        its warm-up requests.
 
     Returns:
       The directory of the version.
@@ -41,14 +47,17 @@ def publish(
         versions = list_versions(export_dir)
         obsolete = versions[: -1 - keep] if keep is not None else []
         # The labels leave a version before the version goes, and servers get the time
-        # to read that.
+        # to read that. They refuse the new labels until the new version is loaded, and
+        # look again CONFIG_POLL_SECONDS later.
         server_files.write_server_files(export_dir, versions[len(obsolete) :])
         if set(obsolete) & set(_find_labelled(versions[:-1])):
+            seconds = load_seconds + server_files.CONFIG_POLL_SECONDS + 2
             print(
-                "the labels leave versions that --keep removes; waiting for servers",
+                "the labels leave versions that --keep removes; waiting "
+                f"{seconds:.0f} s for servers",
                 flush=True,
             )
-            time.sleep(server_files.CONFIG_POLL_SECONDS + 1)
+            time.sleep(seconds)
         for version in obsolete:
             _remove_version(export_dir / str(version))
     return version_dir

@@ -41,8 +41,11 @@ def write_servable(directory: pathlib.Path, *, suffix: str = "") -> pathlib.Path
     module = tf.Module()
     module.scale = tf.Variable(25.0)
 
+    def mean_of(images):
+        return tf.reduce_mean(tf.cast(images, tf.float32), [1, 2])
+
     def probabilities_of(images):
-        return tf.nn.softmax(tf.reduce_mean(images, [1, 2]) / module.scale)
+        return tf.nn.softmax(mean_of(images) / module.scale)
 
     def describe(images, ok):
         probabilities = probabilities_of(images)[: tf.size(ok)]
@@ -76,12 +79,12 @@ def write_servable(directory: pathlib.Path, *, suffix: str = "") -> pathlib.Path
     @tf.function(input_signature=[pixels])
     def predict_pixels(image):
         ok = tf.fill(tf.shape(image)[:1], True)
-        return describe(tf.cast(image, tf.float32), ok)
+        return describe(image, ok)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def features(image_bytes):
         images, ok = decode_rows(image_bytes, side, contained=True)
-        embedding = tf.reduce_mean(images, [1, 2])[: tf.size(ok)]
+        embedding = mean_of(images)[: tf.size(ok)]
         return {"embedding": embedding, "decode_ok": ok}
 
     @tf.function(input_signature=[strings])

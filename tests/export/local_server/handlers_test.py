@@ -1,6 +1,7 @@
 import grpc
 import numpy as np
 import pytest
+from fakes.image_files import png_header
 from fakes.server_requests import (
     BLUE,
     GREEN,
@@ -110,10 +111,16 @@ def test_metadata_holds_the_signatures(server):
     assert sorted(signature.outputs) == ["classes", "scores"]
 
 
-def _regression():
+def _regression(*, spec: bool = True):
     module = messages.prediction_service_pb2_grpc
     requests = module.tensorflow__serving_dot_apis_dot_regression__pb2
-    return requests.RegressionRequest(model_spec=make_spec())
+    return requests.RegressionRequest(model_spec=make_spec() if spec else None)
+
+
+def _multi_inference():
+    module = messages.prediction_service_pb2_grpc
+    requests = module.tensorflow__serving_dot_apis_dot_inference__pb2
+    return requests.MultiInferenceRequest()
 
 
 def _broken_tensor(**fields):
@@ -226,6 +233,14 @@ GRPC_ERRORS = {
         ),
         *("INVALID_ARGUMENT", "pixels"),
     ),
+    "too many pixels": (
+        *("Predict", make_predict_request([png_header(9_000, 10_000)] * 9)),
+        *("INVALID_ARGUMENT", "810000000 pixels"),
+    ),
+    "classify too many pixels": (
+        *("Classify", make_classify_request([png_header(9_000, 10_000)] * 9)),
+        *("INVALID_ARGUMENT", "810000000 pixels"),
+    ),
     "classify without spec": (
         *("Classify", messages.classification_pb2.ClassificationRequest()),
         *("INVALID_ARGUMENT", "Missing ModelSpec"),
@@ -242,7 +257,25 @@ GRPC_ERRORS = {
         *("Classify", make_classify_request([])),
         *("INVALID_ARGUMENT", "empty"),
     ),
-    "regress": ("Regress", _regression(), "UNIMPLEMENTED", "not implemented"),
+    "classify nothing of another model": (
+        *("Classify", make_classify_request([], "name: 'other'")),
+        *("NOT_FOUND", "other"),
+    ),
+    "regress": (
+        *("Regress", _regression(), "INVALID_ARGUMENT"),
+        "tensorflow/serving/regress",
+    ),
+    "regress without spec": (
+        *("Regress", _regression(spec=False), "INVALID_ARGUMENT", "Missing ModelSpec"),
+    ),
+    "multi-inference": (
+        *("MultiInference", _multi_inference(), "UNIMPLEMENTED", "not implemented"),
+    ),
+    "status without name": (
+        "GetModelStatus",
+        messages.get_model_status_pb2.GetModelStatusRequest(model_spec={}),
+        *("NOT_FOUND", "any versions"),
+    ),
     "metadata of nothing": (
         *("GetModelMetadata", make_metadata_request(fields=())),
         *("INVALID_ARGUMENT", "metadata_field"),
