@@ -2,6 +2,7 @@
 
 images.py: draws small photographs and writes them to disk.
 models.py: builds and trains the smallest real classifier.
+shallow_net.py: a backbone of few layers, for commands in forks.
 finished_runs.py: writes the files of a finished run that nobody trained.
 features.py: computes features of the frozen prefix.
 processes.py: runs commands and clusters in processes of their own, and kills them.
@@ -21,6 +22,7 @@ from fakes.models import (
     make_classifier,
     make_postprocessing,
     one_device_runtime,
+    restore_classifier,
     train,
 )
 from fakes.processes import (
@@ -35,11 +37,13 @@ from fakes.processes import (
     start_workers,
 )
 from fakes.serving import COLOURS, Server, publish, write_servable
+from fakes.shallow_net import SHALLOW_MODEL_FLAGS
 
 __all__ = [
     "CLASSES",
     "COLOURS",
     "REPOSITORY",
+    "SHALLOW_MODEL_FLAGS",
     "TINY_MODEL_FLAGS",
     "TRAIN_ONLY",
     "Forked",
@@ -51,6 +55,7 @@ __all__ = [
     "make_postprocessing",
     "one_device_runtime",
     "publish",
+    "restore_classifier",
     "run",
     "run_fork",
     "run_forked",

@@ -86,12 +86,15 @@ def _write_status(path: str, status: int) -> None:
 
 def main() -> None:
     """Runs the jobs of stdin; see the module."""
+    import shallow_net  # Of the directory of this file.
+
     sys.path[0] = os.getcwd()  # As `python -m` does.
     from pipeline.system import console
 
     with console.quiet_tensorflow_import():
         from export.export_run import export_run  # noqa: F401
         from trainer import train  # noqa: F401
+    shallow_net.register()
     running: dict[int, str] = {}
     # Not sys.stdin: a buffered line would not make the descriptor readable.
     pending = b""

@@ -63,6 +63,28 @@ def make_classifier():
     return classifier
 
 
+@functools.cache
+def _build_once():
+    with one_device_runtime().strategy.scope():
+        classifier = make_classifier()
+    return classifier, [weight.numpy() for weight in classifier.model.weights]
+
+
+def restore_classifier():
+    """The tiny model, built once a process: its weights are the first ones again.
+
+    No layer is frozen. A test that needs two models, or keeps one for other tests,
+    takes make_classifier.
+    """
+    from trainer.models import freezing
+
+    classifier, weights = _build_once()
+    for variable, weight in zip(classifier.model.weights, weights, strict=True):
+        variable.assign(weight)
+    freezing.freeze(classifier.backbone, 0)
+    return classifier
+
+
 def make_postprocessing(classifier, images):
     """Constants of replies that call about half of some images unknown.
 

@@ -46,6 +46,13 @@ def test_the_hash_is_that_of_the_imagehash_library(picture):
     np.testing.assert_array_equal(_hash(picture), expected)
 
 
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    return [
+        drawn_flowers.draw_image(k, i) for k in drawn_flowers.CLASSES for i in range(6)
+    ]
+
+
 @pytest.mark.parametrize(
     "twin",
     [
@@ -57,10 +64,7 @@ def test_the_hash_is_that_of_the_imagehash_library(picture):
     ],
     ids=["re-encoded", "half", "square", "cropped", "grey"],
 )
-def test_twins_are_grouped_with_their_picture_and_pictures_apart(twin):
-    pictures = [
-        drawn_flowers.draw_image(k, i) for k in drawn_flowers.CLASSES for i in range(6)
-    ]
+def test_twins_are_grouped_with_their_picture_and_pictures_apart(twin, pictures):
     hashes = np.array([_hash(p) for p in [*pictures, *map(twin, pictures)]])
     groups = _find_groups(hashes, duplicates.NEAR_DUPLICATE_BITS)
     np.testing.assert_array_equal(groups[:30], groups[30:])

@@ -14,8 +14,7 @@ def test_evaluation_sees_every_example_once_in_stored_order(data_dir):
     runtime = fakes.one_device_runtime()
     records = prepared_data.read_records(data_dir, "test")
     assert records.count % 8
-    with runtime.strategy.scope():
-        classifier = fakes.make_classifier()
+    classifier = fakes.restore_classifier()
     eval_step = evaluate.make_eval_step(runtime, classifier)
     logits, labels = evaluate.evaluate(runtime, eval_step, records, **SIZES)
     classes = prepared_data.read_info(data_dir).classes

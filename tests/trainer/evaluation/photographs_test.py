@@ -46,7 +46,7 @@ def test_errors_are_shown_with_the_most_confident_first(records, names):
         probabilities[position] = 0.05
         probabilities[position, (labels[position] + 1) % 3] = confidence
     shown = photographs.show_errors(
-        fakes.make_classifier(),
+        fakes.restore_classifier(),
         records,
         names,
         probabilities,

@@ -19,7 +19,7 @@ def test_the_centre_of_one_cell_and_of_a_uniform_map():
 
 
 def test_the_heat_is_where_a_channel_speaks_for_the_class():
-    classifier = fakes.make_classifier()
+    classifier = fakes.restore_classifier()
     _, _, channels = classifier.head.input.shape[1:]
     rng = np.random.default_rng(0)
     features = rng.random((3, 5, 5, channels)).astype("f4")

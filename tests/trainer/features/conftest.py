@@ -10,7 +10,6 @@ from trainer.models import freezing
 @pytest.fixture
 def classifier():
     """The smallest classifier; its first FROZEN_LAYERS layers are frozen."""
-    with fakes.one_device_runtime().strategy.scope():
-        classifier = fakes.make_classifier()
+    classifier = fakes.restore_classifier()
     freezing.freeze(classifier.backbone, FROZEN_LAYERS)
     return classifier

@@ -178,7 +178,7 @@ def _flags_config(data_dir, *more):
     ],
 )
 def test_there_are_as_many_views_as_have_room(data_dir, cache_gb, more, expected):
-    classifier = fakes.make_classifier()
+    classifier = fakes.restore_classifier()
     config = _flags_config(data_dir, f"--cache_gb={cache_gb}", *more)
     config = dataclasses.replace(config, freeze_layers=FROZEN_LAYERS)
     inputs = plan_inputs(classifier, make_regimes(config))

@@ -21,7 +21,7 @@ def test_the_boundary_of_resnet50_is_where_the_job_says():
 
 
 def test_freezing_can_be_changed_again_and_again():
-    classifier = fakes.make_classifier()
+    classifier = fakes.restore_classifier()
     layers = len(classifier.backbone.layers)
     whole = count_parameters(classifier.backbone.trainable_variables)
     freezing.freeze(classifier.backbone, layers)
@@ -38,14 +38,14 @@ def test_freezing_can_be_changed_again_and_again():
     [(87, "--freeze_layers=87"), ("conv99", "--freeze_until=conv99")],
 )
 def test_a_boundary_outside_the_backbone_is_quoted(frozen, received):
-    backbone = fakes.make_classifier().backbone
+    backbone = fakes.restore_classifier().backbone
     assert len(backbone.layers) == 86
     with pytest.raises(ValueError, match=f"Received: {received}"):
         freezing.resolve_freeze(backbone, frozen)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_when_the_rest_trains():
-    classifier = fakes.make_classifier()
+    classifier = fakes.restore_classifier()
     freezing.freeze(classifier.backbone, 60)
     norms = [
         layer
@@ -65,7 +65,7 @@ def test_frozen_batch_norm_keeps_its_statistics_when_the_rest_trains():
 
 
 def test_calibration_gives_every_batch_norm_the_statistics_of_the_images():
-    classifier = fakes.make_classifier()
+    classifier = fakes.restore_classifier()
     images = tf.random.stateless_uniform([8, 32, 32, 3], [1, 2], 0, 255)
     first = classifier.backbone.get_layer("conv1_bn")
     momentum = first.momentum
