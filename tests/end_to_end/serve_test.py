@@ -14,7 +14,7 @@ def test_from_photographs_to_answers_and_on_to_the_next_version_and_back(tmp_pat
     photographs = fakes.write_folder(tmp_path / "photographs", per_class=25)
     run, export_dir = tmp_path / "run", tmp_path / "export"
     done = fakes.run_fork(
-        *("-m", "trainer.main", *fakes.TINY_MODEL_FLAGS, "--regimes=head"),
+        *("-m", "trainer.main", *fakes.SHALLOW_MODEL_FLAGS, "--regimes=head"),
         *("--head_epochs=1", f"--source={photographs}", f"--model_dir={run}"),
         f"--export_dir={export_dir}",
     )

@@ -279,10 +279,11 @@ def test_modules_and_console_scripts_print_the_same_help(
 
 
 @pytest.mark.slow
-def test_the_installed_package_prepares_the_sample(environment, tmp_path):
+def test_the_installed_package_prepares_photographs(environment, tmp_path):
+    fakes.write_folder(tmp_path / "photos", per_class=25)
     done = _run(
         *(environment, "python", "-m", "pipeline.main"),
-        *("--source=sample", "--out=data"),
+        *("--source=photos", "--out=data"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

@@ -83,7 +83,7 @@ def test_a_mistake_is_one_line(pair, tmp_path):
 
 
 def test_trained_runs_have_the_figures_of_their_summaries(data_dir, tmp_path):
-    flags = [*fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}", "--regimes=head"]
+    flags = [*fakes.SHALLOW_MODEL_FLAGS, f"--data_dir={data_dir}", "--regimes=head"]
     runs = [tmp_path / "one", tmp_path / "two"]
     trained = fakes.run_forked(
         [

@@ -21,10 +21,9 @@ from trainer.features import array_file
 def _command(data_dir, model_dir, *more):
     return [
         fakes.TRAIN_ONLY,
-        *fakes.TINY_MODEL_FLAGS,
+        *fakes.SHALLOW_MODEL_FLAGS,
         f"--data_dir={data_dir}",
         f"--model_dir={model_dir}",
-        "--freeze_layers=60",
         "--head_epochs=2",
         "--finetune_epochs=2",
         "--finetune_batch_norm=frozen",
@@ -80,7 +79,7 @@ def test_prepared_data_outlive_a_lack_of_room(tmp_path):
     photographs = fakes.write_folder(tmp_path / "photos", per_class=33)
     run_dir = tmp_path / "run"
     command = [
-        *(fakes.TRAIN_ONLY, *fakes.TINY_MODEL_FLAGS, "--regimes=head"),
+        *(fakes.TRAIN_ONLY, *fakes.SHALLOW_MODEL_FLAGS, "--regimes=head"),
         *("--head_epochs=1", "--cached_views=1"),
         *(f"--source={photographs}", f"--model_dir={run_dir}"),
     ]

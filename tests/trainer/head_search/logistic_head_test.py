@@ -7,6 +7,7 @@ import signal
 import fakes
 import numpy as np
 import pytest
+from fakes import shallow_net
 from scipy import special
 
 from trainer.config.head_config import HeadConfig
@@ -115,9 +116,10 @@ def _lines(run_dir):
 
 
 def _read_weights(path):
+    shallow_net.register()
     classifier = build_classifier(
-        backbones.build_backbone("MobileNet", {"alpha": 0.25}, image_size=32),
-        "MobileNet",
+        backbones.build_backbone("ShallowNet", {}, image_size=32),
+        "ShallowNet",
         num_classes=len(fakes.CLASSES),
         head=HeadConfig("avg", units=0, dropout=0.0),
     )
@@ -126,10 +128,10 @@ def _read_weights(path):
 
 
 def _command(data_dir, run_dir):
-    flags = [flag for flag in fakes.TINY_MODEL_FLAGS if "head_units" not in flag]
+    flags = [flag for flag in fakes.SHALLOW_MODEL_FLAGS if "head_units" not in flag]
     return [
         *(fakes.TRAIN_ONLY, *flags, f"--data_dir={data_dir}", "--recipe=best"),
-        *("--finetune_epochs=1", "--finetune_steps=35", "--freeze_layers=60"),
+        *("--finetune_epochs=1", "--finetune_steps=35"),
         "--epoch_steps=20",  # Two passes of ten steps.
         *("--cached_views=2", "--deterministic", f"--model_dir={run_dir}"),
     ]

@@ -36,8 +36,9 @@ _SEARCH = ("--sweep=head", "--head_folds=3", "--cached_views=2", "--head_epochs=
 
 def _flags(data_dir, run_dir):
     return (
-        *(*fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}", f"--model_dir={run_dir}"),
-        *(*_SEARCH, "--augment=light", "--finetune_epochs=1", "--freeze_layers=60"),
+        *(*fakes.SHALLOW_MODEL_FLAGS, f"--data_dir={data_dir}"),
+        *(f"--model_dir={run_dir}", *_SEARCH, "--augment=light"),
+        "--finetune_epochs=1",
     )
 
 

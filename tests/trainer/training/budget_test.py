@@ -9,8 +9,8 @@ import pytest
 
 def _command(data_dir, run_dir, minutes):
     return (
-        *(fakes.TRAIN_ONLY, *fakes.TINY_MODEL_FLAGS, f"--data_dir={data_dir}"),
-        *(f"--model_dir={run_dir}", f"--minutes={minutes}", "--freeze_layers=60"),
+        *(fakes.TRAIN_ONLY, *fakes.SHALLOW_MODEL_FLAGS, f"--data_dir={data_dir}"),
+        *(f"--model_dir={run_dir}", f"--minutes={minutes}"),
         *("--regimes=head,finetune", "--head_epochs=1", "--finetune_epochs=2"),
     )
 
