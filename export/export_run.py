@@ -121,10 +121,11 @@ def export_run(
     run_dir.record_export(model_path, str(version_dir))
     image_kind = "drawn images" if data_dir is None else "test images"
     print(
-        f"exported {version_dir} ({regime} weights, {precision}): passed all checks; "
-        f"on {len(images)} {image_kind} its probabilities in the C API differ from the "
-        f"model's by {difference:.1e} at most\n"
-        f"serve it with\n{server_files.docker_command(export_path)}",
+        f"exported {version_dir} ({regime} weights, {precision})\n"
+        f"it passed all checks: on {len(images)} {image_kind} its probabilities differ "
+        f"from the model's by {difference:.1e} at most\n"
+        "serve it with TensorFlow Serving:\n"
+        f"{server_files.docker_command(export_path)}",
         flush=True,
     )
     return str(version_dir)

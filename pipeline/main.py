@@ -114,7 +114,8 @@ def _fractions(values: list[str]) -> tuple[float, float, float]:
         train, validation, test = map(float, values)
     except ValueError:
         raise ValueError(
-            "--splits must be three numbers. Received: --splits=" + ",".join(values)
+            "--splits must be three numbers, such as 0.8,0.1,0.1. Received: --splits="
+            + ",".join(values)
         ) from None
     return train, validation, test
 

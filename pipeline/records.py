@@ -277,5 +277,8 @@ def write_records(
         with _quiet_tfds():
             builder.download_and_prepare(download_config=config)
     except (RuntimeError, tf.errors.OpError) as error:  # For example a full disk.
-        raise OSError(f"The shards could not be written: {error}") from error
+        raise OSError(
+            f"The shards could not be written: {error}. If the disk is full, make room "
+            "and repeat the command."
+        ) from error
     return pathlib.Path(builder.data_dir)

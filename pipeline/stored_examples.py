@@ -52,7 +52,8 @@ def read_examples(
                         example = example_pb2.Example.FromString(file.read(length))
                     except DecodeError as error:
                         raise ValueError(
-                            f"A record is damaged: {error}. Received: {shard}"
+                            f"A record is damaged: {error}. Received: {shard}; prepare "
+                            "the data again with python -m pipeline.main."
                         ) from error
                     examples[position] = _to_stored_example(example.features.feature)
                 position += 1

@@ -37,7 +37,9 @@ def load_library() -> ctypes.CDLL:
     """
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or not spec.submodule_search_locations:
-        raise OSError("The package tensorflow is not installed.")
+        raise OSError(
+            "The package tensorflow is not installed; install this project again."
+        )
     folder = pathlib.Path(spec.submodule_search_locations[0])
     paths = [*folder.glob("libtensorflow_cc.so.?"), *folder.glob("*_cc.?.dylib")]
     if not paths:

@@ -34,7 +34,10 @@ def open_version(version_dir: pathlib.Path) -> Iterator[Ask]:
         with console.quiet_tensorflow_import():
             session = Session(str(version_dir))
     except StatusError as error:
-        raise ValueError(f"{version_dir} does not load: {error.message}") from error
+        raise ValueError(
+            f"The version {version_dir} does not load: {error.message}. Export the run "
+            "again with python -m export.main."
+        ) from error
 
     def ask(signature: str, images: list[bytes]) -> Mapping[str, np.ndarray]:
         try:
@@ -88,7 +91,7 @@ def open_server(address: str, export_dir: pathlib.Path) -> Iterator[tuple[Ask, i
             raise ValueError(
                 f"The server {address} runs version {version}, whose reference is not "
                 f"here. Received: --export_dir={export_dir}, without a version "
-                f"{version}."
+                f"{version}; name the directory that the server serves."
             )
         yield ask, version
     except StatusError as error:

@@ -158,7 +158,8 @@ def _check_fits(reference: Reference, answers: Answers) -> None:
         raise ValueError(
             f"The reference belongs to another model, with {len(reference.classes)} "
             f"classes and embeddings of {len(reference.projection)} numbers. Received: "
-            f"answers with {answers.num_classes} and {size}."
+            f"answers with {answers.num_classes} and {size}. Name the --export_dir of "
+            "the model that answers."
         )
 
 

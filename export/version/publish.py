@@ -76,14 +76,17 @@ def roll_back(export_dir: str) -> str:
     """
     base = pathlib.Path(export_dir)
     if not base.is_dir():
-        raise ValueError(f"No such directory. Received: --export_dir={export_dir}")
+        raise ValueError(
+            "--export_dir must be a directory that export.main has written. Received: "
+            f"--export_dir={export_dir}, which does not exist."
+        )
     with _lock(base):
         versions = list_versions(base)
         if len(versions) < 2:
             raise ValueError(
                 "--rollback needs two versions, one to withdraw and one to return to. "
                 f"Received: --export_dir={export_dir}, which has the versions "
-                f"{versions}."
+                f"{versions}. Export again to have two."
             )
         newest, before = (base / str(version) for version in versions[:-3:-1])
         # The labels must leave a version before it goes, and must not name a version

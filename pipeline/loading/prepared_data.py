@@ -89,7 +89,7 @@ def _check_format(data_dir: str) -> None:
         raise ValueError(
             f"The prepared data have format {file_format}, and this version reads "
             f"formats up to {DATA_FORMAT}. Received: --data_dir={data_dir}; use a "
-            "newer version."
+            "newer version of this project."
         )
 
 

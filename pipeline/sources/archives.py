@@ -67,13 +67,15 @@ def _find_zip_members(path: pathlib.Path) -> dict[str, Reader]:
         members = [m for m in _open_zip(str(path)).infolist() if not m.is_dir()]
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(
-            f"The archive cannot be read: {error}. Received: --source={path}"
+            f"The archive cannot be read: {error}. Received: --source={path}; download "
+            "or copy it again."
         ) from error
     for member in members:
         if member.flag_bits & 1:
             raise ValueError(
                 "An archive must have no password. Received: --source="
-                f"{path} with the member {member.filename!r}."
+                f"{path} with the member {member.filename!r}. "
+                "Unpack it with its password, and give the folder."
             )
     _check_members({m.filename: m.file_size for m in members}, path)
     return {
@@ -89,7 +91,8 @@ def _find_tar_members(path: pathlib.Path, work_dir: pathlib.Path) -> dict[str, R
             members = [m for m in archive if m.isreg() and not m.issparse()]
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(
-            f"The archive cannot be read: {error}. Received: --source={path}"
+            f"The archive cannot be read: {error}. Received: --source={path}; download "
+            "or copy it again."
         ) from error
     names = name_all([member.name.removeprefix("./") for member in members])
     member_of = dict(zip(names, members, strict=True))
@@ -122,7 +125,8 @@ def _uncompress(path: pathlib.Path, work_dir: pathlib.Path) -> pathlib.Path:
             if out.tell() > limit:
                 raise ValueError(
                     f"The archive grows more than {_MAX_GROWTH} times when it is "
-                    f"uncompressed. Received: --source={path}"
+                    f"uncompressed. Received: --source={path}; if you trust it, unpack "
+                    "it and give the folder."
                 )
     return target
 
@@ -134,14 +138,16 @@ def _check_members(bytes_of: Mapping[str, int], path: pathlib.Path) -> None:
         raise ValueError(
             f"An archive must not hold more than {_MAX_FILES} files or "
             f"{_MAX_TOTAL_BYTES} bytes. Received: --source={path} with "
-            f"{len(bytes_of)} files and {total_bytes} bytes."
+            f"{len(bytes_of)} files and {total_bytes} bytes. Unpack it and give the "
+            "folder."
         )
     for name in bytes_of:
         parts = pathlib.PurePosixPath(name).parts
         if not parts or ".." in parts or parts[0] == "/":
             raise ValueError(
-                "An archive must hold only relative names. "
-                f"Received: --source={path} with the member {name!r}."
+                "An archive must hold only names within the folder that it unpacks "
+                f"to. Received: --source={path} with the member {name!r}; pack it "
+                "again."
             )
 
 

@@ -109,7 +109,8 @@ def apply_corrections(listing: Listing, corrections: Corrections) -> Listing:
     if len(labels) < 2:
         raise ValueError(
             "A classifier needs at least two classes. Received: --corrections="
-            f"{corrections.file}, after which the classes are {labels}."
+            f"{corrections.file}, after which the classes are {labels}. "
+            "Correct the file."
         )
     applied = AppliedCorrections(corrections.file, corrections.sha256, tuple(decisions))
     return dataclasses.replace(listing, images=images, corrections=applied)

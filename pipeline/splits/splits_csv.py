@@ -81,7 +81,7 @@ def read_groups(data_dir: str) -> dict[str, str]:
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(
             "--data_dir must hold the splits.csv that pipeline.main wrote "
-            f"({error!r}). Received: --data_dir={data_dir}"
+            f"({error!r}). Received: --data_dir={data_dir}; prepare the data again."
         ) from error
 
 
@@ -98,7 +98,7 @@ def count_images(data_dir: str, split: str) -> Counter[str]:
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise ValueError(
             "--data_dir must hold the splits.csv that pipeline.main wrote "
-            f"({error!r}). Received: --data_dir={data_dir}"
+            f"({error!r}). Received: --data_dir={data_dir}; prepare the data again."
         ) from error
 
 

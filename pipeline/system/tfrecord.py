@@ -15,6 +15,8 @@ _FOOTER = struct.Struct("<I")
 _POLYNOMIAL = 0x82F63B78
 _MASK_DELTA = 0xA282EAD8
 
+_REPAIR = "copy the file again, or repeat the command that wrote it."
+
 
 def _make_table() -> tuple[int, ...]:
     """Computes the CRC-32C of each byte."""
@@ -56,7 +58,9 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
             record = file.read(length)
             (record_crc,) = _FOOTER.unpack(file.read(_FOOTER.size))
             if masked_crc32c(record) != record_crc:
-                raise ValueError(f"The data of a record is damaged. Received: {path}")
+                raise ValueError(
+                    f"The data of a record is damaged. Received: {path}; {_REPAIR}"
+                )
             yield record
 
 
@@ -74,14 +78,20 @@ def locate_records(path: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
         file_bytes = os.path.getsize(path)
         while header := file.read(_HEADER.size):
             if len(header) < _HEADER.size:
-                raise ValueError(f"The file ends within a record. Received: {path}")
+                raise ValueError(
+                    f"The file ends within a record. Received: {path}; {_REPAIR}"
+                )
             length, length_crc = _HEADER.unpack(header)
             # The length is verified before it is used: a wrong one could ask for more
             # memory than there is.
             if masked_crc32c(header[:8]) != length_crc:
-                raise ValueError(f"The length of a record is damaged. Received: {path}")
+                raise ValueError(
+                    f"The length of a record is damaged. Received: {path}; {_REPAIR}"
+                )
             offset = file.tell()
             if offset + length + _FOOTER.size > file_bytes:
-                raise ValueError(f"The file ends within a record. Received: {path}")
+                raise ValueError(
+                    f"The file ends within a record. Received: {path}; {_REPAIR}"
+                )
             yield offset, length
             file.seek(offset + length + _FOOTER.size)

@@ -208,7 +208,7 @@ def test_a_directory_that_is_no_finished_run_is_quoted(tmp_path):
     [
         (["--model_dir=RUN", "--rollback"], "Give either --model_dir=RUN"),
         ([], "Give either --model_dir=RUN"),
-        (["--rollback"], "No such directory. Received: --export_dir="),
+        (["--rollback"], "none, which does not exist."),
         (["--model_dir=nowhere"], "Received: --model_dir=nowhere"),
         (["--model_dir=RUN", "--keep=-1"], "--keep"),
     ],

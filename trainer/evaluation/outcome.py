@@ -19,15 +19,18 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
     """
     print()
     if precision != "float32":
-        print(f"evaluated in float32; the epochs computed in {precision}:")
+        print(f"evaluated in float32; the epochs computed in {precision}")
+    print("in brackets: 95 % intervals; balanced: the mean accuracy of the classes")
     for name in summary["regimes"]:
         figures = regime_summary(summary, name)
         no_gain = ""
         if figures["epochs"] and not figures["best_epoch"]:
             no_gain = "; no epoch beat its starting weights"
         print(
-            f"{name}{no_gain}:\n  {_format_figures(figures, 'val')}\n"
-            f"  {_format_figures(figures, 'test')}"
+            f"{name}, on {figures['val_count']} validation and "
+            f"{figures['test_count']} test images{no_gain}:\n"
+            f"  validation: {_format_figures(figures, 'val')}\n"
+            f"  test: {_format_figures(figures, 'test')}"
         )
     _print_reliability(summary["reliability"])
     print(
@@ -57,10 +60,10 @@ def _print_reliability(reliability: Reliability) -> None:
         for when in ("before", "after")
     )
     print(
-        f"probabilities: temperature {reliability['temperature']:.3g}; calibration "
-        f"error on test {before} without it, {after} with it\n"
+        f"probabilities: calibration error on test {after} with temperature "
+        f"{reliability['temperature']:.3g},\n  {before} without it\n"
         f"prediction sets: {_format_estimate(reliability['covered'])} hold the true "
-        f"class (asked: {reliability['coverage']:g}), "
+        f"class (asked: {reliability['coverage']:g}),\n  "
         f"{_format_estimate(reliability['set_size'])} classes on average\n"
         f"unknown: {_format_estimate(reliability['unknown'])} of the test images of "
         f"known classes (allowed: {reliability['unknown_rate']:g})"
@@ -82,13 +85,12 @@ def _format_figures(figures: RegimeSummary, split: Literal["val", "test"]) -> st
     """Returns the figures of one split, each with its interval."""
     values = cast(Mapping[str, Any], figures)
     texts = []
-    for name, interval in (
-        ("accuracy", "ci95"),
-        ("balanced_accuracy", "balanced_accuracy_ci95"),
-        ("macro_f1", "macro_f1_ci95"),
+    for name, interval, shown in (
+        ("accuracy", "ci95", "accuracy"),
+        ("balanced_accuracy", "balanced_accuracy_ci95", "balanced"),
+        ("macro_f1", "macro_f1_ci95", "macro F1"),
     ):
         low, high = values[f"{split}_{interval}"]
-        shown = name.replace("_", " ").replace("f1", "F1")
-        texts.append(f"{shown} {values[f'{split}_{name}']:.4f} [{low:.4f}, {high:.4f}]")
-    split_name = "validation" if split == "val" else split
-    return f"{split_name} ({values[f'{split}_count']} images): {', '.join(texts)}"
+        value = values[f"{split}_{name}"]
+        texts.append(f"{shown} {value:.3f} [{low:.3f}, {high:.3f}]")
+    return ", ".join(texts)

@@ -107,7 +107,7 @@ def start_from_logistic_head(
     line = head.line
     print(
         f"\nhead solved by logistic regression in {line['seconds']:.1f} s "
-        f"(C = {head.strength:g} by held-out loss): "
+        f"(C = {head.strength:g} by held-out loss)\n"
         f"loss {line['train_loss']:.4f}, accuracy {line['train_accuracy']:.4f} | "
         f"{format_validation(line)}",
         flush=True,

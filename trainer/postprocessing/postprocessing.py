@@ -125,7 +125,7 @@ def read(path: pathlib.Path) -> Postprocessing:
     if numbers.pop("format") > FORMAT:
         raise ValueError(
             f"This version reads {path.name} up to format {FORMAT}. Received: {path}; "
-            "use a newer version."
+            "use a newer version of this project."
         )
     weight = float(arrays.pop("weight"))
     return Postprocessing(scorer=UnknownScorer(weight=weight, **arrays), **numbers)

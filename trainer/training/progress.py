@@ -15,6 +15,8 @@ from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.models.classifier import Classifier, count_parameters
 from trainer.training.position import Position
 
+# The fraction of an epoch spent waiting for input from which its line says so.
+_MIN_SHOWN_WAIT = 0.1
 _SECONDS_BETWEEN_LINES = 30.0
 # More epochs of less than a second each are not all printed.
 _MAX_SHORT_EPOCHS = 20
@@ -32,7 +34,9 @@ def print_plan(
     """Prints what the run is going to do."""
     strategy = runtime.strategy
     replicas = strategy.num_replicas_in_sync
-    devices = ", ".join(strategy.extended.worker_devices)
+    # "/job:localhost/replica:0/task:0/device:CPU:0" is CPU:0.
+    paths = strategy.extended.worker_devices
+    devices = ", ".join(path.rpartition("device:")[2] for path in paths)
     counts = ", ".join(f"{count} {split}" for split, count in info.counts.items())
     parameters = count_parameters(classifier.model.weights)
     xla = "on" if runtime.jit else "off"
@@ -47,7 +51,11 @@ def print_plan(
         "model": f"{config.backbone}, weights: {weights_from}; "
         f"{parameters:,} parameters",
         "recipe": f"{config.recipe}: {_describe_recipe(config)}",
+        "finetune": f"rate {config.finetune_lr:g} ({config.schedule}), batch norm "
+        f"{config.finetune_batch_norm}, result {config.finetune_result}",
         "classes": _describe_balance(balance),
+        "best": "the epoch and the regime with the highest "
+        f"{balance.chosen_by.replace('_', ' ')} on validation",
     }
     for name, text in lines.items():
         print(f"{name:<10}{escape_controls(text)}", flush=True)
@@ -61,7 +69,7 @@ def print_plan(
 
 
 def _describe_recipe(config: TrainConfig) -> str:
-    """Returns the settings that a recipe decides, as they are in this run."""
+    """Returns the settings of the head and of all regimes, as they are in this run."""
     head = "head solved by logistic regression"
     if config.head_start == "random":
         head = f"head of {config.head_units} units trained for {config.head_epochs} "
@@ -69,11 +77,7 @@ def _describe_recipe(config: TrainConfig) -> str:
     views = "augmented in every epoch"
     if config.cached_views:
         views = f"{config.cached_views} augmented views computed once"
-    return (
-        f"{head}; {views}; finetune {config.finetune_lr:g} {config.schedule}, batch "
-        f"norm {config.finetune_batch_norm}, result {config.finetune_result}; label "
-        f"smoothing {config.label_smoothing:g}"
-    )
+    return f"{head}; {views}; label smoothing {config.label_smoothing:g}"
 
 
 def _describe_balance(balance: ClassBalance) -> str:
@@ -84,8 +88,7 @@ def _describe_balance(balance: ClassBalance) -> str:
         weights = f"weights {low:.3g} to {high:.3g}"
     return (
         f"the largest has {balance.imbalance:.3g} times the images of the smallest; "
-        f"{weights}; {balance.chosen_by.replace('_', ' ')} on validation chooses the "
-        "best weights"
+        f"{weights}"
     )
 
 
@@ -124,7 +127,7 @@ def print_regime(
         duration = "no epochs: the head is solved already"
     print(
         f"\n{regime.name}: {trained:,} parameters train ({in_backbone:,} of them in "
-        f"the backbone), {total - trained:,} do not; {duration}\n{backbone}",
+        f"the backbone), {total - trained:,} do not\n{duration}\n{backbone}",
         flush=True,
     )
 
@@ -213,14 +216,14 @@ def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
     if is_short and line["epoch"] % max(10, epochs // 10) and line["epoch"] != epochs:
         return
     waiting = ""
-    if line["input_wait"] is not None:
+    if line["input_wait"] is not None and line["input_wait"] >= _MIN_SHOWN_WAIT:
         waiting = f"{line['input_wait']:.0%} waiting for input, "
     print(
         f"{line['regime']} {line['epoch']}/{epochs}: "
         f"loss {line['train_loss']:.4f}, accuracy {line['train_accuracy']:.4f} | "
         f"{format_validation(line)}"
         f"{' (best)' if line['best'] else ''} | "
-        f"{line['images_per_second']:.1f} images/s, {waiting}{line['seconds']:.0f} s"
+        f"{line['images_per_second']:.0f} images/s, {waiting}{line['seconds']:.0f} s"
         f"{_format_time_to_go(line, epochs)}",
         flush=True,
     )
@@ -235,12 +238,11 @@ def _format_time_to_go(line: EpochMetrics, epochs: int) -> str:
 
 
 def format_validation(line: EpochMetrics) -> str:
-    """Returns the figures of an epoch on validation."""
+    """Returns the figures of an epoch on validation that may choose it."""
     return (
         f"validation loss {line['val_loss']:.4f}, "
         f"accuracy {line['val_accuracy']:.4f}, "
-        f"balanced {line['val_balanced_accuracy']:.4f}, "
-        f"macro F1 {line['val_macro_f1']:.4f}"
+        f"balanced {line['val_balanced_accuracy']:.4f}"
     )
 
 
