@@ -1,6 +1,7 @@
 """Checks what is installed: requirements, package data, commands, image, automation."""
 
 import ast
+import functools
 import importlib.metadata
 import os
 import pathlib
@@ -40,6 +41,9 @@ def setup_arguments(monkeypatch) -> dict:
     return arguments
 
 
+_find_distributions = functools.cache(importlib.metadata.packages_distributions)
+
+
 def _imported_modules(folder: pathlib.Path) -> set[str]:
     """Returns the top-level modules of other projects that a folder imports."""
     names = set()
@@ -55,7 +59,7 @@ def _imported_modules(folder: pathlib.Path) -> set[str]:
 
 
 def _undeclared_modules(modules: set[str], declared: set[str]) -> set[str]:
-    distributions = importlib.metadata.packages_distributions()
+    distributions = _find_distributions()
     return {
         module
         for module in modules
@@ -84,7 +88,7 @@ def test_each_import_of_a_test_is_a_requirement(setup_arguments):
 
 
 def test_each_requirement_is_imported(setup_arguments):
-    distributions = importlib.metadata.packages_distributions()
+    distributions = _find_distributions()
     imported = {
         _normalise(name)
         for package in PACKAGES

@@ -49,7 +49,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_JSON, st.sampled_from(["float32", "uint8", "object"]))
 def test_any_json_is_a_tensor_or_a_value_error(value, dtype):
     with contextlib.suppress(ValueError):

@@ -9,6 +9,18 @@ def _backbone(alpha=0.25):
     return backbones.build_backbone("MobileNet", {"alpha": alpha}, image_size=32)
 
 
+def _small():
+    """Layers of the kinds that MobileNet has, with random weights."""
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.BatchNormalization(beta_initializer="normal"),
+            keras.layers.DepthwiseConv2D(3),
+        ]
+    )
+
+
 def test_any_classification_model_of_keras_applications_is_found_by_name():
     modules = {
         "ResNet50": "resnet",
@@ -30,10 +42,11 @@ def test_any_classification_model_of_keras_applications_is_found_by_name():
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
 def test_weights_files_of_both_keras_formats_are_loaded(tmp_path, suffix):
-    saved, fresh = _backbone(), _backbone()
+    saved, fresh = _small(), _small()
     path = str(tmp_path / f"saved{suffix}")
     saved.save_weights(path) if suffix == ".weights.h5" else saved.save(path)
     backbones.load_weights(fresh, path)
+    assert len(saved.weights) == 8
     for left, right in zip(saved.weights, fresh.weights, strict=True):
         np.testing.assert_array_equal(left, right)
 
@@ -42,9 +55,10 @@ def test_weights_that_do_not_fit_are_one_line_that_quotes_the_file(tmp_path):
     _backbone(alpha=0.5).save_weights(tmp_path / "wide.weights.h5")
     (tmp_path / "text.weights.h5").write_text("no weights")
     (tmp_path / "weights.bin").write_text("no weights")
+    narrow = _backbone()
     for name in ("wide.weights.h5", "text.weights.h5", "weights.bin", "none.h5"):
         with pytest.raises(ValueError, match=f"Received: .*{name}") as error:
-            backbones.load_weights(_backbone(), str(tmp_path / name))
+            backbones.load_weights(narrow, str(tmp_path / name))
         assert "\n" not in str(error.value)
 
 
