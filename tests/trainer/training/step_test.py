@@ -185,15 +185,13 @@ def test_the_core_compiled_by_xla_computes_the_same(data_dir):
 @pytest.mark.slow
 def test_xla_compiles_the_core_on_several_replicas(data_dir, tmp_path):
     done = fakes.run_fork(
-        "-m",
-        "trainer.main",
-        *fakes.TINY_MODEL_FLAGS,
+        fakes.TRAIN_ONLY,
+        *fakes.SHALLOW_MODEL_FLAGS,
         "--xla=on",
         "--virtual_devices=2",
         "--dropout=0.3",
         f"--data_dir={data_dir}",
         f"--model_dir={tmp_path / 'run'}",
-        "--freeze_layers=60",
         "--head_epochs=1",
         "--finetune_epochs=1",
     )
