@@ -234,10 +234,12 @@ def _run(
     environment: pathlib.Path, *command: str, cwd: pathlib.Path
 ) -> subprocess.CompletedProcess[str]:
     """Runs a program of the environment in a folder far from the repository."""
+    variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONSAFEPATH": "1"}
+    variables.pop("PYTHONPATH", None)  # It could name the repository.
     return subprocess.run(
         [str(environment / "bin" / command[0]), *command[1:]],
         cwd=cwd,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONSAFEPATH": "1"},
+        env=variables,
         capture_output=True,
         text=True,
         timeout=240,
