@@ -15,8 +15,6 @@ from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.models.classifier import Classifier, count_parameters
 from trainer.training.position import Position
 
-# The fraction of an epoch spent waiting for input from which its line says so.
-_MIN_SHOWN_WAIT = 0.1
 _SECONDS_BETWEEN_LINES = 30.0
 # More epochs of less than a second each are not all printed.
 _MAX_SHORT_EPOCHS = 20
@@ -215,15 +213,12 @@ def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
     is_short = epochs > _MAX_SHORT_EPOCHS and line["seconds"] < 1
     if is_short and line["epoch"] % max(10, epochs // 10) and line["epoch"] != epochs:
         return
-    waiting = ""
-    if line["input_wait"] is not None and line["input_wait"] >= _MIN_SHOWN_WAIT:
-        waiting = f"{line['input_wait']:.0%} waiting for input, "
     print(
         f"{line['regime']} {line['epoch']}/{epochs}: "
         f"loss {line['train_loss']:.4f}, accuracy {line['train_accuracy']:.4f} | "
         f"{format_validation(line)}"
         f"{' (best)' if line['best'] else ''} | "
-        f"{line['images_per_second']:.0f} images/s, {waiting}{line['seconds']:.0f} s"
+        f"{line['images_per_second']:.0f} images/s, {line['seconds']:.0f} s"
         f"{_format_time_to_go(line, epochs)}",
         flush=True,
     )
