@@ -48,7 +48,7 @@ def test_from_photographs_to_answers_and_on_to_the_next_version_and_back(tmp_pat
             return call_grpc(server, "Predict", request).model_spec.version.value
 
         assert labelled("stable") == first
-        with Load(server) as load:
+        with Load(server, pause_seconds=0.01) as load:
             flag = f"--export_dir={export_dir}"
             done = fakes.run_fork("-m", "export.main", f"--model_dir={run}", flag)
             assert done.returncode == 0, done.stderr[-2000:]

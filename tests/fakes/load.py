@@ -30,17 +30,26 @@ def wait_until(holds: Callable[[], bool]) -> None:
 class Load:
     """Clients that send one request after another; use it in a `with`.
 
+    pause_seconds: after each request, where what the test waits for takes long.
     answers: the number of replies for each (version, label).
     errors: of the replies that are errors.
     """
 
-    def __init__(self, server, *, threads: int = 3, version_label: str = ""):
+    def __init__(
+        self,
+        server,
+        *,
+        threads: int = 3,
+        version_label: str = "",
+        pause_seconds: float = 0.0,
+    ):
         self._server = server
         self._spec = f"version_label: '{version_label}'" if version_label else ""
         self._path = f"/labels/{version_label}" if version_label else ""
         self._stop = threading.Event()
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
         self._threads = threads
+        self._pause_seconds = pause_seconds
         self.answers: dict[tuple[int, str], int] = {}
         self.errors: list[str] = []
 
@@ -63,7 +72,7 @@ class Load:
     def _ask_by_grpc(self) -> None:
         with open_channel(self._server) as channel:
             stub = messages.prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            while not self._stop.is_set():
+            while not self._stop.wait(self._pause_seconds):
                 try:
                     request = make_predict_request([RED] * 4, self._spec)
                     response = stub.Predict(request, timeout=60)
@@ -74,7 +83,7 @@ class Load:
 
     def _ask_by_rest(self) -> None:
         body = {"instances": [to_base64(RED)]}
-        while not self._stop.is_set():
+        while not self._stop.wait(self._pause_seconds):
             status, reply = call_rest(
                 self._server, "POST", f"{self._path}:predict", body
             )
