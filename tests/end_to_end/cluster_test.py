@@ -23,7 +23,6 @@ def arguments(tmp_path) -> list[str]:
     source = fakes.write_folder(tmp_path / "photos", per_class=25)
     prepare.prepare(str(source), str(tmp_path / "data"))
     return [
-        *fakes.TINY_MODEL_FLAGS,
         "--regimes=head",
         "--head_epochs=1",
         f"--data_dir={tmp_path / 'data'}",
@@ -108,7 +107,10 @@ def test_the_kubernetes_command_walks_the_whole_way_with_two_processes(
             workers.append(
                 subprocess.Popen(
                     # Each worker reads the weights of the backbone from a file.
-                    [shell, flag, here, name, *arguments, "--weights=embedded"],
+                    [
+                        *(shell, flag, here, name, *arguments),
+                        *(*fakes.TINY_MODEL_FLAGS, "--weights=embedded"),
+                    ],
                     cwd=fakes.REPOSITORY,
                     env=_environment(
                         tmp_path, WORKERS="2", JOB_COMPLETION_INDEX=str(index)
@@ -153,7 +155,7 @@ def test_the_slurm_script_trains_with_two_processes(tmp_path, arguments):
         path.write_text(f"#!/bin/bash\n{body}\n")
         path.chmod(0o755)
     done = subprocess.run(
-        ["bash", script, *arguments],
+        ["bash", script, *arguments, *fakes.SHALLOW_MODEL_FLAGS],
         cwd=fakes.REPOSITORY,
         env=environment,
         timeout=240,

@@ -1,7 +1,8 @@
 """Defines a backbone of 19 layers, with which a run takes half as long.
 
 It is made of the layers of MobileNet: depthwise and pointwise convolutions, each with
-its batch norm. Commands in a fork take it with `--backbone=ShallowNet`.
+its batch norm; its output has 64 channels. Commands in a fork, and train_only.py, know
+it as `--backbone=ShallowNet`.
 """
 
 SHALLOW_MODEL_FLAGS = (

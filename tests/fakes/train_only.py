@@ -9,6 +9,8 @@ import sys
 import types
 
 if __name__ == "__main__":
+    import shallow_net  # Of the directory of this file.
+
     sys.path[0] = os.getcwd()  # As `python -m` does.
     stand_in = types.ModuleType("export.export_run")
     stand_in.export_run = lambda model_dir, export_dir: "not exported"
@@ -19,5 +21,6 @@ if __name__ == "__main__":
     with console.quiet_tensorflow_import():
         from trainer.evaluation import report
     report.write_report = lambda *_, **__: None
+    shallow_net.register()
 
     main.run_command()

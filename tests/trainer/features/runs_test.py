@@ -107,11 +107,8 @@ def test_what_is_kept_between_epochs_changes_no_run(data_dir, tmp_path):
         assert ("train images" in done.stderr) == (name == "disk")
     memory = _losses(tmp_path / "memory")
     np.testing.assert_array_equal(_losses(tmp_path / "off"), memory)
-    # So small a network of random weights makes much of half a grey level; that the
-    # batches are the same but for it another test holds.
-    disk = _losses(tmp_path / "disk")
-    assert disk != memory
-    np.testing.assert_allclose(disk[0][:2], memory[0][:2], rtol=0.3)
+    # Decoded images are rounded to bytes in any case.
+    np.testing.assert_array_equal(_losses(tmp_path / "disk"), memory)
     assert not (tmp_path / "disk" / "features").exists()
 
 
@@ -152,7 +149,7 @@ _BFLOAT16_HEAD = _half_head("mixed_bfloat16")
 def _three_quarters_of_the_room(data_dir):
     """--cache_gb for three quarters of the two views in half precision."""
     counts = prepared_data.read_info(data_dir).counts
-    return f"--cache_gb={0.75 * 2 * 2 * 256 * counts['train'] / 1e9}"
+    return f"--cache_gb={0.75 * 2 * 2 * 64 * counts['train'] / 1e9}"
 
 
 def _run_two_workers(data_dir, model_dir, more, second_workers_flags=()):
@@ -186,9 +183,9 @@ def test_each_worker_computes_and_caches_its_shard(data_dir, tmp_path, one_repli
             path.stat().st_size for path in directory.glob(f"*{share}.features")
         )
         ours = {split: len(range(index, count, 2)) for split, count in counts.items()}
-        # Pooled, of 256 channels: two views of train, one of validation.
+        # Pooled, of 64 channels: two views of train, one of validation.
         rows = [ours["validation"], ours["train"], ours["train"]]
-        assert sizes == [2 * 256 * n + array_file.CHECKSUM_BYTES for n in rows]
+        assert sizes == [2 * 64 * n + array_file.CHECKSUM_BYTES for n in rows]
         assert len(list(directory.glob("*.features"))) == 3
         assert not list(directory.glob(".*.tmp-*"))
     np.testing.assert_allclose(
