@@ -86,7 +86,7 @@ def _read_run(letter: str, path: pathlib.Path) -> RunResults:
         raise ValueError(
             f"{CONFIG_FILE} has format {config['format']}, and this version reads "
             f"formats up to {CONFIG_FORMAT}. Received: {str(path)!r}; use a newer "
-            "version."
+            "version of this project."
         )
     for name in ("flags", "data"):
         if not isinstance(config.get(name, {}), dict):

@@ -89,7 +89,7 @@ def fit_regime(
             f"--minutes={_minutes_of(run):g}"
         )
         if not has_result:
-            raise ValueError(problem)
+            raise ValueError(f"{problem}; give more minutes.")
         print(f"{problem}. The weights from before it are the result.", flush=True)
     fitted = limit_steps(regime, steps)
     if run.runtime.is_chief:

@@ -168,7 +168,8 @@ def load(path: pathlib.Path) -> Checkpoint:
     if file_format > CHECKPOINT_FORMAT:
         raise UnknownFormatError(
             f"The checkpoint has format {file_format}, and this version reads formats "
-            f"up to {CHECKPOINT_FORMAT}. Received: {path}; use a newer version."
+            f"up to {CHECKPOINT_FORMAT}. Received: {path}; use a newer version of "
+            "this project."
         )
     state.pop("best", None)  # Format 1; it follows from the history.
     state["history"] = tuple(state["history"])

@@ -84,7 +84,7 @@ def read_config(model_dir: pathlib.Path) -> RunConfig:
         raise ValueError(
             f"{CONFIG_FILE} has format {file_format}, and this version reads formats "
             f"up to {CONFIG_FORMAT}. Received: --model_dir={model_dir}; use a newer "
-            "version."
+            "version of this project."
         )
     return content
 
