@@ -33,8 +33,10 @@ def one_device_runtime():
     )
 
 
-def make_classifier():
+def make_classifier(name: str = "MobileNet"):
     """The tiny model, always the same, with features of a sensible scale.
+
+    name: of its backbone, MobileNet with alpha=0.25 or ShallowNet; see shallow_net.py.
 
     Untrained batch norm would let every feature vanish and hide what a test looks for,
     so its statistics are taken from photographs.
@@ -47,10 +49,11 @@ def make_classifier():
     from trainer.models.classifier import build_classifier
 
     keras.utils.set_random_seed(5)
-    backbone = backbones.build_backbone("MobileNet", {"alpha": 0.25}, image_size=32)
+    arguments = {"alpha": 0.25} if name == "MobileNet" else {}
+    backbone = backbones.build_backbone(name, arguments, image_size=32)
     classifier = build_classifier(
         backbone,
-        "MobileNet",
+        name,
         num_classes=len(CLASSES),
         head=HeadConfig("avg", units=16, dropout=0.0),
     )

@@ -38,9 +38,9 @@ basic = build_augmenter("basic")
 def run_case(precision, train_batch_norm):
     runtime = dataclasses.replace(base, precision=precision)
     with runtime.strategy.scope(), dtype_policy(precision):
-        classifier = fakes.make_classifier()
+        classifier = fakes.make_classifier("ShallowNet")
     # Half precision is compared where training is stable: rounding grows elsewhere.
-    freezing.freeze(classifier.backbone, 60 if precision == "float32" else 86)
+    freezing.freeze(classifier.backbone, 9 if precision == "float32" else 19)
     freezing.synchronise_batch_norm(
         classifier.backbone, train_batch_norm and replicas > 1
     )
