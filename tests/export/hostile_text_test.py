@@ -1,14 +1,15 @@
 """Text from outside reaches no terminal and no log as it is."""
 
+import importlib
 import json
 import pathlib
 
 import fakes
 import grpc
 import pytest
+from absl import flags
 from fakes.server_requests import RED, call_grpc, call_rest, make_predict_request
 
-from export import client
 from export.local_server import log
 from export.protocol import messages
 from export.remote import classify
@@ -34,7 +35,16 @@ def test_lines_of_the_server(capsys):
     assert printed.startswith(f"version 3 is not served: {ESCAPED}\n")
 
 
-def test_lines_of_the_client(capsys):
+@pytest.fixture
+def client():
+    """The module of the command: its flags have names of those of export.drift."""
+    defined = flags.FLAGS.flags_by_module_dict().get("export.drift", [])
+    for name in {flag.name for flag in defined} & set(flags.FLAGS):
+        delattr(flags.FLAGS, name)
+    return importlib.import_module("export.client")
+
+
+def test_lines_of_the_client(client, capsys):
     state = {"version": HOSTILE, "state": HOSTILE, "status": {"error_message": HOSTILE}}
     assert not client._print_health({"model_version_status": [state]})
     tensor = {"dtype": HOSTILE, "tensor_shape": {"dim": [{"size": "-1"}]}}
