@@ -226,7 +226,8 @@ def test_a_port_in_use_is_said(export_dir):
 def test_what_cannot_be_served_is_said(export_dir, tmp_path):
     flags = ("--port=0", "--rest_port=0")
     missing = tmp_path / "missing"
-    assert f"Received: --export_dir={missing}" in _refusal(f"--export_dir={missing}", *flags)
+    line = _refusal(f"--export_dir={missing}", *flags)
+    assert f"Received: --export_dir={missing}" in line
     (export_dir / "models.config").write_text("model_config_list {}")
     line = _refusal(f"--export_dir={export_dir}", *flags)
     assert str(export_dir / "models.config") in line
