@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 # Threads start at once but share Python's lock, which on two cores costs a fifth of the
 # time that Pillow needs. Processes start in a quarter of a second, with TensorFlow in
 # three seconds. From this number of items on, processes are faster.
-_WORTH_PROCESSES = 1_000
+_WORTH_PROCESSES = 3_000
 _WORTH_PROCESSES_WITH_TENSORFLOW = 6_000
 _CHUNK = 16
 
