@@ -178,7 +178,7 @@ def main(photographs, num_turns):
     from pipeline import prepare
 
     header = tables.describe_machine()
-    header["load before"] = os.getloadavg()[0]
+    load = os.getloadavg()[0]
     names = [
         (name, cores)
         for name, (_, on_one_core) in WAYS.items()
@@ -202,10 +202,10 @@ def main(photographs, num_turns):
                     found[key].append(rate)
         for process in processes.values():
             turns.stop(process)
-    save(header, found, num_turns)
+    save(header, found, num_turns, load)
 
 
-def save(header, found, num_turns):
+def save(header, found, num_turns, load):
     baseline = next(iter(WAYS))
     rows = [
         [
@@ -230,7 +230,7 @@ def save(header, found, num_turns):
             f"Images a second that reach a step that only reads, batches of {BATCH} at "
             f"{SIDE} px; {num_turns} interleaved turns of {SECONDS:g} seconds after "
             "one that is not counted, median and in brackets smallest and largest, "
-            f"ratios within a turn; load before: {header['load before']:.1f}."
+            f"ratios within a turn; load before: {load:.1f}."
         ),
         header=header,
         columns=["way", "cores", "images/s", "a core", "x bare", "x one core"],
