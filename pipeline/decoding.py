@@ -1,6 +1,7 @@
 """decode_and_resize(): the one function that training, evaluation and serving share."""
 
 import functools
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -35,22 +36,38 @@ def decode_and_resize(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
     Raises:
       tf.errors.InvalidArgumentError: see decode().
     """
-    is_jpeg = tf.strings.substr(image_bytes, 0, len(_JPEG)) == _JPEG
+    return _trace_decoding(image_size)(image_bytes)
 
-    def decode_jpeg() -> tf.Tensor:
-        shorter_side = tf.reduce_min(tf.io.extract_jpeg_shape(image_bytes)[:2])
-        halvings = sum(
-            tf.cast(shorter_side >= ratio * image_size, tf.int32)
-            for ratio in _JPEG_RATIOS[1:]
+
+@functools.cache
+def _trace_decoding(image_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Traces the decoding once: pipelines and signatures contain calls of one graph."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    def decode_and_resize(image_bytes: tf.Tensor) -> tf.Tensor:
+        is_jpeg = tf.strings.substr(image_bytes, 0, len(_JPEG)) == _JPEG
+        image = tf.cond(
+            is_jpeg,
+            lambda: _decode_jpeg(image_bytes, image_size),
+            lambda: decode(image_bytes),
         )
-        branches = [
-            functools.partial(tf.io.decode_jpeg, image_bytes, channels=3, ratio=ratio)
-            for ratio in _JPEG_RATIOS
-        ]
-        return tf.switch_case(halvings, branches)
+        return resize(tf.ensure_shape(image, [None, None, 3]), image_size)
 
-    image = tf.cond(is_jpeg, decode_jpeg, lambda: decode(image_bytes))
-    return resize(tf.ensure_shape(image, [None, None, 3]), image_size)
+    return decode_and_resize
+
+
+def _decode_jpeg(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Decodes a JPEG at the smallest size that decode_and_resize() allows."""
+    shorter_side = tf.reduce_min(tf.io.extract_jpeg_shape(image_bytes)[:2])
+    halvings = sum(
+        tf.cast(shorter_side >= ratio * image_size, tf.int32)
+        for ratio in _JPEG_RATIOS[1:]
+    )
+    branches = [
+        functools.partial(tf.io.decode_jpeg, image_bytes, channels=3, ratio=ratio)
+        for ratio in _JPEG_RATIOS
+    ]
+    return tf.switch_case(halvings, branches)
 
 
 def resize(images: tf.Tensor, image_size: int) -> tf.Tensor:

@@ -1,6 +1,5 @@
 """Decodes examples, or looks up their features, and puts them into batches."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -15,22 +14,10 @@ _BATCHES_AHEAD = 2
 
 def decode_example(image_size: int) -> Callable[[dict], dict]:
     """Returns a function that decodes and resizes the image of one example."""
-    decode_and_resize = _trace_decoding(image_size)
     return lambda example: {
-        "image": decode_and_resize(example["image_bytes"]),
+        "image": decoding.decode_and_resize(example["image_bytes"], image_size),
         **_without_bytes(example),
     }
-
-
-@functools.cache
-def _trace_decoding(image_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Traces the decoding once, although every evaluation builds a new pipeline."""
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-    def decode_and_resize(image_bytes):
-        return decoding.decode_and_resize(image_bytes, image_size)
-
-    return decode_and_resize
 
 
 def _without_bytes(example: dict) -> dict:
