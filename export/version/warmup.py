@@ -20,7 +20,7 @@ from export.protocol.messages import (
 from pipeline import decoding
 from pipeline.sources import drawn_flowers
 
-_SIDE_PX = 64
+_SIDE_PX = 32
 
 
 def write_warmup(saved_model_dir: pathlib.Path) -> None:
