@@ -67,10 +67,10 @@ def export_run(
 
     with tf.device(_CPU):
         trained = run_dir.restore_classifier(config, classes, model_path, regime)
-        served = fold_and_compare(
+        served, replies = fold_and_compare(
             trained, postprocessing, images, image_size=config.image_size
         )
-    reference, measured = trained, None
+    measured = None
     if precision != "float32":
         served, measured = lower_precision(
             trained,
@@ -79,11 +79,10 @@ def export_run(
             image_size=config.image_size,
             max_accuracy_drop=max_accuracy_drop,
         )
-        reference = served
-    with tf.device(_CPU):
-        replies = predict_replies(
-            reference, postprocessing, images, image_size=config.image_size
-        )
+        with tf.device(_CPU):
+            replies = predict_replies(
+                served, postprocessing, images, image_size=config.image_size
+            )
     expected = ExpectedExport(
         classes=classes,
         embedding_size=served.head.layers[1].output.shape[-1],

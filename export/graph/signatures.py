@@ -113,14 +113,14 @@ def make_signatures(
 
     # With an input signature the SavedModel holds the model once for all signatures.
     @tf.function(autograph=False, input_signature=[pixels])
-    def compute_reply(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        embedding = compute_embedding(classifier, images)
-        logits = compute_head(classifier, embedding)
-        return make_reply(postprocessing, logits, embedding)
+    def embed(images: tf.Tensor) -> tf.Tensor:
+        return compute_embedding(classifier, images)
 
     @tf.function(autograph=False, input_signature=[pixels])
-    def compute_features(images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(compute_embedding(classifier, images), tf.float32)
+    def compute_reply(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        embedding = embed(images)
+        logits = compute_head(classifier, embedding)
+        return make_reply(postprocessing, logits, embedding)
 
     def predict(images: tf.Tensor, decode_ok: tf.Tensor) -> dict[str, tf.Tensor]:
         reply = {
@@ -178,7 +178,8 @@ def make_signatures(
     @tf.function(autograph=False, input_signature=[_named(strings, "image_bytes")])
     def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images, decode_ok = decode_rows(image_bytes, image_size, contained=True)
-        embedding = _blank_bad_rows(compute_features(images), decode_ok)
+        embedding = tf.cast(embed(images), tf.float32)
+        embedding = _blank_bad_rows(embedding, decode_ok)
         return {"embedding": embedding, "decode_ok": decode_ok}
 
     functions = (serving_default, predict_strict, classify, predict_pixels, features)

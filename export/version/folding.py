@@ -26,7 +26,7 @@ def fold_and_compare(
     images: Sequence[bytes],
     *,
     image_size: int,
-) -> Classifier:
+) -> tuple[Classifier, dict[str, np.ndarray]]:
     """Folds batch norm, unless that changes a probability by more than rounding.
 
     Prints what changed.
@@ -37,30 +37,29 @@ def fold_and_compare(
       image_size: side of the square images that the classifier takes, in pixels.
 
     Returns:
-      The folded classifier, or `trained` itself if folding changes too much.
+      The folded classifier, or `trained` itself if folding changes too much; and the
+      replies of `trained`, see predict_replies().
     """
     folded = fold_batch_norm(trained.backbone)
     classifier = with_backbone(trained, folded.model)
     before, after = (
-        predict_replies(variant, postprocessing, images, image_size=image_size)[
-            "probabilities"
-        ]
+        predict_replies(variant, postprocessing, images, image_size=image_size)
         for variant in (trained, classifier)
     )
-    change = float(np.abs(before - after).max())
+    change = float(np.abs(before["probabilities"] - after["probabilities"]).max())
     if not change <= _TOLERANCE:
         print(
             "batch norm is not folded: folding would change a probability by "
             f"{change:.1e} (allowed: {_TOLERANCE})"
         )
-        return trained
+        return trained, before
     if folded.folded or folded.kept:
         unfolded = f"; {len(folded.kept)} follow no convolution and remain"
         print(
             f"{folded.folded} batch norms folded into convolutions (a probability "
             f"changes by {change:.1e} at most){unfolded if folded.kept else ''}"
         )
-    return classifier
+    return classifier, before
 
 
 def with_backbone(classifier: Classifier, backbone: keras.Model) -> Classifier:

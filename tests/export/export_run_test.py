@@ -95,7 +95,7 @@ def test_what_is_compared_is_computed_on_the_cpu(trained_run, tmp_path, monkeypa
 
     def note_device(*arguments, **options):
         found.append(context.context().device_name)
-        if len(found) == 2:
+        if len(found) == 3:
             raise ValueError("seen enough")
         return restored
 
@@ -105,12 +105,19 @@ def test_what_is_compared_is_computed_on_the_cpu(trained_run, tmp_path, monkeypa
         "restore_classifier",
         lambda *each: (note_device(), restored(*each))[1],
     )
-    monkeypatch.setattr(export_run, "fold_and_compare", lambda each, *_, **__: each)
+    monkeypatch.setattr(
+        export_run,
+        "fold_and_compare",
+        lambda each, *_, **__: (each, note_device()),
+    )
+    monkeypatch.setattr(export_run, "lower_precision", lambda each, *_, **__: (each, 0))
     monkeypatch.setattr(export_run, "predict_replies", note_device)
     assert not context.context().device_name
     with pytest.raises(ValueError, match="seen enough"):
-        export_run.export_run(str(trained_run), str(tmp_path / "export"))
-    assert [name[-5:] for name in found] == ["CPU:0", "CPU:0"]
+        export_run.export_run(
+            str(trained_run), str(tmp_path / "export"), precision="bfloat16"
+        )
+    assert [name[-5:] for name in found] == ["CPU:0"] * 3
 
 
 @pytest.mark.slow
