@@ -46,7 +46,7 @@ def run(main: Callable[[list[str]], None]) -> None:
             hint = f"python -m {command} --help lists the flags"
             console.fail(command, ValueError(f"{problem}; {hint}"))
 
-    # Python searches all objects for garbage before it exits, which takes a second after
-    # TensorFlow has traced graphs. The memory is free without that.
+    # Python looks for garbage in all objects before it exits, which takes a second
+    # after TensorFlow has traced graphs. The system frees the memory in any case.
     atexit.register(gc.freeze)
     app.run(main, flags_parser=parse)

@@ -247,8 +247,8 @@ class TrainConfig:
     )
     fuse_batch_norm: bool = flag(
         True,
-        "Fuse batch norm of frozen layers into their convolutions, in training and in "
-        "each epoch's validation; the final evaluation does not.",
+        "Fuse batch norm with stored statistics into the convolution before it: in "
+        "training, and for frozen layers in each epoch's validation; not at the end.",
         old_name="fold_frozen",
     )
     sweep: str = flag(

@@ -6,4 +6,5 @@ freezing.py            freezes layers, sets the mode of batch norm
 boundary.py            the number of frozen layers where no flag sets it
 frozen_prefix.py       splits a classifier after its last frozen tensor
 batch_norm_folding.py  folds batch norms into convolutions, for inference
+batch_norm_fusion.py   fuses stored statistics into convolutions, for training
 """

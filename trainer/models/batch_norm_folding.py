@@ -42,7 +42,7 @@ def fold_batch_norm(
     Returns:
       A model that can be used only for inference.
     """
-    convolution_of = _find_pairs(backbone)
+    convolution_of = find_pairs(backbone)
     folding = set(convolution_of.values())
     # Variables that are not kernels, such as statistics, need all bits of float32.
     whole = precision in ("bfloat16", "float16")
@@ -82,6 +82,33 @@ def fold_batch_norm(
     )
 
 
+def find_pairs(backbone: keras.Model) -> dict[str, str]:
+    """Returns batch norm -> the convolution whose output only this batch norm reads."""
+    layers = {layer.name for layer in backbone.layers}
+    readers: dict[str, set[str]] = {}
+    for layer in backbone.layers:
+        for node in layer._inbound_nodes:
+            for tensor in node.input_tensors:
+                history = tensor._keras_history
+                readers.setdefault(history.operation.name, set()).add(layer.name)
+    outputs = {tensor._keras_history.operation.name for tensor in backbone.outputs}
+    pairs = {}
+    for norm in backbone.layers:
+        if not isinstance(norm, keras.layers.BatchNormalization):
+            continue
+        before = norm._inbound_nodes[0].input_tensors[0]._keras_history.operation
+        if (
+            before.name in layers
+            and _has_kernel(before)
+            and keras.activations.serialize(before.activation) == "linear"
+            and readers[before.name] == {norm.name}
+            and before.name not in outputs
+            and norm.axis in (-1, 3)
+        ):
+            pairs[norm.name] = before.name
+    return pairs
+
+
 def _has_kernel(layer: keras.layers.Layer) -> bool:
     return isinstance(
         layer,
@@ -119,31 +146,6 @@ def build_prefix(
         return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
     return run
-
-
-def _find_pairs(backbone: keras.Model) -> dict[str, str]:
-    """Returns batch norm -> the convolution whose output only this batch norm reads."""
-    readers: dict[str, set[str]] = {}
-    for layer in backbone.layers:
-        for node in layer._inbound_nodes:
-            for tensor in node.input_tensors:
-                history = tensor._keras_history
-                readers.setdefault(history.operation.name, set()).add(layer.name)
-    outputs = {tensor._keras_history.operation.name for tensor in backbone.outputs}
-    pairs = {}
-    for norm in backbone.layers:
-        if not isinstance(norm, keras.layers.BatchNormalization):
-            continue
-        before = norm._inbound_nodes[0].input_tensors[0]._keras_history.operation
-        if (
-            _has_kernel(before)
-            and keras.activations.serialize(before.activation) == "linear"
-            and readers[before.name] == {norm.name}
-            and before.name not in outputs
-            and norm.axis in (-1, 3)
-        ):
-            pairs[norm.name] = before.name
-    return pairs
 
 
 def _copy_folded(

@@ -13,6 +13,7 @@ from pipeline.augmentation.mixing import Mixer
 from trainer.distribution import collectives
 from trainer.distribution.runtime import Runtime
 from trainer.models.batch_norm_folding import build_prefix
+from trainer.models.batch_norm_fusion import fuse_classifier
 from trainer.models.classifier import Classifier, FrozenPrefix, compute_logits
 from trainer.training import losses
 
@@ -38,8 +39,8 @@ def make_train_steps(
         batch; see compute_logits.
       frozen_prefix: the frozen part of the regime's model. It always runs as in
         inference, without dropout.
-      fuse_batch_norm: fuse batch norm of the frozen prefix into its convolutions, which
-        is faster and rounds otherwise.
+      fuse_batch_norm: fuse batch norm with stored statistics into the convolutions,
+        which is faster and rounds otherwise.
       precomputed: the batches hold the outputs of the frozen prefix instead of images.
         They are not augmented again.
       label_smoothing: share of each label that is spread evenly over all classes.
@@ -139,6 +140,9 @@ def _make_gradient_function(
             prefix = build_prefix(
                 [frozen_prefix], folded=fuse_batch_norm, precision=runtime.precision
             )
+    if fuse_batch_norm and not train_batch_norm:
+        with runtime.strategy.scope():
+            classifier, frozen_prefix = fuse_classifier(classifier, frozen_prefix)
 
     def compute_gradients(inputs, labels, mixed_labels, weights, *, total_weight, seed):
         features = inputs

@@ -1,6 +1,7 @@
 """Tests of a training step, against plain Keras and over replicas."""
 
 import dataclasses
+import itertools
 import json
 
 import fakes
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from fakes import shallow_net
 from scipy import special
 
 from pipeline.augmentation import mixing
@@ -113,6 +115,34 @@ def test_only_what_is_not_frozen_changes(data_dir):
     assert kernels - changed == kernels & frozen
     moved = {path for path in changed if path.endswith("moving_mean")}
     assert len(moved) == 8  # conv_dw_10_bn to conv_pw_13_bn
+
+
+@pytest.mark.slow
+def test_fused_batch_norm_trains_the_same_but_for_rounding(data_dir):
+    """Stored statistics are fused into the convolutions, those of a batch are not."""
+    shallow_net.register()
+    runtime = fakes.one_device_runtime()
+    records = prepared_data.read_records(data_dir, "train")
+    weights = {}
+    for bn, fuse in itertools.product((False, True), repeat=2):
+        with runtime.strategy.scope():
+            classifier = fakes.make_classifier("ShallowNet")
+        train_steps = make_train_steps(
+            runtime,
+            classifier,
+            _optimizer(runtime, classifier, rate=0.01),
+            build_augmenter("none"),
+            train_batch_norm=bn,
+            fuse_batch_norm=fuse,
+        )
+        fakes.train(runtime, train_steps, records, epochs=1, seed=1, **SIZES)
+        weights[bn, fuse] = [w.numpy() for w in classifier.model.weights]
+    for plain, fused in zip(weights[False, False], weights[False, True], strict=True):
+        np.testing.assert_allclose(fused, plain, rtol=1e-3, atol=1e-4)
+    pairs = zip(weights[False, False], weights[False, True], strict=True)
+    assert not all(np.array_equal(*pair) for pair in pairs)
+    pairs = zip(weights[True, False], weights[True, True], strict=True)
+    assert all(np.array_equal(*pair) for pair in pairs)
 
 
 @pytest.mark.slow
