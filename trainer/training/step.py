@@ -168,12 +168,8 @@ def _make_gradient_function(
             loss = tf.reduce_sum(weighted) / total_weight
             scaled = optimizer.scale_loss(loss) if _scales_loss(optimizer) else loss
         correct = tf.argmax(logits, axis=1, output_type=tf.int32) == labels
-        sums = tf.stack(
-            [
-                tf.reduce_sum(unweighted),
-                tf.reduce_sum(weights * tf.cast(correct, tf.float32)),
-            ]
-        )
+        correct_sum = tf.reduce_sum(weights * tf.cast(correct, tf.float32))
+        sums = tf.stack([tf.reduce_sum(unweighted), correct_sum])
         return tape.gradient(scaled, variables), sums
 
     if runtime.jit:
