@@ -247,8 +247,8 @@ class TrainConfig:
     )
     fuse_batch_norm: bool = flag(
         True,
-        "Fuse batch norm with stored statistics into the convolution before it: in "
-        "training, and for frozen layers in each epoch's validation; not at the end.",
+        "Compute batch norm with fewer operations, which round otherwise: in training, "
+        "and in frozen layers in each epoch's validation; not in the final evaluation.",
         old_name="fold_frozen",
     )
     sweep: str = flag(

@@ -39,8 +39,8 @@ def make_train_steps(
         batch; see compute_logits.
       frozen_prefix: the frozen part of the regime's model. It always runs as in
         inference, without dropout.
-      fuse_batch_norm: fuse batch norm with stored statistics into the convolutions,
-        which is faster and rounds otherwise.
+      fuse_batch_norm: compute batch norm with fewer operations, which is faster and
+        rounds otherwise; see models/batch_norm_fusion.py.
       precomputed: the batches hold the outputs of the frozen prefix instead of images.
         They are not augmented again.
       label_smoothing: share of each label that is spread evenly over all classes.
@@ -140,9 +140,11 @@ def _make_gradient_function(
             prefix = build_prefix(
                 [frozen_prefix], folded=fuse_batch_norm, precision=runtime.precision
             )
-    if fuse_batch_norm and not train_batch_norm:
+    if fuse_batch_norm:
         with runtime.strategy.scope():
-            classifier, frozen_prefix = fuse_classifier(classifier, frozen_prefix)
+            classifier, frozen_prefix = fuse_classifier(
+                classifier, frozen_prefix, train_batch_norm=train_batch_norm
+            )
 
     def compute_gradients(inputs, labels, mixed_labels, weights, *, total_weight, seed):
         features = inputs

@@ -6,7 +6,11 @@ import pytest
 import tensorflow as tf
 
 from trainer.models import freezing
-from trainer.models.batch_norm_fusion import fuse_batch_norm, fuse_classifier
+from trainer.models.batch_norm_fusion import (
+    fuse_batch_statistics,
+    fuse_classifier,
+    fuse_stored_statistics,
+)
 from trainer.models.classifier import assemble, compute_features, dtype_policy
 from trainer.models.frozen_prefix import find_frozen_prefix
 
@@ -31,11 +35,11 @@ def _images(count=5, side=9, channels=4):
     return tf.constant(rng.normal(0, 1, (count, side, side, channels)), tf.float32)
 
 
-def _outputs_and_gradients(model, images, variables):
+def _outputs_and_gradients(model, images, variables, *, training=False):
     @tf.function(autograph=False)
     def compute(images):
         with tf.GradientTape() as tape:
-            outputs = model(images, training=False)
+            outputs = model(images, training=training)
             loss = tf.reduce_sum(tf.cast(outputs, tf.float32) ** 2)
         return outputs, tape.gradient(loss, variables)
 
@@ -58,7 +62,7 @@ def _outputs_and_gradients(model, images, variables):
 def test_outputs_and_gradients_are_those_of_the_layers(convolution, norm):
     model = _model(convolution, norm, L.ReLU())
     variables = [v.value for v in model.trainable_variables]
-    fused = fuse_batch_norm(model)
+    fused = fuse_stored_statistics(model)
     assert not any(isinstance(x, L.BatchNormalization) for x in fused.layers)
     outputs, gradients = _outputs_and_gradients(model, _images(), variables)
     found, found_gradients = _outputs_and_gradients(fused, _images(), variables)
@@ -71,7 +75,7 @@ def test_outputs_and_gradients_are_those_of_the_layers(convolution, norm):
 
 def test_the_variables_are_shared():
     model = _model(L.Conv2D(6, 3, use_bias=False), L.BatchNormalization())
-    fused = fuse_batch_norm(model)
+    fused = fuse_stored_statistics(model)
     ids = [{id(v) for v in each.trainable_variables} for each in (model, fused)]
     assert ids[0] == ids[1]
     model.layers[1].kernel.assign(model.layers[1].kernel * 2)
@@ -89,7 +93,7 @@ def test_the_variables_are_shared():
 )
 def test_other_batch_norms_remain(layers):
     model = _model(*layers)
-    fused = fuse_batch_norm(model)
+    fused = fuse_stored_statistics(model)
     assert sum(isinstance(x, L.BatchNormalization) for x in fused.layers) == 1
     np.testing.assert_array_equal(fused(_images()), model(_images()))
 
@@ -98,7 +102,7 @@ def test_the_kernel_is_rounded_once_in_half_precision():
     """Errors stay those of half precision, also where a scale is large."""
     with dtype_policy("mixed_bfloat16"):
         model = _model(L.Conv2D(6, 3, use_bias=False), L.BatchNormalization())
-        fused = fuse_batch_norm(model)
+        fused = fuse_stored_statistics(model)
     exact = _model(L.Conv2D(6, 3, use_bias=False), L.BatchNormalization())
     for one, other in zip(exact.variables, model.variables, strict=True):
         one.assign(other)
@@ -110,6 +114,52 @@ def test_the_kernel_is_rounded_once_in_half_precision():
         for each in (model, fused)
     )
     assert 0 < after < 1.5 * before
+
+
+@pytest.mark.parametrize(
+    ("norm", "policy", "tolerance"),
+    [
+        (L.BatchNormalization(momentum=0.7), "float32", 1e-5),
+        (L.BatchNormalization(scale=False, epsilon=1.001e-5), "float32", 1e-5),
+        (L.BatchNormalization(center=False, momentum=0.0), "float32", 1e-5),
+        (L.BatchNormalization(), "mixed_bfloat16", 0.02),
+        (L.BatchNormalization(), "mixed_float16", 0.005),
+    ],
+)
+def test_statistics_of_the_batch_are_those_of_the_layers(norm, policy, tolerance):
+    with dtype_policy(policy):
+        config = norm.get_config() | {"dtype": keras.config.dtype_policy()}
+        norm = L.BatchNormalization.from_config(config)
+        model = _model(L.Conv2D(6, 3, use_bias=False), norm, L.ReLU())
+        fused = fuse_batch_statistics(model)
+    assert not any(isinstance(x, L.BatchNormalization) for x in fused.layers)
+    variables = [v.value for v in model.trainable_variables]
+    before = [v.numpy() for v in norm.non_trainable_variables]
+    found = {}
+    for each in (model, fused):
+        for variable, value in zip(norm.non_trainable_variables, before, strict=True):
+            variable.assign(value)
+        outputs, gradients = _outputs_and_gradients(
+            each, _images(), variables, training=True
+        )
+        statistics = [v.numpy() for v in norm.non_trainable_variables]
+        found[each] = [tf.cast(outputs, tf.float32), *gradients, *statistics]
+    assert not np.allclose(found[model][-1], before[-1])
+    for one, other in zip(found[model], found[fused], strict=True):
+        scale = float(tf.reduce_max(tf.abs(one)))
+        np.testing.assert_allclose(other, one, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"trainable": False}, {"synchronized": True}, {"epsilon": 1e-7}]
+)
+def test_batch_norms_that_the_kernel_cannot_compute_remain(changes):
+    norm = L.BatchNormalization()
+    model = _model(L.Conv2D(6, 3), norm)
+    for name, value in changes.items():
+        setattr(norm, name, value)
+    fused = fuse_batch_statistics(model)
+    assert sum(isinstance(x, L.BatchNormalization) for x in fused.layers) == 1
 
 
 @pytest.mark.parametrize("frozen", [0, 3])
@@ -128,7 +178,7 @@ def test_a_classifier_is_fused_behind_its_frozen_prefix(frozen):
     images = _images()
     inputs = images if prefix is None else prefix.prefix(images)
     wanted = compute_features(classifier, inputs, frozen_prefix=prefix)
-    fused, fused_prefix = fuse_classifier(classifier, prefix)
+    fused, fused_prefix = fuse_classifier(classifier, prefix, train_batch_norm=False)
     found = compute_features(fused, inputs, frozen_prefix=fused_prefix)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     model = fused.backbone if prefix is None else fused_prefix.suffix
