@@ -1,15 +1,17 @@
-"""How fast a finetune step is with batch norm in its convolutions.
+"""How much faster a finetune step is with fused batch norm.
 
 `python benchmarks/fused_batch_norm.py`. Both contestants compute the gradients of the
-layers behind the frozen prefix for one batch of 32 of its outputs, with stored
-statistics, in one process and by turns:
+layers behind the frozen prefix for one batch of 32 of its outputs, in one process and
+by turns, with the stored statistics (the default) and with those of the batch (the
+recipe "notebook"):
 
-- layers: Keras' own layers, a convolution and then its batch norm.
+- layers: Keras' own layers.
 - fused: trainer/models/batch_norm_fusion.py.
 
 Weights are random, which changes no time.
 """
 
+import itertools
 import statistics
 import time
 
@@ -19,7 +21,10 @@ import tensorflow as tf
 
 from trainer.models import freezing
 from trainer.models.backbones import build_backbone
-from trainer.models.batch_norm_fusion import fuse_batch_norm
+from trainer.models.batch_norm_fusion import (
+    fuse_batch_statistics,
+    fuse_stored_statistics,
+)
 from trainer.models.boundary import choose_boundary
 from trainer.models.classifier import dtype_policy
 
@@ -31,20 +36,20 @@ BACKBONES = {
 }
 
 
-def make_step(model, variables):
+def make_step(model, variables, train_batch_norm):
     """Returns step(features), which waits for the gradients."""
 
     @tf.function(autograph=False)
     def compute(features):
         with tf.GradientTape() as tape:
-            outputs = tf.cast(model(features, training=False), tf.float32)
+            outputs = tf.cast(model(features, training=train_batch_norm), tf.float32)
             loss = tf.reduce_mean(outputs**2)
         return tape.gradient(loss, variables)
 
     return lambda features: compute(features)[-1].numpy()
 
 
-def compare(backbone_name, arguments, policy):
+def compare(backbone_name, arguments, policy, train_batch_norm):
     """Returns the seconds of each turn, by contestant."""
     with dtype_policy(policy):
         backbone = build_backbone(backbone_name, arguments, image_size=224)
@@ -52,11 +57,12 @@ def compare(backbone_name, arguments, policy):
         freezing.freeze(backbone, frozen)
         boundary = backbone.layers[frozen - 1].output
         suffix = keras.Model(boundary, backbone.output)
-        fused = fuse_batch_norm(suffix)
+        fuse = fuse_batch_statistics if train_batch_norm else fuse_stored_statistics
+        models = {"layers": suffix, "fused": fuse(suffix)}
     variables = [variable.value for variable in suffix.trainable_variables]
     steps = {
-        "layers": make_step(suffix, variables),
-        "fused": make_step(fused, variables),
+        name: make_step(model, variables, train_batch_norm)
+        for name, model in models.items()
     }
     features = tf.random.normal((BATCH_SIZE, *boundary.shape[1:]), seed=1)
     features = tf.cast(features, boundary.dtype)
@@ -74,21 +80,25 @@ def compare(backbone_name, arguments, policy):
 def main():
     header = tables.describe_machine()
     rows, samples = [], {}
-    for name, (backbone_name, arguments) in BACKBONES.items():
-        for policy in ("float32", "mixed_bfloat16"):
-            seconds = compare(backbone_name, arguments, policy)
-            pairs = zip(seconds["layers"], seconds["fused"], strict=True)
-            ratios = sorted(layers / fused for layers, fused in pairs)
-            lowest, _, highest = statistics.quantiles(ratios, n=4)
-            rows.append(
-                [
-                    name,
-                    policy,
-                    *(f"{1000 * statistics.median(s):.0f}" for s in seconds.values()),
-                    f"{statistics.median(ratios):.2f} [{lowest:.2f}, {highest:.2f}]",
-                ]
-            )
-            samples[f"{name}, {policy}"] = seconds
+    cases = itertools.product(
+        BACKBONES.items(), ("float32", "mixed_bfloat16"), (False, True)
+    )
+    for (name, backbone), policy, train_batch_norm in cases:
+        seconds = compare(*backbone, policy, train_batch_norm)
+        pairs = zip(seconds["layers"], seconds["fused"], strict=True)
+        ratios = [layers / fused for layers, fused in pairs]
+        lowest, _, highest = statistics.quantiles(ratios, n=4)
+        statistics_of = "the batch" if train_batch_norm else "stored"
+        rows.append(
+            [
+                name,
+                policy,
+                statistics_of,
+                *(f"{1000 * statistics.median(s):.0f}" for s in seconds.values()),
+                f"{statistics.median(ratios):.2f} [{lowest:.2f}, {highest:.2f}]",
+            ]
+        )
+        samples[f"{name}, {policy}, {statistics_of}"] = seconds
     tables.save(
         "fused_batch_norm",
         about=(
@@ -96,7 +106,10 @@ def main():
             "brackets the quartiles of the ratios within a turn."
         ),
         header=header,
-        columns=["backbone", "precision", "layers, ms", "fused, ms", "times as fast"],
+        columns=[
+            *("backbone", "precision", "statistics"),
+            *("layers, ms", "fused, ms", "times as fast"),
+        ],
         rows=rows,
         samples=samples,
     )
