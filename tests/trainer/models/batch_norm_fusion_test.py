@@ -6,11 +6,13 @@ import pytest
 import tensorflow as tf
 
 from trainer.models import freezing
+from trainer.models.backbones import build_backbone
 from trainer.models.batch_norm_fusion import (
     fuse_batch_statistics,
     fuse_classifier,
     fuse_stored_statistics,
 )
+from trainer.models.boundary import choose_boundary
 from trainer.models.classifier import assemble, compute_features, dtype_policy
 from trainer.models.frozen_prefix import find_frozen_prefix
 
@@ -183,3 +185,28 @@ def test_a_classifier_is_fused_behind_its_frozen_prefix(frozen):
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     model = fused.backbone if prefix is None else fused_prefix.suffix
     assert not any(isinstance(x, L.BatchNormalization) for x in model.layers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train_batch_norm", [False, True])
+def test_a_backbone_with_operations_and_branches_is_fused(train_batch_norm):
+    backbone = build_backbone("MobileNetV3Small", {}, image_size=64)
+    features = keras.Input(backbone.output.shape[1:])
+    pooled = L.GlobalAveragePooling2D()(features)
+    head = keras.Model(features, L.Dense(3)(pooled))
+    classifier = assemble(lambda images: images, backbone, head)
+    freezing.calibrate_batch_norm(classifier, _images(4, 64, 3))
+    freezing.freeze(backbone, choose_boundary(backbone))
+    prefix = find_frozen_prefix(classifier)
+    _, fused = fuse_classifier(classifier, prefix, train_batch_norm=train_batch_norm)
+    norms = [
+        sum(isinstance(layer, L.BatchNormalization) for layer in each.suffix.layers)
+        for each in (prefix, fused)
+    ]
+    assert norms == [7, 0]
+    inputs = prefix.prefix(_images(4, 64, 3), training=False)
+    wanted, found = (
+        each.suffix(inputs, training=train_batch_norm) for each in (prefix, fused)
+    )
+    scale = float(tf.reduce_max(tf.abs(wanted)))
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * scale)
