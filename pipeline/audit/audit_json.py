@@ -13,6 +13,7 @@ from pipeline.audit.findings import (
     CONFLICT_ACTIONS,
     find_near_duplicates_across_classes,
 )
+from pipeline.inspection.image_report import find_sample_bits
 from pipeline.sources.corrections import count_actions
 from pipeline.sources.images import SPLITS, AppliedCorrections, Listing
 from pipeline.system import versions
@@ -78,6 +79,7 @@ class AuditJson(TypedDict):
     settings: the source, the seed and the rules.
     corrections: those of --corrections; None without it.
     findings: kind of finding -> count.
+    sample_bits: the bits that 16-bit images use; None without such images.
     classes: class -> split -> images; empty if nothing was split.
     images_per_class: class -> usable images.
     imbalance: images of the largest class per image of the smallest one.
@@ -91,6 +93,7 @@ class AuditJson(TypedDict):
     notes: list[str]
     images: int
     findings: dict[str, int]
+    sample_bits: int | None
     classes: dict[str, dict[str, int]]
     images_per_class: dict[str, int]
     imbalance: float
@@ -144,6 +147,7 @@ def audit_to_json(
         "notes": list(listing.notes),
         "images": len(listing.images),
         "findings": count_findings(audit),
+        "sample_bits": find_sample_bits(audit.usable),
         "classes": counts,
         "images_per_class": dict(sorted(usable_of.items())),
         "imbalance": max(usable_of.values(), default=0)

@@ -31,6 +31,32 @@ def is_rotated(opened: ImageFile.ImageFile) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
+class StoredForm:
+    """How images are stored, in words of the flags.
+
+    max_side_px: a larger image is stored smaller; None stores every size.
+    sample_bits: the bits that 16-bit images use; None or 16: all of them.
+    background: what is seen behind transparent pixels; see transparency.BACKGROUNDS.
+    """
+
+    max_side_px: int | None = None
+    sample_bits: int | None = None
+    background: str = "white"
+
+
+def depends_on_form(image_bytes: bytes) -> bool:
+    """Tells by the header whether background or sample bits may change an image.
+
+    Raises:
+      OSError, SyntaxError, ValueError: Pillow cannot open the image.
+    """
+    with open_image(image_bytes) as opened:
+        return transparency.may_be_transparent(opened) or sixteen_bits.is_16_bit(
+            image_bytes, opened
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Changes:
     """What must be changed before an image is stored.
 
@@ -50,11 +76,7 @@ class Changes:
 
 
 def find_changes(
-    image_bytes: bytes,
-    opened: ImageFile.ImageFile,
-    *,
-    max_side_px: int | None,
-    sample_bits: int | None = None,
+    image_bytes: bytes, opened: ImageFile.ImageFile, form: StoredForm
 ) -> Changes:
     """Returns what must be changed before an image is stored: nothing for most images.
 
@@ -64,7 +86,7 @@ def find_changes(
     Args:
       image_bytes: the file.
       opened: the same image, of which Pillow has read only the header.
-      max_side_px, sample_bits: see bytes_to_store.
+      form: how it is stored.
 
     Raises:
       OSError, SyntaxError, ValueError: Pillow cannot decode the image.
@@ -75,12 +97,13 @@ def find_changes(
         notes.append(f"{opened.format}: stored as {stored_as}")
     if is_rotated(opened):
         notes.append("rotated by EXIF: stored upright")
-    if sample_bits not in (None, 16) and sixteen_bits.is_16_bit(image_bytes, opened):
-        notes.append(f"{sample_bits} of 16 bits used: stored with the upper 8 of them")
+    bits = form.sample_bits
+    if bits not in (None, 16) and sixteen_bits.is_16_bit(image_bytes, opened):
+        notes.append(f"{bits} of 16 bits used: stored with the upper 8 of them")
     if transparency.may_be_transparent(opened):
         with open_image(image_bytes) as image:
             if transparency.is_transparent(image):
-                notes.append(f"transparent: stored on {transparency.BACKGROUND}")
+                notes.append(f"transparent: stored on {_describe(form.background)}")
             elif opened.format == "WEBP":  # TensorFlow reads none with alpha.
                 notes.append(f"WebP with an alpha channel: stored as {stored_as}")
     to_srgb = False
@@ -91,23 +114,21 @@ def find_changes(
         if to_srgb:
             profile = colour_profiles.describe_profile(opened)
             notes.append(f"{profile}: colours converted to sRGB")
-    smaller = max_side_px is not None and max(opened.size) > max_side_px
+    limit_px = form.max_side_px
+    smaller = limit_px is not None and max(opened.size) > limit_px
     return Changes(tuple(notes), to_srgb, smaller)
 
 
-def bytes_to_store(
-    image_bytes: bytes, *, max_side_px: int | None, sample_bits: int | None = None
-) -> bytes:
+def _describe(background: str) -> str:
+    return "its mean colour" if background == "mean" else background
+
+
+def bytes_to_store(image_bytes: bytes, form: StoredForm) -> bytes:
     """Returns the bytes of the file, re-encoded only if find_changes() finds a change.
 
-    What is re-encoded is upright, because no decoder of TensorFlow reads EXIF; opaque,
-    on white; and in sRGB where the colour profile makes a visible difference. An image
-    that was compressed with loss is stored as JPEG, any other as PNG.
-
-    Args:
-      image_bytes: the file.
-      max_side_px: a larger image is stored smaller; None stores every size.
-      sample_bits: the bits that 16-bit images use; None or 16: all of them.
+    What is re-encoded is upright, because no decoder of TensorFlow reads EXIF; opaque;
+    and in sRGB where the colour profile makes a visible difference. An image that was
+    compressed with loss is stored as JPEG, any other as PNG.
 
     Raises:
       OSError, SyntaxError, ValueError: Pillow cannot decode an image to re-encode.
@@ -115,23 +136,21 @@ def bytes_to_store(
     with open_image(image_bytes) as opened:
         if opened.width * opened.height > MAX_PIXELS:
             raise ValueError(f"more than {MAX_PIXELS} pixels")
-        changes = find_changes(
-            image_bytes, opened, max_side_px=max_side_px, sample_bits=sample_bits
-        )
+        changes = find_changes(image_bytes, opened, form)
         if not changes.are_needed:
             return image_bytes
         stored_format = _find_stored_format(image_bytes, opened)
     with open_image(image_bytes) as image:
         if sixteen_bits.is_16_bit(image_bytes, image):
             samples = sixteen_bits.read_samples(image_bytes)
-            plain = sixteen_bits.to_8_bits(samples, bits=sample_bits or 16)
+            plain = sixteen_bits.to_8_bits(samples, bits=form.sample_bits or 16)
             plain.getexif()[ORIENTATION_TAG] = image.getexif().get(ORIENTATION_TAG, 1)
             upright = ImageOps.exif_transpose(plain)
         else:
             upright = ImageOps.exif_transpose(image)
-            upright = _to_plain(upright, to_srgb=changes.to_srgb)
-    if max_side_px is not None and changes.smaller:
-        upright.thumbnail((max_side_px, max_side_px))
+            upright = _to_plain(upright, form, to_srgb=changes.to_srgb)
+    if form.max_side_px is not None and changes.smaller:
+        upright.thumbnail((form.max_side_px, form.max_side_px))
     file = io.BytesIO()
     # EXIF data and profile are dropped: they are no longer true.
     if stored_format == "JPEG":
@@ -141,11 +160,12 @@ def bytes_to_store(
     return file.getvalue()
 
 
-def _to_plain(image: Image.Image, *, to_srgb: bool) -> Image.Image:
+def _to_plain(image: Image.Image, form: StoredForm, *, to_srgb: bool) -> Image.Image:
     """Returns an opaque "L" or "RGB" image."""
     plain = colour_profiles.convert_to_srgb(image) if to_srgb else image
     if transparency.may_be_transparent(image):
-        plain = transparency.put_on_background(plain, transparency.get_alpha(image))
+        alpha = transparency.get_alpha(image)
+        plain = transparency.put_on_background(plain, alpha, form.background)
     if plain.mode == "1":
         return plain.convert("L")
     return plain if plain.mode in ("L", "RGB") else plain.convert("RGB")

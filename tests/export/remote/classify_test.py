@@ -8,6 +8,7 @@ from fakes.stub_servers import GrpcStub
 
 from export.protocol.status import Code, StatusError
 from export.remote import classify, transports
+from pipeline.inspection.reencoding import StoredForm
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def test_retries_end_when_the_caller_stops(paths):
         raise StatusError(Code.UNAVAILABLE, "text")
 
     with pytest.raises(StatusError):
-        classify.classify_batch(predict, paths, 60.0, stop)
+        classify.classify_batch(predict, paths, 60.0, stop, find_form=StoredForm)
 
 
 def test_a_server_that_is_too_slow_is_given_up(paths):

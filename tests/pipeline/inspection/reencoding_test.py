@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline import decoding
 from pipeline.inspection import opening, reencoding
 from pipeline.inspection.image_report import inspect_image, inspect_images
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.images import SourceImage
 
 
@@ -36,7 +37,7 @@ def _encode(image: Image.Image, image_format: str, **options) -> bytes:
 
 
 def _store(image_bytes: bytes, **options) -> bytes:
-    return reencoding.bytes_to_store(image_bytes, max_side_px=None, **options)
+    return reencoding.bytes_to_store(image_bytes, StoredForm(**options))
 
 
 def _decode(image_bytes: bytes) -> np.ndarray:
@@ -46,7 +47,7 @@ def _decode(image_bytes: bytes) -> np.ndarray:
 def _inspect(image_bytes: bytes, name: str = "a/a"):
     read = functools.partial(bytes, image_bytes)
     image = SourceImage(name, "a", read)
-    return inspect_image(image, min_side_px=16, max_side_px=None)
+    return inspect_image(image, min_side_px=16)
 
 
 def _encode_heif(image: Image.Image, **options) -> bytes:
@@ -322,7 +323,7 @@ def test_images_of_12_bits_are_stretched_by_what_the_data_set_uses():
         "scan.tif": _encode(Image.fromarray(bright), "TIFF"),
         "plain.png": _encode(PICTURE, "PNG"),
     }
-    reports = inspect_images(_source(files), min_side_px=16, max_side_px=None)
+    reports = inspect_images(_source(files), min_side_px=16)
     bits_of = {report.image.name: report.sample_bits for report in reports}
     assert bits_of == {**dict.fromkeys(files, 12), "plain.png": 0}
     assert [report.problem for report in reports] == [None] * 5
@@ -349,11 +350,11 @@ def test_one_image_of_16_bits_leaves_all_as_they_are():
         "dark.png": _encode(Image.fromarray(dark), "PNG"),
         "full.png": _encode(Image.fromarray(full), "PNG"),
     }
-    reports = inspect_images(_source(files), min_side_px=16, max_side_px=None)
+    reports = inspect_images(_source(files), min_side_px=16)
     assert [report.sample_bits for report in reports] == [16, 16]
     assert not any(report.needs_reencoding for report in reports)
     given = inspect_images(
-        _source(files), min_side_px=16, max_side_px=None, sample_bits=11
+        _source(files), min_side_px=16, form=StoredForm(sample_bits=11)
     )
     assert all(report.needs_reencoding for report in given)
     assert [report.sample_bits for report in given] == [11, 11]
