@@ -4,7 +4,7 @@ import pathlib
 
 from PIL import ImageFile
 
-from pipeline.inspection import gif, sixteen_bits
+from pipeline.inspection import gif, jpeg_xl, sixteen_bits
 from pipeline.inspection.formats import (
     CONVERTED_SUFFIXES,
     MAX_PIXELS,
@@ -28,9 +28,6 @@ _UNKNOWN_MODES = {"F": "floating-point values", "LAB": "L*a*b* colours"}
 _MAX_JPEG_SCANS = 500
 _SCAN = b"\xff\xda"
 
-# A bare codestream, and a container (ISO/IEC 18181-2).
-_JPEG_XL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
-
 _MORE_PICTURES = {
     MULTI_PICTURE: "more pictures behind the first: the first counts",
     "TIFF": "several pages: the first counts",
@@ -42,11 +39,19 @@ def find_problem_of_bytes(image_bytes: bytes) -> str | None:
     """Returns why a file cannot be used, before Pillow opens it; else None."""
     if not image_bytes:
         return "empty file"
-    if image_bytes.startswith(_JPEG_XL_STARTS):
-        return "unsupported format JPEG XL: export it as JPEG"
+    if jpeg_xl.is_jpeg_xl(image_bytes):
+        return _find_problem_of_jpeg_xl(image_bytes)
     if image_bytes.startswith(b"GIF8") and gif.count_pixels(image_bytes) > MAX_PIXELS:
         return f"too large: frames of more than {MAX_PIXELS} pixels"
     return None
+
+
+def _find_problem_of_jpeg_xl(image_bytes: bytes) -> str | None:
+    try:
+        header = jpeg_xl.read_header(image_bytes)
+    except ValueError:
+        return "damaged: cannot be decoded"
+    return "unsupported: animated JPEG XL" if header.is_animated else None
 
 
 def find_problem(

@@ -9,7 +9,12 @@ import io
 
 from PIL import Image, ImageFile, ImageOps
 
-from pipeline.inspection import colour_profiles, sixteen_bits, transparency
+from pipeline.inspection import (
+    colour_profiles,
+    jpeg_xl,
+    sixteen_bits,
+    transparency,
+)
 from pipeline.inspection.formats import (
     CONVERTED_SUFFIXES,
     MAX_PIXELS,
@@ -179,6 +184,9 @@ def _find_stored_format(image_bytes: bytes, opened: ImageFile.ImageFile) -> str:
         is_lossy = opened.info.get("compression") in _LOSSY_TIFF
     elif opened.format == "JPEG2000":
         is_lossy = not _is_reversible_jpeg2000(image_bytes)
+    elif opened.format == "JXL":  # It may hold a JPEG, which has no XYB.
+        is_jpeg = getattr(opened, "jpeg", False)
+        is_lossy = is_jpeg or bool(jpeg_xl.read_header(image_bytes).is_lossy)
     else:
         is_lossy = opened.format in ("JPEG", MULTI_PICTURE, "HEIF", "AVIF")
     return "JPEG" if is_lossy else "PNG"

@@ -50,7 +50,7 @@ def test_every_bad_file_is_left_out_with_its_reason(tmp_path):
         "circle/notes.jpg": "not an image",
         "circle/page.jpg": "not an image",
         "square/icon.ico": "unsupported format ICO (supported: JPEG, PNG, GIF, BMP, "
-        "WEBP, TIFF, JPEG2000, AVIF, HEIF)",
+        "WEBP, TIFF, JPEG2000, AVIF, HEIF, JXL)",
         "square/short.jpg": "damaged: cannot be decoded",
     }
     assert len(found.usable) == 10

@@ -388,7 +388,6 @@ def test_one_image_of_16_bits_leaves_all_as_they_are():
             "damaged: more than 500 scans",
         ),
         (image_files.animation("WEBP"), "unsupported: animated WebP"),
-        (b"\xff\x0a rest", "unsupported format JPEG XL: export it as JPEG"),
     ],
 )
 def test_what_cannot_be_used_is_named(image_bytes, problem):
