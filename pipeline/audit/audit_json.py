@@ -156,14 +156,7 @@ def audit_to_json(
             name: _quantiles([getattr(report, name) for report in audit.usable])
             for name in ("width", "height", "file_bytes", "stored_bytes")
         },
-        "rejected": [
-            {
-                "name": report.image.name,
-                "reason": str(report.problem),
-                "action": "left out",
-            }
-            for report in audit.rejected
-        ],
+        "rejected": _describe_rejected(audit),
         "label_conflicts": _describe_groups(audit.conflicts, conflict_action),
         "copies": [
             {"names": names, "action": f"{names[0]} used, the others left out"}
@@ -187,6 +180,17 @@ def audit_to_json(
             for name, doubts in find_doubts(audit.usable).items()
         ],
     }
+
+
+def _describe_rejected(audit: Audit) -> list[Rejected]:
+    return [
+        {
+            "name": report.image.name,
+            "reason": str(report.problem),
+            "action": "left out",
+        }
+        for report in audit.rejected
+    ]
 
 
 def _describe_groups(groups: Sequence[list[str]], action: str) -> list[NameGroup]:

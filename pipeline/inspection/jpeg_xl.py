@@ -1,4 +1,4 @@
-"""Reads the header of a JPEG XL, which its reader opens only by decoding the whole file.
+"""Reads the header of a JPEG XL; its reader can only decode the whole file.
 
 The bits are those of ISO/IEC 18181-1, annexes A (numbers), C (size) and D (image), and
 the boxes those of ISO/IEC 18181-2.
@@ -12,13 +12,8 @@ _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 
 # Width as a share of the height, by the number in the header; 0 is none of them.
 _RATIOS = {
-    1: (1, 1),
-    2: (12, 10),
-    3: (4, 3),
-    4: (3, 2),
-    5: (16, 9),
-    6: (5, 4),
-    7: (2, 1),
+    **{1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2)},
+    **{5: (16, 9), 6: (5, 4), 7: (2, 1)},
 }
 # The header has at most a few dozen bytes before what is read here.
 _HEADER_BYTES = 512
