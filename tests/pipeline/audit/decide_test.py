@@ -48,7 +48,7 @@ def test_every_bad_file_is_left_out_with_its_reason(tmp_path):
     assert _problems(found) == {
         "circle/empty.jpg": "empty file",
         "circle/notes.jpg": "not an image",
-        "circle/page.jpg": "not an image",
+        "circle/page.jpg": "not an image, but a web page",
         "square/icon.ico": "unsupported format ICO (supported: JPEG, PNG, GIF, BMP, "
         "WEBP, TIFF, JPEG2000, AVIF, HEIF, JXL)",
         "square/short.jpg": "damaged: cannot be decoded",

@@ -170,7 +170,11 @@ def test_samples_of_webdataset_have_their_class_beside_them(tmp_path):
 @pytest.mark.parametrize(
     ("source", "advice"),
     [
-        ("gs://bucket/set", "gcloud storage cp --recursive gs://bucket/set PHOTOS"),
+        ("gs://bucket/set", "gcloud storage cp --recursive gs://bucket/set ."),
+        ("gs://bucket/set.zip", "gcloud storage cp gs://bucket/set.zip ."),
+        ("csv:s3://bucket/a.csv", "aws s3 cp s3://bucket/a.csv ."),
+        ("abfss://c@a.dfs.core.windows.net/set", "Download it first"),
+        ("file:///photos", "Leave out file://"),
         ("s3://bucket/set", "aws s3 cp --recursive s3://bucket/set PHOTOS"),
         ("https://example.org/set.zip", "wget https://example.org/set.zip"),
         ("shard-{000..010}.tar", "Unpack them into one folder"),

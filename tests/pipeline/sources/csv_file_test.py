@@ -95,9 +95,9 @@ def test_a_csv_that_cannot_be_used_is_quoted(tmp_path, content, message):
 
 
 def test_a_pipe_or_a_missing_file_is_one_line(tmp_path):
-    with pytest.raises(ValueError, match="No such file"):
+    with pytest.raises(ValueError, match="list.csv' does not exist"):
         _list(tmp_path / "list.csv")
-    with pytest.raises(ValueError, match="not a regular file"):
+    with pytest.raises(ValueError, match="is no regular file"):
         _list(tmp_path)
 
 

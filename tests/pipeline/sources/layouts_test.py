@@ -49,7 +49,7 @@ def test_the_label_and_the_split_of_a_name():
             _names("train/daisy", "test/daisy", "single_prediction"),
             "train are named as splits, and single_prediction is not",
         ),
-        (_names("2019", "2020", "2021"), "are years, not classes.*2019, 2020, 2021"),
+        (_names("2019", "2020", "2021"), "years or dates, or those of a camera, not classes.*2019, 2020, 2021"),
         (
             _names("a/daisy", "a/rose", "b/daisy", "b/rose"),
             "either could be the classes. Received: a, b, each with daisy, rose",
@@ -85,7 +85,7 @@ def test_years_are_understood_and_said(tmp_path):
     listing = _list(source)
     assert {image.label for image in listing.images} == {"daisy", "rose"}
     assert listing.notes == (
-        "the folders 2019, 2020 are years; the folders in them are the classes",
+        "the folders 2019, 2020 are years or dates; the folders in them are the classes",
     )
     years = _list(source, class_level=1)
     assert {image.label for image in years.images} == {"2019", "2020"}
