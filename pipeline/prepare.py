@@ -206,6 +206,7 @@ def prepare(
         )
     if not os.path.lexists(target):
         files.check_writable(target, "out")
+    files.check_outside(target, source)
     if plan.splits_from is not None:  # A mistake shows before the long inspection.
         splits_csv.read_splits(plan.splits_from)
     with files.temporary_sibling(target) as work_dir:

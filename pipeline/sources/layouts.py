@@ -125,7 +125,7 @@ def _understand(inner_of: Mapping[str, Set[str]]) -> Layout | None:
         return Layout(1, 2, "the folders in the classes are splits, and are kept")
     if _are_dates(inner_of) and "" not in inner and _overlap(inner_of):
         dates = texts.list_some(sorted(inner_of))
-        note = f"the folders {dates} are years or dates; the folders in them are the classes"
+        note = f"the folders {dates} are dates; the folders in them are the classes"
         return Layout(2, None, note)
     return None
 
@@ -153,8 +153,8 @@ def _refuse(inner_of: Mapping[str, Set[str]]) -> None:
         )
     if len(firsts) > 1 and _are_dates(inner_of):
         raise ValueError(
-            "The folders are years or dates, or those of a camera, not classes. Received: "
-            f"{listed}. {_HOW_TO_SAY}"
+            "The folders are dates, or those of a camera, not classes. "
+            f"Received: {listed}. {_HOW_TO_SAY}"
         )
     sets = {frozenset(names) for names in inner_of.values()}
     if len(firsts) > 1 and len(sets) == 1 and "" not in inner and len(inner) > 1:

@@ -284,3 +284,16 @@ def test_conflicts_can_fail_the_preparation(tmp_path):
             str(folder), str(tmp_path / "data"), rules=Rules(conflicts="fail")
         )
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_an_output_inside_the_source_is_refused(photographs, tmp_path):
+    (tmp_path / "link").symlink_to(photographs)
+    for out in (photographs / "data", tmp_path / "link" / "circle" / "data"):
+        with pytest.raises(ValueError, match="--out must not lie in --source"):
+            prepare.prepare(str(photographs), str(out))
+        assert not out.exists()
+
+
+def test_a_tilde_is_no_directory(photographs):
+    with pytest.raises(ValueError, match="write \\$HOME"):
+        prepare.prepare(str(photographs), "~/data")

@@ -388,6 +388,13 @@ def test_one_image_of_16_bits_leaves_all_as_they_are():
             "damaged: more than 100 scans",
         ),
         (image_files.animation("WEBP"), "unsupported: animated WebP"),
+        (b"\n<!DOCTYPE HTML><title>404</title>", "not an image, but a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "not an image, but a pointer of Git LFS: run git lfs pull",
+        ),
+        (b"%PDF-1.4", "not an image, but a PDF"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "not an image, but a film"),
     ],
 )
 def test_what_cannot_be_used_is_named(image_bytes, problem):
@@ -402,3 +409,10 @@ def test_pages_of_a_tiff_are_not_counted():
         "several pages: the first counts",
         "TIFF: stored as PNG",
     )
+
+
+def test_pairs_of_bytes_behind_a_jpeg_are_no_scans():
+    """The film of a phone behind its photograph has such pairs by chance."""
+    image_bytes = _encode(PICTURE, "JPEG", progressive=True)
+    report = _inspect(image_bytes + b"\0\xff\xda\0" * 1000)
+    assert report.problem is None
