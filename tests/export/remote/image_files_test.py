@@ -84,3 +84,36 @@ def test_heif_without_its_package_is_an_error_that_names_it(tmp_path, monkeypatc
             image_files.read_as_stored(str(tmp_path / "a.heic"), StoredForm)
     finally:
         opening.load_heif_reader.cache_clear()
+
+
+def test_the_form_is_asked_for_only_where_it_matters(tmp_path):
+    asked = []
+
+    def find_form():
+        asked.append(True)
+        return StoredForm(background="black")
+
+    red = Image.new("RGBA", (20, 20), (200, 0, 0, 255))
+    red.save(tmp_path / "opaque.bmp")
+    red.convert("RGB").save(tmp_path / "plain.jpg")
+    (tmp_path / "text.png").write_bytes(b"no image")
+    for name in ("opaque.bmp", "plain.jpg", "text.png"):
+        path = tmp_path / name
+        assert image_files.read_as_stored(str(path), find_form) == path.read_bytes()
+    assert asked == []
+    red.paste((9, 99, 200, 0), (0, 0, 20, 10))
+    red.save(tmp_path / "cut.png")
+    stored = image_files.read_as_stored(str(tmp_path / "cut.png"), find_form)
+    with Image.open(io.BytesIO(stored)) as image:
+        assert image.getpixel((0, 0)) == (0, 0, 0)
+        assert image.getpixel((0, 19)) == (200, 0, 0)
+    assert asked == [True]
+
+
+def test_an_error_of_the_server_is_not_hidden(tmp_path):
+    def find_form():
+        raise RuntimeError("no answer")
+
+    Image.new("LA", (20, 20)).save(tmp_path / "a.png")
+    with pytest.raises(RuntimeError, match="no answer"):
+        image_files.read_as_stored(str(tmp_path / "a.png"), find_form)
