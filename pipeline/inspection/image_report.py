@@ -207,7 +207,7 @@ def inspect_image(
             changes = reencoding.find_changes(image_bytes, opened, form)
             to_store = image_bytes
             if changes.are_needed:
-                to_store = reencoding.bytes_to_store(image_bytes, form)
+                to_store = reencoding.bytes_to_store(image_bytes, form, changes=changes)
             report = dataclasses.replace(
                 report,
                 oddities=(*oddities, *changes.notes),

@@ -128,12 +128,16 @@ def _describe(background: str) -> str:
     return "its mean colour" if background == "mean" else background
 
 
-def bytes_to_store(image_bytes: bytes, form: StoredForm) -> bytes:
+def bytes_to_store(
+    image_bytes: bytes, form: StoredForm, *, changes: Changes | None = None
+) -> bytes:
     """Returns the bytes of the file, re-encoded only if find_changes() finds a change.
 
     What is re-encoded is upright, because no decoder of TensorFlow reads EXIF; opaque;
     and in sRGB where the colour profile makes a visible difference. An image that was
     compressed with loss is stored as JPEG, any other as PNG.
+
+    changes: what find_changes() has found, if it was called before; it may decode.
 
     Raises:
       OSError, SyntaxError, ValueError: Pillow cannot decode an image to re-encode.
@@ -141,7 +145,7 @@ def bytes_to_store(image_bytes: bytes, form: StoredForm) -> bytes:
     with open_image(image_bytes) as opened:
         if opened.width * opened.height > MAX_PIXELS:
             raise ValueError(f"more than {MAX_PIXELS} pixels")
-        changes = find_changes(image_bytes, opened, form)
+        changes = changes or find_changes(image_bytes, opened, form)
         if not changes.are_needed:
             return image_bytes
         stored_format = _find_stored_format(image_bytes, opened)
