@@ -167,7 +167,9 @@ def fingerprint_data(data_dir: str) -> DataFingerprint:
 
 def read_stored_form(model_dir: pathlib.Path) -> StoredForm:
     """Returns how the images of a run's data were stored, but for their size."""
-    data = read_config(model_dir)["data"]
+    data = read_config(model_dir).get("data")
+    if data is None:
+        return StoredForm()
     return StoredForm(
         sample_bits=data.get("sample_bits"),
         background=data.get("background", "white"),
