@@ -15,6 +15,7 @@ AIOHTTP = "aiohttp>=3.10,<4"
 BEAM = "apache-beam>=2.77,<3"
 CLEANLAB = "cleanlab>=2.8,<3"
 HEIF = "pillow-heif>=1,<2"
+JPEG_XL = "pillow-jxl-plugin>=1.3,<2"
 
 setuptools.setup(
     name="photograph-classifier",
@@ -80,6 +81,7 @@ setuptools.setup(
             BEAM,
             CLEANLAB,
             HEIF,
+            JPEG_XL,
             "codespell>=2.4,<3",
             "hypothesis>=6.100,<7",
             "imagehash>=4.3.2,<5",
@@ -100,8 +102,8 @@ setuptools.setup(
             "types-requests>=2.32",
             "wheel>=0.43,<1",
         ],
-        # HEIC photographs of iPhones.
-        "heif": [HEIF],
+        # HEIC photographs of iPhones, and JPEG XL.
+        "heif": [HEIF, JPEG_XL],
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "serve": [AIOHTTP],
         "trust": [CLEANLAB],

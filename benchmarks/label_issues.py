@@ -35,13 +35,14 @@ def examine(photographs):
     """Returns the usable images, their groups and whether they are in test."""
     from pipeline.audit.decide import decide
     from pipeline.inspection.image_report import hash_pixels, inspect_images
+    from pipeline.inspection.reencoding import StoredForm
     from pipeline.sources.listing import list_images
     from pipeline.splits.assign import SplitPlan, assign_splits
 
     listing = list_images(str(photographs), seed=1, work_dir=photographs)
-    reports = inspect_images(listing.images, min_side_px=16, max_side_px=None)
+    reports = inspect_images(listing.images, min_side_px=16)
     audit = decide(
-        reports, hash_pixels=functools.partial(hash_pixels, max_side_px=None)
+        reports, hash_pixels=functools.partial(hash_pixels, form=StoredForm())
     )
     (split_of,) = assign_splits(audit, SplitPlan()).splits_of_folds
     images = [report.image for report in audit.usable]

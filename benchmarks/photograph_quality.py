@@ -130,7 +130,7 @@ def encode(image):
 def inspect(path, image_bytes):
     name = f"{path.parent.name}/{path.name}"
     image = SourceImage(name, path.parent.name, lambda: image_bytes)
-    report = inspect_image(image, min_side_px=16, max_side_px=None)
+    report = inspect_image(image, min_side_px=16)
     assert report.problem is None, report
     # Otherwise all reports would keep their bytes.
     return dataclasses.replace(report, image=SourceImage(name, image.label, bytes))

@@ -42,14 +42,6 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("in_flight", 4, "Number of requests at the same time.", 1, 256)
 flags.DEFINE_float("timeout", 30.0, "Seconds for one request, retries included.", 0.001)
-flags.DEFINE_integer(
-    "sample_bits",
-    None,
-    "How many of the 16 bits the 16-bit images use: the number in the audit of the "
-    "training data. Default: all.",
-    8,
-    16,
-)
 flags.DEFINE_bool(
     "json", False, "Print one JSON object per photograph instead of a table."
 )
@@ -152,7 +144,6 @@ def _request_replies(
         batch_size=FLAGS.batch_size,
         in_flight=FLAGS.in_flight,
         seconds=FLAGS.timeout,
-        sample_bits=FLAGS.sample_bits,
     )
 
 

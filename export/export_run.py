@@ -23,7 +23,7 @@ from pipeline.system import files
 from trainer.models.classifier import Classifier
 from trainer.postprocessing import postprocessing as postprocessing_file
 from trainer.postprocessing.postprocessing import Postprocessing
-from trainer.training import run_dir
+from trainer.training import run_config, run_dir
 
 _NUM_TEST_IMAGES = 64
 # What the checks compare is computed where they run: a GPU rounds otherwise.
@@ -62,6 +62,7 @@ def export_run(
     files.check_writable(export_path, "export_dir")
     config, classes, regime = run_dir.read_run(model_path)
     postprocessing = _read_postprocessing(model_path)
+    form = run_config.read_stored_form(model_path)
     data_dir = _find_prepared_data(config.data_dir, model_path)
     images = _read_images(data_dir)
 
@@ -90,6 +91,7 @@ def export_run(
         replies=replies,
         postprocessing=postprocessing,
         precision=precision,
+        form=form,
     )
     card = model_card.build_model_card(
         config,
@@ -98,11 +100,17 @@ def export_run(
         regime=regime,
         precision=precision,
         measured=measured,
+        form=form,
     )
     with files.temporary_sibling(export_path / "next") as work_dir:
         candidate = work_dir / "saved_model"
         write_saved_model(
-            candidate, served, classes, postprocessing, image_size=config.image_size
+            candidate,
+            served,
+            classes,
+            postprocessing,
+            image_size=config.image_size,
+            form=form,
         )
         model_card.write_model_card(candidate, card)
         pixels = decoding.decode(tf.constant(images[0])).numpy()[np.newaxis]

@@ -4,6 +4,7 @@ import shlex
 
 from absl import flags
 
+from pipeline.inspection.transparency import BACKGROUNDS
 from pipeline.prepare import Rules
 from pipeline.sources.csv_file import parse_columns
 from pipeline.splits.assign import SplitPlan
@@ -93,6 +94,13 @@ flags.DEFINE_integer(
     8,
     16,
 )
+flags.DEFINE_enum(
+    "background",
+    "white",
+    list(BACKGROUNDS),
+    "What is put behind transparent pixels; mean is the mean colour of the visible "
+    "pixels of the image.",
+)
 flags.DEFINE_integer(
     "shards", None, "Number of TFRecord files per split. Default: by size.", 1
 )
@@ -130,6 +138,7 @@ def _make_rules() -> Rules:
         min_side_px=FLAGS.min_side_px,
         max_side_px=FLAGS.max_side_px,
         sample_bits=FLAGS.sample_bits,
+        background=FLAGS.background,
         class_level=FLAGS.class_level,
         csv_columns=parse_columns(FLAGS.csv_columns) or None,
         conflicts=FLAGS.conflicts,

@@ -21,6 +21,7 @@ from pipeline.inspection.image_report import (
     hash_pixels,
     inspect_images,
 )
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.corrections import apply_corrections, read_corrections
 from pipeline.sources.images import SPLITS, Listing, SourceImage
 from pipeline.sources.listing import list_images
@@ -37,6 +38,7 @@ class Rules:
     min_side_px: smaller images are left out.
     max_side_px: larger images are stored smaller; None stores the original bytes.
     sample_bits: the bits that 16-bit images use; None finds it out.
+    background: what is put behind transparent pixels; see transparency.BACKGROUNDS.
     class_level, csv_columns: see list_images.
     conflicts: what happens to a picture that is filed under several classes. "drop"
       leaves out all its images, "keep" uses each with its class, "fail" is an error.
@@ -46,10 +48,16 @@ class Rules:
     min_side_px: int = 16
     max_side_px: int | None = None
     sample_bits: int | None = None
+    background: str = "white"
     class_level: int | None = None
     csv_columns: Mapping[str, str] | None = None
     conflicts: str = "drop"
     corrections: str | None = None
+
+    @property
+    def form(self) -> StoredForm:
+        """How images are stored."""
+        return StoredForm(self.max_side_px, self.sample_bits, self.background)
 
 
 def examine(
@@ -80,8 +88,7 @@ def examine(
     image_reports = inspect_images(
         listing.images,
         min_side_px=rules.min_side_px,
-        max_side_px=rules.max_side_px,
-        sample_bits=rules.sample_bits,
+        form=rules.form,
         beam_runner=beam_runner,
         work_dir=work_dir,
     )
@@ -89,15 +96,14 @@ def examine(
     if sample_bits not in (None, 16):
         note = (
             f"16-bit images use {sample_bits} of 16 bits and are stored with the upper "
-            f"8 of them: export.client needs --sample_bits={sample_bits}"
+            "8 of them"
         )
         listing = dataclasses.replace(listing, notes=(*listing.notes, note))
     audit = decide(
         image_reports,
         hash_pixels=functools.partial(
             hash_pixels,
-            max_side_px=rules.max_side_px,
-            sample_bits=sample_bits,
+            form=dataclasses.replace(rules.form, sample_bits=sample_bits),
             beam_runner=beam_runner,
             work_dir=work_dir,
         ),
@@ -200,6 +206,7 @@ def prepare(
         )
     if not os.path.lexists(target):
         files.check_writable(target, "out")
+    files.check_outside(target, source)
     if plan.splits_from is not None:  # A mistake shows before the long inspection.
         splits_csv.read_splits(plan.splits_from)
     with files.temporary_sibling(target) as work_dir:
@@ -233,7 +240,7 @@ def prepare(
                 work_dir / "writing",
                 audit,
                 split_of,
-                max_side_px=rules.max_side_px,
+                form=rules.form,
                 num_shards=num_shards,
                 beam_runner=beam_runner,
             )
@@ -254,7 +261,7 @@ def _write_records(
     audit: Audit,
     split_of: Mapping[str, str],
     *,
-    max_side_px: int | None,
+    form: StoredForm,
     num_shards: int | None,
     beam_runner: BeamRunner | None,
 ) -> pathlib.Path:
@@ -263,7 +270,7 @@ def _write_records(
     bytes_by_split = dict.fromkeys(SPLITS, 0)
     for report in audit.usable:
         split = split_of[report.image.name]
-        images_by_split[split].append(_image_to_store(report, max_side_px))
+        images_by_split[split].append(_image_to_store(report, form))
         bytes_by_split[split] += report.stored_bytes
     # Imported only now: TensorFlow takes seconds, and the inspection may not need it.
     with console.quiet_tensorflow_import():
@@ -278,22 +285,14 @@ def _write_records(
     )
 
 
-def _image_to_store(report: ImageReport, max_side_px: int | None) -> SourceImage:
+def _image_to_store(report: ImageReport, form: StoredForm) -> SourceImage:
     """Returns the image with a reader that returns the bytes to store."""
     if not report.needs_reencoding:
         return report.image
-    read = functools.partial(
-        _read_and_reencode,
-        report.image.read,
-        max_side_px=max_side_px,
-        sample_bits=report.sample_bits or None,
-    )
+    form = dataclasses.replace(form, sample_bits=report.sample_bits or None)
+    read = functools.partial(_read_and_reencode, report.image.read, form)
     return dataclasses.replace(report.image, read=read)
 
 
-def _read_and_reencode(
-    read: Callable[[], bytes], *, max_side_px: int | None, sample_bits: int | None
-) -> bytes:
-    return reencoding.bytes_to_store(
-        read(), max_side_px=max_side_px, sample_bits=sample_bits
-    )
+def _read_and_reencode(read: Callable[[], bytes], form: StoredForm) -> bytes:
+    return reencoding.bytes_to_store(read(), form)

@@ -11,7 +11,7 @@ from pipeline.loading import data_service, prepared_data
 from pipeline.loading.dataset import make_eval_dataset
 from pipeline.loading.order import num_batches
 from pipeline.loading.prepared_data import DataInfo
-from pipeline.sources.listing import check_source
+from pipeline.sources.check_source import check_source
 from pipeline.splits.assign import SplitPlan
 from trainer.config.regimes import Regime, make_regimes, plan_steps
 from trainer.config.train_config import TrainConfig

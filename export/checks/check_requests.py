@@ -9,6 +9,7 @@ import tensorflow as tf
 from export.protocol import messages
 from export.protocol.exchange import Arrays, Failure, Request
 from export.protocol.messages import example_pb2
+from pipeline.inspection.reencoding import StoredForm
 from trainer.postprocessing.postprocessing import Postprocessing
 
 BATCH_SIZES = (1, 3, 64)
@@ -37,6 +38,7 @@ class ExpectedExport:
     replies: arrays of make_reply(), of the model in memory on N images.
     postprocessing: makes them of logits and embeddings.
     precision: "float32" or "bfloat16".
+    form: how the training images were stored.
     """
 
     classes: Sequence[str]
@@ -45,6 +47,7 @@ class ExpectedExport:
     replies: Mapping[str, np.ndarray]
     postprocessing: Postprocessing
     precision: str
+    form: StoredForm
 
 
 def repeat_rows(rows: np.ndarray | Sequence[bytes], count: int) -> np.ndarray:
@@ -74,6 +77,7 @@ def make_requests(images: Sequence[bytes], pixels: np.ndarray) -> dict[str, Requ
         # A PNG of the pixels, not the image: a large JPEG is decoded smaller.
         "pixels as PNG": _predict([tf.io.encode_png(pixels[0]).numpy()]),
         "features": _predict(mixed, "features"),
+        "preparation": _predict(mixed[1:3], "preparation"),
     }
 
 

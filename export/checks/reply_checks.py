@@ -17,6 +17,7 @@ from export.checks.check_requests import (
 from export.graph.signatures import Endpoints, declare_signatures
 from export.protocol import tensors
 from export.protocol.status import Code
+from pipeline.inspection.reencoding import StoredForm
 from trainer.postprocessing.postprocessing import Postprocessing
 
 # In float32 the server plans the same arithmetic in another order. In bfloat16 an
@@ -87,7 +88,18 @@ def find_reply_problems(replies: Replies, expected: ExpectedExport) -> list[str]
     return [
         *_find_row_problems(outputs, expected, tolerance),
         *_find_bad_image_problems(outputs, tolerance),
+        *_find_preparation_problems(outputs["preparation"], expected.form),
     ]
+
+
+def _find_preparation_problems(reply: Arrays, form: StoredForm) -> Iterator[str]:
+    told = {name: values.tolist() for name, values in reply.items()}
+    bits = form.sample_bits or 16
+    if told != {
+        "background": [form.background.encode()] * 2,
+        "sample_bits": [bits] * 2,
+    }:
+        yield f"preparation says {told} and not {form}"
 
 
 def _find_row_problems(

@@ -9,6 +9,7 @@ from PIL import Image
 from export.drift_check import sentences
 from export.drift_check.comparison import DriftReport
 from export.remote import image_files
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.system import templates
 
 _TEMPLATES_DIR = pathlib.Path(__file__).parent / "templates"
@@ -48,7 +49,8 @@ def render_page(report: DriftReport, paths: dict[str, str], *, limit: float) -> 
 def _make_thumbnail(path: str) -> str | None:
     """Returns a small JPEG in base64, or None if the file is no longer there."""
     try:
-        with Image.open(io.BytesIO(image_files.read_as_stored(path))) as image:
+        stored = image_files.read_as_stored(path, StoredForm)
+        with Image.open(io.BytesIO(stored)) as image:
             image.draft("RGB", (_THUMBNAIL_PX, _THUMBNAIL_PX))
             small = image.convert("RGB")
     # For a damaged file Pillow raises exceptions of any type.

@@ -1,6 +1,7 @@
 """Reads new photographs and asks for their answers."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from export.drift_check import answers
 from export.drift_check.answers import Answers, Ask
 from export.drift_check.comparison import LeftOut
 from export.remote import image_files
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.system import console
 from pipeline.system.texts import escape_controls
 
@@ -30,9 +32,10 @@ def ask_for_photographs(
       ValueError: no photograph can be decoded, or the model does not answer.
     """
     reasons: dict[str, str] = {}
+    find_form = functools.cache(functools.partial(ask_for_stored_form, ask))
 
     def read_batch(batch: Sequence[str]) -> list[bytes]:
-        return [_read(path, reasons) for path in batch]
+        return [_read(path, find_form, reasons) for path in batch]
 
     parts: list[Answers] = []
     # Progress counts photographs, and the answers come in batches.
@@ -63,10 +66,25 @@ def ask_for_photographs(
     return joined.take(joined.decoded), decoded_paths, left_out
 
 
-def _read(path: str, reasons: dict[str, str]) -> bytes:
+def ask_for_stored_form(ask: Ask) -> StoredForm:
+    """Asks the model how its training images were stored.
+
+    Raises:
+      ValueError: the model does not answer.
+    """
+    outputs = ask("preparation", [b""])
+    return StoredForm(
+        background=outputs["background"][0].decode(),
+        sample_bits=int(outputs["sample_bits"][0]),
+    )
+
+
+def _read(
+    path: str, find_form: Callable[[], StoredForm], reasons: dict[str, str]
+) -> bytes:
     """Returns the image, or b"" and notes the reason if it cannot be read."""
     try:
-        image_bytes = image_files.read_as_stored(path)
+        image_bytes = image_files.read_as_stored(path, find_form)
     except OSError as error:
         reasons[path] = error.strerror or str(error)
         return b""

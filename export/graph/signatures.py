@@ -20,6 +20,8 @@ number of pooled features.
 |                   | RGB, upright                   |                                 |
 | `features`        | `image_bytes` string [n]       | `embedding` float32 [n, D],     |
 |                   |                                | `decode_ok` bool [n]            |
+| `preparation`     | `image_bytes` string [n],      | `background` string [n],        |
+|                   | which is not looked at         | `sample_bits` int64 [n]         |
 
 Probabilities are calibrated; `in_set` are the classes that hold the true one with the
 frequency --coverage of the trainer; an image like none of the training is unknown. See
@@ -28,7 +30,8 @@ trainer/postprocessing.
 A bad image gets a blank row: probabilities, scores and embedding 0, class_id -1, label
 and classes "", booleans False. In `predict_strict` it is an error (INVALID_ARGUMENT).
 `classify` has the method name of TensorFlow Serving's Classify call, and the outputs
-that this call accepts; see ClassificationRequest in TensorFlow Serving.
+that this call accepts; see ClassificationRequest in TensorFlow Serving. `preparation`
+tells a client how the training images were stored, the same n times; see StoredForm.
 """
 
 from collections.abc import Sequence
@@ -38,6 +41,7 @@ import tensorflow as tf
 from export.graph.safe_decoding import decode_rows
 from export.protocol import messages
 from pipeline import decoding
+from pipeline.inspection.reencoding import StoredForm
 from trainer.models.classifier import Classifier, compute_embedding, compute_head
 from trainer.postprocessing.postprocessing import Postprocessing, make_reply
 
@@ -71,6 +75,11 @@ def declare_signatures(
         "classify": (messages.CLASSIFY_METHOD, {"inputs": strings}, classes),
         "predict_pixels": (PREDICT_METHOD, image, strict),
         "features": (PREDICT_METHOD, image_bytes, embedding | decode_ok),
+        "preparation": (
+            PREDICT_METHOD,
+            image_bytes,
+            {"background": strings, "sample_bits": ("int64", [-1])},
+        ),
     }
 
 
@@ -97,6 +106,7 @@ def make_signatures(
     postprocessing: Postprocessing,
     *,
     image_size: int,
+    form: StoredForm,
 ) -> dict[str, tf.types.experimental.PolymorphicFunction]:
     """Builds the function of each signature; see the module.
 
@@ -106,6 +116,7 @@ def make_signatures(
       classes: K names, in the order of the logits.
       postprocessing: makes replies of logits and embeddings.
       image_size: side of the square images that the classifier takes, in pixels.
+      form: how the training images were stored.
     """
     class_names = tf.constant(list(classes))
     pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.uint8)
@@ -182,8 +193,21 @@ def make_signatures(
         embedding = _blank_bad_rows(embedding, decode_ok)
         return {"embedding": embedding, "decode_ok": decode_ok}
 
+    @tf.function(autograph=False, input_signature=[_named(strings, "image_bytes")])
+    def preparation(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return make_preparation(tf.shape(image_bytes), form)
+
     functions = (serving_default, predict_strict, classify, predict_pixels, features)
-    return {function.__name__: function for function in functions}
+    return {function.__name__: function for function in (*functions, preparation)}
+
+
+def make_preparation(shape: tf.Tensor, form: StoredForm) -> dict[str, tf.Tensor]:
+    """Returns the outputs of the signature `preparation`; shape: int32 [1]."""
+    sample_bits = tf.constant(form.sample_bits or 16, tf.int64)
+    return {
+        "background": tf.fill(shape, form.background),
+        "sample_bits": tf.fill(shape, sample_bits),
+    }
 
 
 def _named(spec: tf.TensorSpec, name: str) -> tf.TensorSpec:

@@ -19,10 +19,12 @@ from typing import NotRequired, TypedDict, TypeVar, cast
 
 from export.protocol.status import Code, StatusError
 from export.remote import image_files
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.system import texts
 
-# Sends images, with the seconds until the deadline; see transports.predict_by_grpc.
-Predict = Callable[[list[bytes], float], dict[str, list]]
+# Sends images, with the seconds until the deadline and, by name, the signature; see
+# transports.predict_by_grpc.
+Predict = Callable[..., dict[str, list]]
 
 Outputs = TypeVar("Outputs")
 
@@ -81,7 +83,6 @@ def classify(
     batch_size: int,
     in_flight: int,
     seconds: float,
-    sample_bits: int | None = None,
 ) -> Iterator[Reply]:
     """Yields the replies in the order of the paths, whichever comes first.
 
@@ -90,14 +91,16 @@ def classify(
 
     in_flight: number of requests at the same time.
     seconds: for one batch, retries included.
-    sample_bits: see image_files.read_as_stored.
 
     Raises:
       StatusError: the server does not answer a batch. All earlier batches have been
         yielded.
     """
     stop = threading.Event()
-    send = functools.partial(classify_batch, sample_bits=sample_bits)
+    find_form = functools.cache(
+        functools.partial(ask_for_stored_form, predict, seconds, stop)
+    )
+    send = functools.partial(classify_batch, find_form=find_form)
     pool = concurrent.futures.ThreadPoolExecutor(in_flight)
     pending: collections.deque[
         tuple[Sequence[str], concurrent.futures.Future[Reply]]
@@ -135,12 +138,12 @@ def classify_batch(
     seconds: float,
     stop: threading.Event,
     *,
-    sample_bits: int | None = None,
+    find_form: Callable[[], StoredForm],
 ) -> Reply:
     """Reads and sends one batch.
 
     stop: ends the retries when it is set.
-    sample_bits: see image_files.read_as_stored.
+    find_form: see image_files.read_as_stored.
 
     Raises:
       StatusError: the server does not answer, or not with the outputs of an export.
@@ -150,7 +153,7 @@ def classify_batch(
     unread_rows: dict[int, Row] = {}
     for index, path in enumerate(paths):
         try:
-            images.append(image_files.read_as_stored(path, sample_bits=sample_bits))
+            images.append(image_files.read_as_stored(path, find_form))
             sent_paths.append(path)
         except OSError as error:
             unread_rows[index] = {"name": path, "error": error.strerror or str(error)}
@@ -165,6 +168,33 @@ def classify_batch(
         for index in range(len(paths))
     ]
     return Reply(rows, took_seconds)
+
+
+def ask_for_stored_form(
+    predict: Predict, seconds: float, stop: threading.Event
+) -> StoredForm:
+    """Asks the model how its training images were stored.
+
+    seconds, stop: see call_with_retries.
+
+    Returns:
+      The form. That of a version of before 0.3, which cannot tell, is StoredForm().
+
+    Raises:
+      StatusError: the server does not answer in time, or answers with another error.
+    """
+    ask = functools.partial(predict, signature="preparation")
+    try:
+        outputs = call_with_retries(ask, [b""], seconds, stop)
+    except StatusError as error:
+        if error.code in (Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT):
+            return StoredForm()
+        raise
+    try:
+        (background,), (sample_bits,) = outputs["background"], outputs["sample_bits"]
+    except (KeyError, ValueError):
+        return StoredForm()
+    return StoredForm(background=background, sample_bits=sample_bits)
 
 
 def _make_rows(paths: Sequence[str], outputs: dict[str, list]) -> list[Row]:

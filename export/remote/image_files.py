@@ -3,11 +3,12 @@
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.inspection import reencoding
 from pipeline.inspection.formats import SUFFIXES_OF_SOURCES
 from pipeline.inspection.opening import MissingReaderError
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.system import regular_file, texts
 
 _SUFFIXES = tuple(itertools.chain.from_iterable(SUFFIXES_OF_SOURCES.values()))
@@ -43,27 +44,35 @@ def find_images(arguments: Sequence[str]) -> list[str]:
     return paths
 
 
-def read_as_stored(path: str, *, sample_bits: int | None = None) -> bytes:
+def read_as_stored(path: str, find_form: Callable[[], StoredForm]) -> bytes:
     """Returns the bytes of an image, changed as the preparation changes it.
 
     The same function as in the preparation turns an image upright, puts what is
-    transparent on white, converts formats that no model reads, and colours that would
-    look wrong. A file that Pillow cannot decode is returned as it is: the server
-    decides and reports whether it can decode it.
+    transparent on the background, converts formats that no model reads, and colours
+    that would look wrong. A file that Pillow cannot decode is returned as it is: the
+    server decides and reports whether it can decode it.
 
-    sample_bits: see reencoding.bytes_to_store.
+    find_form: returns how the training images were stored. It is called only for an
+      image that depends on it, and its errors are passed on.
 
     Raises:
       OSError: the file cannot be read, or needs a package that is not installed; see
         regular_file.read_regular_file.
     """
     image_bytes = regular_file.read_regular_file(path)
+    form = find_form() if _depends_on_form(image_bytes) else StoredForm()
     try:
-        return reencoding.bytes_to_store(
-            image_bytes, max_side_px=None, sample_bits=sample_bits
-        )
+        return reencoding.bytes_to_store(image_bytes, form)
     except MissingReaderError as error:
         raise OSError(str(error)) from error
     # For a damaged file Pillow raises exceptions of any type.
     except Exception:
         return image_bytes
+
+
+def _depends_on_form(image_bytes: bytes) -> bool:
+    try:
+        return reencoding.depends_on_form(image_bytes)
+    # As above; the attempt to convert the image decides.
+    except Exception:
+        return False

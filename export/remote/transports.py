@@ -52,11 +52,16 @@ _CODE_OF_HTTP_STATUS = {
 
 
 def predict_by_grpc(
-    channel: grpc.Channel, images: list[bytes], seconds: float
+    channel: grpc.Channel,
+    images: list[bytes],
+    seconds: float,
+    *,
+    signature: str = "",
 ) -> dict[str, list]:
-    """Sends images to serving_default.
+    """Sends images to a signature.
 
     images: N encoded images.
+    signature: takes image_bytes; "" is serving_default.
 
     Returns:
       Each output of the signature, name -> list of N values.
@@ -65,15 +70,14 @@ def predict_by_grpc(
       StatusError: the server does not answer in time, or answers with an error.
     """
     request = predict_pb2.PredictRequest(model_spec=_model_spec())
+    request.model_spec.signature_name = signature
     request.inputs["image_bytes"].CopyFrom(tensors.to_proto(np.array(images, object)))
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     response = _grpc_call(stub.Predict, request, seconds)
     arrays = {key: tensors.to_array(proto) for key, proto in response.outputs.items()}
-    if "label" in arrays:
-        labels = arrays["label"].ravel()
-        arrays["label"] = np.array(
-            [label.decode("utf-8", "replace") for label in labels]
-        )
+    for key in arrays.keys() & {"label", "background"}:
+        texts = arrays[key].ravel()
+        arrays[key] = np.array([text.decode("utf-8", "replace") for text in texts])
     if "probabilities" in arrays:
         # The conversion to text gives the shortest decimal of a float32: 0.2, as REST
         # returns it. A direct conversion to float would give 0.20000000298.
@@ -139,9 +143,9 @@ def get_metadata_by_grpc(channel: grpc.Channel, seconds: float) -> dict:
 
 
 def predict_by_rest(
-    address: str, images: list[bytes], seconds: float
+    address: str, images: list[bytes], seconds: float, *, signature: str = ""
 ) -> dict[str, list]:
-    """Sends images to serving_default; see predict_by_grpc.
+    """Sends images to a signature; see predict_by_grpc.
 
     address: HOST:PORT of the server.
 
@@ -149,7 +153,8 @@ def predict_by_rest(
       As predict_by_grpc, but an empty dictionary if the reply has no named outputs.
     """
     encoded = [{"b64": base64.b64encode(image).decode()} for image in images]
-    body = json.dumps({"inputs": encoded})
+    named = {"signature_name": signature} if signature else {}
+    body = json.dumps({**named, "inputs": encoded})
     reply = _rest_call(address, "POST", ":predict", body, seconds)
     outputs = reply.get("outputs")
     return outputs if isinstance(outputs, dict) else {}

@@ -43,13 +43,19 @@ class Metrics(TypedDict):
 
 
 class Preprocessing(TypedDict):
-    """The images that the model accepts, and what the graph does with them."""
+    """The images that the model accepts, and what the graph does with them.
+
+    background, sample_bits: how the training images were stored; see StoredForm.
+    """
 
     formats: list[str]
     image_size: int
     colour: str
     resize: str
     exif_orientation: str
+    transparency: str
+    background: str
+    sample_bits: int
     max_pixels: int
 
 

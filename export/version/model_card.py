@@ -11,6 +11,7 @@ from export.version.card_page import render_page
 from export.version.card_types import Data, ModelCard
 from export.version.reduced_precision import MeasuredAccuracy
 from pipeline.inspection.formats import DECODABLE_FORMATS, MAX_PIXELS
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.images import SPLITS
 from pipeline.system import files, versions
 from trainer.config.train_config import TrainConfig
@@ -42,6 +43,7 @@ def build_model_card(
     regime: str,
     precision: str,
     measured: MeasuredAccuracy | None,
+    form: StoredForm = StoredForm(),
 ) -> ModelCard:
     """Returns the content of model_card.json.
 
@@ -50,6 +52,7 @@ def build_model_card(
       regime: the training regime whose best weights are served.
       precision: "float32" or "bfloat16".
       measured: the accuracy as served; None if it is served in float32.
+      form: how the training images were stored.
     """
     test_metrics = summary.get("test", {})
     regime_metrics = summary.get(regime, {})
@@ -82,6 +85,11 @@ def build_model_card(
             "ratio; anti-aliased from three times the size on",
             "exif_orientation": "not applied: turn photographs upright before you send "
             "them, as the preparation did and export.client does",
+            "transparency": "alpha is dropped, so that hidden colours count: put "
+            "transparent pixels on the background before you send them, as the "
+            "preparation did and export.client does",
+            "background": form.background,
+            "sample_bits": form.sample_bits or 16,
             "max_pixels": MAX_PIXELS,
         },
         "warmed_up_batch_sizes": list(messages.WARMUP_BATCH_SIZES),

@@ -54,6 +54,7 @@ def _make_logs(
         _predict_log("serving_default", "image_bytes", encoded),
         _predict_log("predict_strict", "image_bytes", encoded),
         _predict_log("features", "image_bytes", encoded),
+        _predict_log("preparation", "image_bytes", encoded),
         _predict_log("predict_pixels", "image", np.stack([pixels] * batch_size)),
         _classify_log([example] * batch_size),
     ]

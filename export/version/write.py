@@ -10,6 +10,7 @@ from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 from export.graph.signatures import hold_variables, make_signatures
 from export.protocol import messages
 from export.version.warmup import write_warmup
+from pipeline.inspection.reencoding import StoredForm
 from trainer.models.classifier import Classifier
 from trainer.postprocessing.postprocessing import Postprocessing
 
@@ -21,6 +22,7 @@ def write_saved_model(
     postprocessing: Postprocessing,
     *,
     image_size: int,
+    form: StoredForm = StoredForm(),
 ) -> None:
     """Writes the SavedModel and its warm-up requests.
 
@@ -29,6 +31,7 @@ def write_saved_model(
       classes: K names, in the order of the logits.
       postprocessing: makes replies of logits and embeddings.
       image_size: side of the square images that the classifier takes, in pixels.
+      form: how the training images were stored.
 
     Raises:
       OSError: the disk is full or fails.
@@ -38,7 +41,7 @@ def write_saved_model(
             hold_variables(classifier),
             str(saved_model_dir),
             signatures=make_signatures(
-                classifier, classes, postprocessing, image_size=image_size
+                classifier, classes, postprocessing, image_size=image_size, form=form
             ),
         )
         _set_classify_method(saved_model_dir)

@@ -13,6 +13,7 @@ from pipeline.audit.findings import (
     CONFLICT_ACTIONS,
     find_near_duplicates_across_classes,
 )
+from pipeline.inspection.image_report import find_sample_bits
 from pipeline.sources.corrections import count_actions
 from pipeline.sources.images import SPLITS, AppliedCorrections, Listing
 from pipeline.system import versions
@@ -78,6 +79,7 @@ class AuditJson(TypedDict):
     settings: the source, the seed and the rules.
     corrections: those of --corrections; None without it.
     findings: kind of finding -> count.
+    sample_bits: the bits that 16-bit images use; None without such images.
     classes: class -> split -> images; empty if nothing was split.
     images_per_class: class -> usable images.
     imbalance: images of the largest class per image of the smallest one.
@@ -91,6 +93,7 @@ class AuditJson(TypedDict):
     notes: list[str]
     images: int
     findings: dict[str, int]
+    sample_bits: int | None
     classes: dict[str, dict[str, int]]
     images_per_class: dict[str, int]
     imbalance: float
@@ -144,6 +147,7 @@ def audit_to_json(
         "notes": list(listing.notes),
         "images": len(listing.images),
         "findings": count_findings(audit),
+        "sample_bits": find_sample_bits(audit.usable),
         "classes": counts,
         "images_per_class": dict(sorted(usable_of.items())),
         "imbalance": max(usable_of.values(), default=0)
@@ -152,14 +156,7 @@ def audit_to_json(
             name: _quantiles([getattr(report, name) for report in audit.usable])
             for name in ("width", "height", "file_bytes", "stored_bytes")
         },
-        "rejected": [
-            {
-                "name": report.image.name,
-                "reason": str(report.problem),
-                "action": "left out",
-            }
-            for report in audit.rejected
-        ],
+        "rejected": _describe_rejected(audit),
         "label_conflicts": _describe_groups(audit.conflicts, conflict_action),
         "copies": [
             {"names": names, "action": f"{names[0]} used, the others left out"}
@@ -183,6 +180,17 @@ def audit_to_json(
             for name, doubts in find_doubts(audit.usable).items()
         ],
     }
+
+
+def _describe_rejected(audit: Audit) -> list[Rejected]:
+    return [
+        {
+            "name": report.image.name,
+            "reason": str(report.problem),
+            "action": "left out",
+        }
+        for report in audit.rejected
+    ]
 
 
 def _describe_groups(groups: Sequence[list[str]], action: str) -> list[NameGroup]:

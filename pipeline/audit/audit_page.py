@@ -15,6 +15,7 @@ from pipeline.audit.decide import Audit
 from pipeline.audit.doubts import MEANINGS
 from pipeline.audit.findings import Finding, list_findings
 from pipeline.inspection.image_report import ImageReport
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.inspection.thumbnail import make_thumbnail
 from pipeline.system import files, templates
 
@@ -74,7 +75,9 @@ def _render_page(
         kinds=shown,
         other_kinds=[kind for kind in kinds if kind not in largest],
         num_findings=len(findings),
-        thumbnails=_make_thumbnails(audit, shown),
+        thumbnails=_make_thumbnails(
+            audit, shown, background=str(audit_json["settings"]["background"])
+        ),
         thumbnail_px=_THUMBNAIL_PX,
         max_names=_MAX_NAMES_PER_FINDING,
         max_corrections=_MAX_CORRECTIONS,
@@ -95,7 +98,9 @@ def _choose_examples(name: str, findings: Sequence[Finding]) -> _Kind:
     return _Kind(name, meaning, len(findings), shown, names[:limit])
 
 
-def _make_thumbnails(audit: Audit, kinds: Sequence[_Kind]) -> dict[str, str]:
+def _make_thumbnails(
+    audit: Audit, kinds: Sequence[_Kind], *, background: str
+) -> dict[str, str]:
     """Returns name -> JPEG data in base64 of the images that can be shown."""
     names = dict.fromkeys(name for kind in kinds for name in kind.with_thumbnails)
     report_of = {
@@ -105,15 +110,16 @@ def _make_thumbnails(audit: Audit, kinds: Sequence[_Kind]) -> dict[str, str]:
         and (report.problem or _CAN_BE_SHOWN[0]).startswith(_CAN_BE_SHOWN)
     }
     chosen = [name for name in names if name in report_of][:_MAX_THUMBNAILS]
-    thumbnails = {name: _make_thumbnail(report_of[name]) for name in chosen}
+    thumbnails = {
+        name: _make_thumbnail(report_of[name], background=background) for name in chosen
+    }
     return {name: data for name, data in thumbnails.items() if data is not None}
 
 
-def _make_thumbnail(report: ImageReport) -> str | None:
+def _make_thumbnail(report: ImageReport, *, background: str) -> str | None:
+    form = StoredForm(sample_bits=report.sample_bits or None, background=background)
     try:
-        return make_thumbnail(
-            report.image.read(), _THUMBNAIL_PX, sample_bits=report.sample_bits or None
-        )
+        return make_thumbnail(report.image.read(), _THUMBNAIL_PX, form)
     except (OSError, ValueError, SyntaxError):
         if report.problem is None:
             raise

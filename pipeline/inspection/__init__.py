@@ -3,11 +3,12 @@
 image_report.py: inspects all images, one ImageReport per image
 thumbnail.py: makes the small pictures of HTML pages
 formats.py: the formats that are understood and the largest size
-opening.py: opens an image, also HEIF
+opening.py: opens an image, also HEIF and JPEG XL
+jpeg_xl.py: reads the header of a JPEG XL
 header_checks.py: judges an image before it is decoded
 gif.py: counts the pixels that decoding a GIF allocates
 reencoding.py: decides which images are re-encoded, and re-encodes them
-transparency.py: puts transparent images on white
+transparency.py: puts transparent images on a background
 colour_profiles.py: converts to sRGB where a profile makes a visible difference
 sixteen_bits.py: brings images of 16 bits to 8 by the bits that are used
 jpeg.py: decodes an image for hashing, most JPEG files without TensorFlow

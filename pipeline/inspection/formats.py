@@ -22,6 +22,7 @@ CONVERTED_SUFFIXES = {
     "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
     "AVIF": (".avif", ".avifs"),
     "HEIF": (".heic", ".heif", ".hif"),
+    "JXL": (".jxl",),
 }
 # A JPEG file with more pictures behind the first one: gain maps, second cameras.
 MULTI_PICTURE = "MPO"

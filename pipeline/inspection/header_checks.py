@@ -1,10 +1,11 @@
 """Judges an image by its bytes and its header, before it is decoded."""
 
 import pathlib
+import re
 
 from PIL import ImageFile
 
-from pipeline.inspection import gif, sixteen_bits
+from pipeline.inspection import gif, jpeg, jpeg_xl, sixteen_bits
 from pipeline.inspection.formats import (
     CONVERTED_SUFFIXES,
     MAX_PIXELS,
@@ -23,13 +24,23 @@ _MODE_ODDITIES = {
 # Their values have no known range, or cannot be shown without more information.
 _UNKNOWN_MODES = {"F": "floating-point values", "LAB": "L*a*b* colours"}
 
-# More scans of a progressive JPEG than any program writes. Each one costs a pass over
-# the pixels.
-_MAX_JPEG_SCANS = 500
+# More scans of a JPEG than any program writes. Each one costs a pass over the pixels.
+_MAX_JPEG_SCANS = 100
 _SCAN = b"\xff\xda"
 
-# A bare codestream, and a container (ISO/IEC 18181-2).
-_JPEG_XL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+# Its arithmetic decoder needs some 0.25 seconds a megabyte, whatever the pixels are.
+_MAX_JPEG_2000_BYTES = 1 << 26
+
+# What is often found under the name of a photograph.
+_OTHER_FILES = (
+    (re.compile(rb"\s*<(!doctype html|html|head|body)\b", re.IGNORECASE), "a web page"),
+    (
+        re.compile(rb"version https://git-lfs"),
+        "a pointer of Git LFS: run git lfs pull",
+    ),
+    (re.compile(rb"%PDF-"), "a PDF"),
+    (re.compile(rb"....ftyp(isom|iso2|mp4|M4V|qt  |3gp)", re.DOTALL), "a film"),
+)
 
 _MORE_PICTURES = {
     MULTI_PICTURE: "more pictures behind the first: the first counts",
@@ -42,11 +53,22 @@ def find_problem_of_bytes(image_bytes: bytes) -> str | None:
     """Returns why a file cannot be used, before Pillow opens it; else None."""
     if not image_bytes:
         return "empty file"
-    if image_bytes.startswith(_JPEG_XL_STARTS):
-        return "unsupported format JPEG XL: export it as JPEG"
+    for start, kind in _OTHER_FILES:
+        if start.match(image_bytes):
+            return f"not an image, but {kind}"
+    if jpeg_xl.is_jpeg_xl(image_bytes):
+        return _find_problem_of_jpeg_xl(image_bytes)
     if image_bytes.startswith(b"GIF8") and gif.count_pixels(image_bytes) > MAX_PIXELS:
         return f"too large: frames of more than {MAX_PIXELS} pixels"
     return None
+
+
+def _find_problem_of_jpeg_xl(image_bytes: bytes) -> str | None:
+    try:
+        header = jpeg_xl.read_header(image_bytes)
+    except ValueError:
+        return "damaged: cannot be decoded"
+    return "unsupported: animated JPEG XL" if header.is_animated else None
 
 
 def find_problem(
@@ -59,10 +81,16 @@ def find_problem(
         return f"unsupported format {opened.format} (supported: {supported})"
     if width * height > MAX_PIXELS:
         return f"too large: {width} x {height} pixels (limit: {MAX_PIXELS} pixels)"
+    if opened.format == "JPEG2000" and len(image_bytes) > _MAX_JPEG_2000_BYTES:
+        return f"too large: {len(image_bytes)} bytes (limit: {_MAX_JPEG_2000_BYTES})"
     if min(width, height) < min_side_px:
         return f"too small: {width} x {height} pixels (limit: {min_side_px} a side)"
-    # In the data of a scan, the byte 0xFF is never followed by 0xDA.
-    if opened.info.get("progressive") and image_bytes.count(_SCAN) > _MAX_JPEG_SCANS:
+    # The markers are walked only where they could be too many.
+    if (
+        opened.format in ("JPEG", MULTI_PICTURE)
+        and image_bytes.count(_SCAN) > _MAX_JPEG_SCANS
+        and jpeg.count_scans(image_bytes) > _MAX_JPEG_SCANS
+    ):
         return f"damaged: more than {_MAX_JPEG_SCANS} scans"
     if _is_animated(opened) and opened.format == "WEBP":
         return "unsupported: animated WebP"

@@ -19,6 +19,7 @@ from pipeline.inspection import (
 from pipeline.inspection.formats import MAX_PIXELS
 from pipeline.inspection.opening import MissingReaderError, open_image
 from pipeline.inspection.quality import Quality, measure_quality
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.images import SourceImage
 from pipeline.system import beam, parallel
 from pipeline.system.beam import BeamRunner
@@ -61,8 +62,7 @@ def inspect_images(
     images: Sequence[SourceImage],
     *,
     min_side_px: int,
-    max_side_px: int | None,
-    sample_bits: int | None = None,
+    form: StoredForm = StoredForm(),
     beam_runner: BeamRunner | None = None,
     work_dir: pathlib.Path | None = None,
 ) -> list[ImageReport]:
@@ -71,9 +71,9 @@ def inspect_images(
     Args:
       images: the images, sorted by name.
       min_side_px: smaller images get a problem.
-      max_side_px: larger images will be stored smaller; None stores every size.
-      sample_bits: the bits that 16-bit images use. None finds it out: the most that any
-        of them uses. If that is less than 16, these images are inspected again.
+      form: how the images will be stored. Without sample_bits these are found out: the
+        most that any 16-bit image uses. If that is less than 16, these images are
+        inspected again.
       beam_runner: None uses the cores of this machine.
       work_dir: where the workers of the Beam runner write their results.
 
@@ -81,19 +81,16 @@ def inspect_images(
       One report per image, in the order of the images. The reports of 16-bit images
       have the sample_bits that all these images are stored with.
     """
-    inspect = functools.partial(
-        inspect_image, min_side_px=min_side_px, max_side_px=max_side_px
-    )
+    inspect = functools.partial(inspect_image, min_side_px=min_side_px)
     run = functools.partial(_inspect_each, beam_runner=beam_runner, work_dir=work_dir)
-    reports = run(
-        images, functools.partial(inspect, sample_bits=sample_bits), label="inspecting"
-    )
+    reports = run(images, functools.partial(inspect, form=form), label="inspecting")
     found_bits = find_sample_bits(reports)
-    if found_bits is None or sample_bits is not None:
+    if found_bits is None or form.sample_bits is not None:
         return reports
     again = [r.image for r in reports if r.sample_bits]
     if found_bits < 16:
-        inspect = functools.partial(inspect, sample_bits=found_bits)
+        form = dataclasses.replace(form, sample_bits=found_bits)
+        inspect = functools.partial(inspect, form=form)
         report_of = {
             report.image.name: report
             for report in run(again, inspect, label="inspecting 16-bit images")
@@ -160,8 +157,7 @@ def _inspect_each(
 def hash_pixels(
     images: Sequence[SourceImage],
     *,
-    max_side_px: int | None,
-    sample_bits: int | None = None,
+    form: StoredForm,
     beam_runner: BeamRunner | None = None,
     work_dir: pathlib.Path | None = None,
 ) -> dict[str, str]:
@@ -169,9 +165,7 @@ def hash_pixels(
 
     The arguments are those of inspect_images.
     """
-    hash_image = functools.partial(
-        _hash_pixels_of, max_side_px=max_side_px, sample_bits=sample_bits
-    )
+    hash_image = functools.partial(_hash_pixels_of, form=form)
     if beam_runner is not None and work_dir is not None:
         return dict(beam.beam_map(beam_runner, hash_image, images, work_dir=work_dir))
     return dict(
@@ -190,8 +184,7 @@ def inspect_image(
     image: SourceImage,
     *,
     min_side_px: int,
-    max_side_px: int | None,
-    sample_bits: int | None = None,
+    form: StoredForm = StoredForm(),
     decode: GreyDecoder = jpeg.decode_grey,
 ) -> ImageReport | None:
     """Reads, checks, decodes and hashes one image; None if decode() returns None."""
@@ -211,21 +204,17 @@ def inspect_image(
             if problem is not None:
                 return dataclasses.replace(report, problem=problem)
             oddities = header_checks.find_oddities(image.name, image_bytes, opened)
-            changes = reencoding.find_changes(
-                image_bytes, opened, max_side_px=max_side_px, sample_bits=sample_bits
-            )
+            changes = reencoding.find_changes(image_bytes, opened, form)
             to_store = image_bytes
             if changes.are_needed:
-                to_store = reencoding.bytes_to_store(
-                    image_bytes, max_side_px=max_side_px, sample_bits=sample_bits
-                )
+                to_store = reencoding.bytes_to_store(image_bytes, form, changes=changes)
             report = dataclasses.replace(
                 report,
                 oddities=(*oddities, *changes.notes),
                 needs_reencoding=changes.are_needed,
                 file_hash=hashlib.sha256(image_bytes).hexdigest(),
                 stored_bytes=len(to_store),
-                sample_bits=_count_bits(image_bytes, opened, sample_bits),
+                sample_bits=_count_bits(image_bytes, opened, form.sample_bits),
             )
             if to_store is image_bytes:
                 return _inspect_pixels(report, to_store, opened, decode=decode)
@@ -272,16 +261,12 @@ def _inspect_pixels(
     )
 
 
-def _hash_pixels_of(
-    image: SourceImage, *, max_side_px: int | None, sample_bits: int | None
-) -> tuple[str, str]:
+def _hash_pixels_of(image: SourceImage, *, form: StoredForm) -> tuple[str, str]:
     import tensorflow as tf
 
     from pipeline import decoding
 
-    to_store = reencoding.bytes_to_store(
-        image.read(), max_side_px=max_side_px, sample_bits=sample_bits
-    )
+    to_store = reencoding.bytes_to_store(image.read(), form)
     pixels = decoding.decode(tf.constant(to_store)).numpy()
     digest = hashlib.sha256(str(pixels.shape).encode())
     digest.update(pixels.data)

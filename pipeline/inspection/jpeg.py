@@ -74,6 +74,24 @@ def decode_with_tensorflow(image_bytes: bytes) -> Image.Image:
     return Image.fromarray(pixels).convert("L")
 
 
+def count_scans(image_bytes: bytes) -> int:
+    """Returns the number of scans of a JPEG, up to its end marker.
+
+    Behind that marker may be other pictures, or the film of a phone.
+    """
+    at, scans = 2, 0
+    while image_bytes[at : at + 1] == b"\xff" and at + 4 <= len(image_bytes):
+        if image_bytes[at : at + 2] == _END:
+            break
+        scans += image_bytes[at + 1] == _SCAN
+        start = at + 2 + int.from_bytes(image_bytes[at + 2 : at + 4], "big")
+        if image_bytes[at + 1] == _SCAN:
+            marker = _MARKER_NOT_RESTART.search(image_bytes, start)
+            start = marker.start() if marker else len(image_bytes)
+        at = start
+    return scans
+
+
 def _is_plain_jpeg(image_bytes: bytes, opened: Image.Image) -> bool:
     if opened.format not in ("JPEG", MULTI_PICTURE) or opened.mode not in ("L", "RGB"):
         return False

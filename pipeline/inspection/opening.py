@@ -1,9 +1,12 @@
-"""Opens an image with Pillow, and loads the reader of HEIF where it is needed."""
+"""Opens an image with Pillow, and loads a reader of HEIF or JPEG XL where needed."""
 
 import functools
 import io
 
 from PIL import Image, ImageFile
+
+from pipeline.inspection import jpeg_xl
+from pipeline.inspection.formats import MAX_PIXELS
 
 # Brands in the first box of a HEIF file (ISO/IEC 23008-12, annex B). The general ones
 # are also those of AVIF, which Pillow reads itself.
@@ -16,16 +19,36 @@ class MissingReaderError(ValueError):
 
 
 def open_image(image_bytes: bytes) -> ImageFile.ImageFile:
-    """Opens an image; its pixels are not decoded yet.
+    """Opens an image; its pixels are not decoded yet, but those of a JPEG XL.
 
     Raises:
-      MissingReaderError: the image is HEIF, and pillow-heif is not installed.
+      MissingReaderError: the image is HEIF or JPEG XL, and its reader is not installed.
+      ValueError: a JPEG XL that is damaged or animated.
       PIL.UnidentifiedImageError: no image, or of an unknown format.
       PIL.Image.DecompressionBombError: an image with very many pixels.
     """
     if _is_heif(image_bytes):
         load_heif_reader()
+    if jpeg_xl.is_jpeg_xl(image_bytes):
+        return _open_jpeg_xl(image_bytes)
     return Image.open(io.BytesIO(image_bytes))
+
+
+def _open_jpeg_xl(image_bytes: bytes) -> ImageFile.ImageFile:
+    header = jpeg_xl.read_header(image_bytes)
+    if header.is_animated:  # The reader returns its last frame.
+        raise ValueError("an animated JPEG XL")
+    if header.width * header.height > MAX_PIXELS:
+        raise Image.DecompressionBombError(f"more than {MAX_PIXELS} pixels")
+    load_jpeg_xl_reader()
+    try:
+        opened = Image.open(io.BytesIO(image_bytes))
+    except RuntimeError as error:
+        raise ValueError("a damaged JPEG XL") from error
+    # The reader turns it upright, unless it holds a JPEG: then EXIF counts.
+    if not getattr(opened, "jpeg", False):
+        opened.info.pop("exif", None)
+    return opened
 
 
 def _is_heif(image_bytes: bytes) -> bool:
@@ -52,3 +75,18 @@ def load_heif_reader() -> None:
             "HEIF needs the extra heif: pip install 'photograph-classifier[heif]'"
         ) from error
     pillow_heif.register_heif_opener()
+
+
+@functools.cache
+def load_jpeg_xl_reader() -> None:
+    """Lets Pillow open JPEG XL.
+
+    Raises:
+      MissingReaderError: pillow-jxl-plugin is not installed.
+    """
+    try:
+        import pillow_jxl  # noqa: F401
+    except ImportError as error:
+        raise MissingReaderError(
+            "JPEG XL needs the extra heif: pip install 'photograph-classifier[heif]'"
+        ) from error

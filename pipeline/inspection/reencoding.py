@@ -9,7 +9,12 @@ import io
 
 from PIL import Image, ImageFile, ImageOps
 
-from pipeline.inspection import colour_profiles, sixteen_bits, transparency
+from pipeline.inspection import (
+    colour_profiles,
+    jpeg_xl,
+    sixteen_bits,
+    transparency,
+)
 from pipeline.inspection.formats import (
     CONVERTED_SUFFIXES,
     MAX_PIXELS,
@@ -28,6 +33,32 @@ _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp", "jp2000")
 def is_rotated(opened: ImageFile.ImageFile) -> bool:
     """Returns True if EXIF tells a viewer to turn or mirror the image."""
     return opened.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredForm:
+    """How images are stored, in words of the flags.
+
+    max_side_px: a larger image is stored smaller; None stores every size.
+    sample_bits: the bits that 16-bit images use; None or 16: all of them.
+    background: what is seen behind transparent pixels; see transparency.BACKGROUNDS.
+    """
+
+    max_side_px: int | None = None
+    sample_bits: int | None = None
+    background: str = "white"
+
+
+def depends_on_form(image_bytes: bytes) -> bool:
+    """Tells by the header whether background or sample bits may change an image.
+
+    Raises:
+      OSError, SyntaxError, ValueError: Pillow cannot open the image.
+    """
+    with open_image(image_bytes) as opened:
+        return transparency.may_be_transparent(opened) or sixteen_bits.is_16_bit(
+            image_bytes, opened
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +81,7 @@ class Changes:
 
 
 def find_changes(
-    image_bytes: bytes,
-    opened: ImageFile.ImageFile,
-    *,
-    max_side_px: int | None,
-    sample_bits: int | None = None,
+    image_bytes: bytes, opened: ImageFile.ImageFile, form: StoredForm
 ) -> Changes:
     """Returns what must be changed before an image is stored: nothing for most images.
 
@@ -64,7 +91,7 @@ def find_changes(
     Args:
       image_bytes: the file.
       opened: the same image, of which Pillow has read only the header.
-      max_side_px, sample_bits: see bytes_to_store.
+      form: how it is stored.
 
     Raises:
       OSError, SyntaxError, ValueError: Pillow cannot decode the image.
@@ -75,12 +102,13 @@ def find_changes(
         notes.append(f"{opened.format}: stored as {stored_as}")
     if is_rotated(opened):
         notes.append("rotated by EXIF: stored upright")
-    if sample_bits not in (None, 16) and sixteen_bits.is_16_bit(image_bytes, opened):
-        notes.append(f"{sample_bits} of 16 bits used: stored with the upper 8 of them")
+    bits = form.sample_bits
+    if bits not in (None, 16) and sixteen_bits.is_16_bit(image_bytes, opened):
+        notes.append(f"{bits} of 16 bits used: stored with the upper 8 of them")
     if transparency.may_be_transparent(opened):
         with open_image(image_bytes) as image:
             if transparency.is_transparent(image):
-                notes.append(f"transparent: stored on {transparency.BACKGROUND}")
+                notes.append(f"transparent: stored on {_describe(form.background)}")
             elif opened.format == "WEBP":  # TensorFlow reads none with alpha.
                 notes.append(f"WebP with an alpha channel: stored as {stored_as}")
     to_srgb = False
@@ -91,23 +119,25 @@ def find_changes(
         if to_srgb:
             profile = colour_profiles.describe_profile(opened)
             notes.append(f"{profile}: colours converted to sRGB")
-    smaller = max_side_px is not None and max(opened.size) > max_side_px
+    limit_px = form.max_side_px
+    smaller = limit_px is not None and max(opened.size) > limit_px
     return Changes(tuple(notes), to_srgb, smaller)
 
 
+def _describe(background: str) -> str:
+    return "its mean colour" if background == "mean" else background
+
+
 def bytes_to_store(
-    image_bytes: bytes, *, max_side_px: int | None, sample_bits: int | None = None
+    image_bytes: bytes, form: StoredForm, *, changes: Changes | None = None
 ) -> bytes:
     """Returns the bytes of the file, re-encoded only if find_changes() finds a change.
 
-    What is re-encoded is upright, because no decoder of TensorFlow reads EXIF; opaque,
-    on white; and in sRGB where the colour profile makes a visible difference. An image
-    that was compressed with loss is stored as JPEG, any other as PNG.
+    What is re-encoded is upright, because no decoder of TensorFlow reads EXIF; opaque;
+    and in sRGB where the colour profile makes a visible difference. An image that was
+    compressed with loss is stored as JPEG, any other as PNG.
 
-    Args:
-      image_bytes: the file.
-      max_side_px: a larger image is stored smaller; None stores every size.
-      sample_bits: the bits that 16-bit images use; None or 16: all of them.
+    changes: what find_changes() has found, if it was called before; it may decode.
 
     Raises:
       OSError, SyntaxError, ValueError: Pillow cannot decode an image to re-encode.
@@ -115,23 +145,21 @@ def bytes_to_store(
     with open_image(image_bytes) as opened:
         if opened.width * opened.height > MAX_PIXELS:
             raise ValueError(f"more than {MAX_PIXELS} pixels")
-        changes = find_changes(
-            image_bytes, opened, max_side_px=max_side_px, sample_bits=sample_bits
-        )
+        changes = changes or find_changes(image_bytes, opened, form)
         if not changes.are_needed:
             return image_bytes
         stored_format = _find_stored_format(image_bytes, opened)
     with open_image(image_bytes) as image:
         if sixteen_bits.is_16_bit(image_bytes, image):
             samples = sixteen_bits.read_samples(image_bytes)
-            plain = sixteen_bits.to_8_bits(samples, bits=sample_bits or 16)
+            plain = sixteen_bits.to_8_bits(samples, bits=form.sample_bits or 16)
             plain.getexif()[ORIENTATION_TAG] = image.getexif().get(ORIENTATION_TAG, 1)
             upright = ImageOps.exif_transpose(plain)
         else:
             upright = ImageOps.exif_transpose(image)
-            upright = _to_plain(upright, to_srgb=changes.to_srgb)
-    if max_side_px is not None and changes.smaller:
-        upright.thumbnail((max_side_px, max_side_px))
+            upright = _to_plain(upright, form, to_srgb=changes.to_srgb)
+    if form.max_side_px is not None and changes.smaller:
+        upright.thumbnail((form.max_side_px, form.max_side_px))
     file = io.BytesIO()
     # EXIF data and profile are dropped: they are no longer true.
     if stored_format == "JPEG":
@@ -141,11 +169,12 @@ def bytes_to_store(
     return file.getvalue()
 
 
-def _to_plain(image: Image.Image, *, to_srgb: bool) -> Image.Image:
+def _to_plain(image: Image.Image, form: StoredForm, *, to_srgb: bool) -> Image.Image:
     """Returns an opaque "L" or "RGB" image."""
     plain = colour_profiles.convert_to_srgb(image) if to_srgb else image
     if transparency.may_be_transparent(image):
-        plain = transparency.put_on_background(plain, transparency.get_alpha(image))
+        alpha = transparency.get_alpha(image)
+        plain = transparency.put_on_background(plain, alpha, form.background)
     if plain.mode == "1":
         return plain.convert("L")
     return plain if plain.mode in ("L", "RGB") else plain.convert("RGB")
@@ -159,6 +188,9 @@ def _find_stored_format(image_bytes: bytes, opened: ImageFile.ImageFile) -> str:
         is_lossy = opened.info.get("compression") in _LOSSY_TIFF
     elif opened.format == "JPEG2000":
         is_lossy = not _is_reversible_jpeg2000(image_bytes)
+    elif opened.format == "JXL":  # It may hold a JPEG, which has no XYB.
+        is_jpeg = getattr(opened, "jpeg", False)
+        is_lossy = is_jpeg or bool(jpeg_xl.read_header(image_bytes).is_lossy)
     else:
         is_lossy = opened.format in ("JPEG", MULTI_PICTURE, "HEIF", "AVIF")
     return "JPEG" if is_lossy else "PNG"

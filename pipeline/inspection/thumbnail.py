@@ -1,27 +1,28 @@
 """Makes the small pictures of HTML pages."""
 
 import base64
+import dataclasses
 import io
 
 from PIL import Image
 
 from pipeline.inspection import reencoding
+from pipeline.inspection.reencoding import StoredForm
 
 
 def make_thumbnail(
-    image_bytes: bytes, side_px: int, *, sample_bits: int | None = None
+    image_bytes: bytes, side_px: int, form: StoredForm = StoredForm()
 ) -> str:
     """Returns a small JPEG of an encoded image, as it would be stored, in base64.
 
     side_px: the longer side of the small picture, at most.
-    sample_bits: see reencoding.bytes_to_store.
+    form: how it would be stored, but for the size.
 
     Raises:
       OSError, ValueError, SyntaxError: Pillow cannot decode the image.
     """
-    stored = reencoding.bytes_to_store(
-        image_bytes, max_side_px=None, sample_bits=sample_bits
-    )
+    form = dataclasses.replace(form, max_side_px=None)
+    stored = reencoding.bytes_to_store(image_bytes, form)
     with Image.open(io.BytesIO(stored)) as image:
         image.draft("RGB", (side_px, side_px))
         small = image.convert("RGB")

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.loading.sharding import ONE_PIPELINE, shard_positions
 from pipeline.sources.images import SPLITS
 from pipeline.system import parallel
@@ -91,6 +92,21 @@ def _check_format(data_dir: str) -> None:
             f"formats up to {DATA_FORMAT}. Received: --data_dir={data_dir}; use a "
             "newer version of this project."
         )
+
+
+def read_stored_form(data_dir: str) -> StoredForm:
+    """Returns how the images were stored, but for their size.
+
+    Data without audit.json, or of an earlier version, are on white and have 16 bits.
+    """
+    path = pathlib.Path(data_dir, "audit.json")
+    if not path.is_file():
+        return StoredForm()
+    audit = json.loads(path.read_text(encoding="utf-8"))
+    return StoredForm(
+        sample_bits=audit.get("sample_bits"),
+        background=audit["settings"].get("background", "white"),
+    )
 
 
 def _open(data_dir: str) -> tfds.core.DatasetBuilder:

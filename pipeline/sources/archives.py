@@ -1,6 +1,7 @@
 """Lists the images of an archive of class folders: .zip, .tar, .tar.gz and the like."""
 
 import collections
+import contextlib
 import functools
 import importlib
 import lzma
@@ -8,13 +9,13 @@ import pathlib
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.sources import passed_over
 from pipeline.sources.folders import Reader, label_by_folder
 from pipeline.sources.images import Listing, SourceImage
 from pipeline.sources.walk import name_all
-from pipeline.system import regular_file
+from pipeline.system import regular_file, texts
 
 # An archive above these limits is taken for a mistake or an attack.
 _MAX_FILES = 5_000_000
@@ -22,15 +23,21 @@ _MAX_TOTAL_BYTES = 1 << 40
 # Photographs hardly shrink when they are compressed again.
 _MAX_GROWTH = 20
 
+# A bit of a member's flags (APPNOTE 4.4.4).
+_MARKED_AS_UTF8 = 0x800
+
 _TAR_SUFFIXES = (*(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),)
 
 
 def is_archive(path: str) -> bool:
     """Tells whether a regular file is a .zip archive or is named as a .tar archive."""
     is_file = pathlib.Path(path).is_file()
-    return is_file and (
-        path.lower().endswith(_TAR_SUFFIXES) or zipfile.is_zipfile(path)
-    )
+    return is_file and (is_tar(path) or zipfile.is_zipfile(path))
+
+
+def is_tar(path: str) -> bool:
+    """Tells whether a file is named as a .tar archive."""
+    return path.lower().endswith(_TAR_SUFFIXES)
 
 
 def list_archive(
@@ -50,15 +57,19 @@ def list_archive(
       ValueError: the archive is damaged or too large, has a password or holds unsafe
         names.
     """
-    if path.name.lower().endswith(_TAR_SUFFIXES):
+    notes: tuple[str, ...] = ()
+    if is_tar(path.name):
         readers = _find_tar_members(path, work_dir)
     else:
         readers = _find_zip_members(path)
+        notes = _describe_unmarked(path)
     if _is_webdataset(readers):
         return _list_webdataset(readers)
     names, passed = _pass_over(readers)
     return label_by_folder(
-        {name: readers[name] for name in names}, passed, class_level=class_level
+        {name: readers[name] for name in names},
+        (*notes, *passed),
+        class_level=class_level,
     )
 
 
@@ -77,11 +88,50 @@ def _find_zip_members(path: pathlib.Path) -> dict[str, Reader]:
                 f"{path} with the member {member.filename!r}. "
                 "Unpack it with its password, and give the folder."
             )
-    _check_members({m.filename: m.file_size for m in members}, path)
+    names = _name_zip_members(members)
+    sizes = [member.file_size for member in members]
+    _check_members(dict(zip(names, sizes, strict=True)), path)
     return {
-        member.filename: functools.partial(_read_member, str(path), member.filename)
-        for member in members
+        name: functools.partial(_read_member, str(path), member.filename)
+        for name, member in zip(names, members, strict=True)
     }
+
+
+def _name_zip_members(members: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Returns the names of members with "/" between folders, and in UTF-8 if they are.
+
+    Programs of macOS do not mark names as UTF-8, and some of Windows write "\\".
+    """
+    names = []
+    for member in members:
+        name = member.filename
+        if not member.flag_bits & _MARKED_AS_UTF8:
+            with contextlib.suppress(UnicodeError):
+                name = name.encode("cp437").decode()
+        names.append(name)
+    if not any("/" in name for name in names):
+        names = [name.replace("\\", "/") for name in names]
+    return [name.removeprefix("./") for name in names]
+
+
+def _describe_unmarked(path: pathlib.Path) -> tuple[str, ...]:
+    """Returns a note if a name of a .zip archive is in an unknown encoding."""
+    members = _open_zip(str(path)).infolist()
+    names = zip(_name_zip_members(members), members, strict=True)
+    unknown = [
+        name
+        for name, member in names
+        if not member.flag_bits & _MARKED_AS_UTF8
+        and not name.isascii()
+        and name == member.filename
+    ]
+    if not unknown:
+        return ()
+    return (
+        f"names in an unknown encoding, read as IBM 437: {len(unknown)} "
+        f"({texts.list_some(unknown, limit=3)}); if they look wrong, unpack the "
+        "archive and give the folder",
+    )
 
 
 def _find_tar_members(path: pathlib.Path, work_dir: pathlib.Path) -> dict[str, Reader]:

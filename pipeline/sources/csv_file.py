@@ -2,10 +2,17 @@
 
 import functools
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 from pipeline.sources import located_files, numbered_classes, tables
-from pipeline.sources.images import SPLITS, Listing, SourceImage, read_file
+from pipeline.sources.images import (
+    SPLITS,
+    Listing,
+    SourceImage,
+    find_split,
+    read_file,
+)
 from pipeline.sources.tables import Table
 from pipeline.system import texts
 
@@ -25,7 +32,8 @@ _USUAL_NAMES = {
     "split": ("subset", "set", "partition", "fold"),
     "group": ("patient", "patient_id", "lesion_id", "subject", "individual"),
 }
-_SPLIT_NAMES = {"val": "validation", "valid": "validation", "dev": "validation"}
+# Not file://, which names files of this machine.
+_ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _YES, _NO = {"1", "1.0", "true"}, {"0", "0.0", "false", ""}
 
 
@@ -49,14 +57,15 @@ def list_csv(
     column_of = _find_columns(table, columns or {}, path)
     labels, notes = _read_labels(table, column_of, path)
     names = [row[column_of["path"]] for _, row in table.rows]
+    _refuse_addresses(table, names, path)
     located, location_notes = located_files.locate(path.parent, names)
     images: list[SourceImage] = []
     line_of_name: dict[str, int] = {}
     for (line, row), name, label, file in zip(
         table.rows, names, labels, located, strict=True
     ):
-        split = row.get(column_of.get("split", ""), "").lower() or None
-        split = _SPLIT_NAMES.get(split or "", split)
+        split = _read_optional(row, column_of, "split")
+        split = split and (find_split(split) or split)
         if not name or not label or split not in (None, *SPLITS):
             raise ValueError(
                 "Each line needs a path, a label and, if the column split is used, "
@@ -71,9 +80,25 @@ def list_csv(
             )
         line_of_name[file] = line
         read = functools.partial(read_file, str(path.parent / file))
-        group = row.get(column_of.get("group", "")) or None
+        group = _read_optional(row, column_of, "group")
         images.append(SourceImage(file, label, read, split, group))
     return Listing(images, (*notes, *location_notes))
+
+
+def _read_optional(
+    row: Mapping[str, str], column_of: Mapping[str, str], name: str
+) -> str | None:
+    """Returns the value of split or group; None without the column or the value."""
+    return (row[column_of[name]] or None) if name in column_of else None
+
+
+def _refuse_addresses(table: Table, names: Sequence[str], path: pathlib.Path) -> None:
+    for (line, _), name in zip(table.rows, names, strict=True):
+        if _ADDRESS.match(name):
+            raise ValueError(
+                "Photographs must be on this machine. Received: an address in line "
+                f"{line} of {path}: {name!r}. Download them, and name the files."
+            )
 
 
 def parse_columns(values: Sequence[str]) -> dict[str, str]:
@@ -111,6 +136,12 @@ def _find_columns(
     has_label = "label" in column_of or _find_class_columns(table, column_of)
     if table.rows and "path" in column_of and has_label:
         return column_of
+    if any(_looks_like_path(column, path.parent) for column in table.columns):
+        raise ValueError(
+            "The first line of the table must name its columns. Received: "
+            f"--source=csv:{path}, whose first line is {seen}. Write path,label above "
+            "it."
+        )
     proposal = _propose(table, column_of)
     raise ValueError(
         "The table needs a first line with the columns path,label (and optionally "
@@ -118,6 +149,10 @@ def _find_columns(
         f"--source=csv:{path} with {seen if table.rows else 'no rows'}"
         + (f". Try --csv_columns={proposal}" if table.rows and proposal else "")
     )
+
+
+def _looks_like_path(column: str, folder: pathlib.Path) -> bool:
+    return any((folder / name).is_file() for name in (column, column.split(" ")[0]))
 
 
 def _propose(table: Table, column_of: Mapping[str, str]) -> str:

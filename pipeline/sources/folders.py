@@ -36,9 +36,15 @@ def list_folder(folder: pathlib.Path, *, class_level: int | None = None) -> List
     # An empty folder has its meaning too: test/, or labels/ with texts only.
     names = [*readers, *(f"{name}/" for name in empty)]
     if empty and layouts.find_layout(names, class_level=class_level) == _PLAIN:
+        inside = {
+            kind: [name for name in found if name.startswith(f"{empty[0]}/")]
+            for kind, found in walk.passed_over.items()
+        }
+        described = "".join(f" ({note})" for note in passed_over.describe(inside))
         raise ValueError(
             f"Every class folder needs images. Received: {folder / empty[0]}, which "
-            "holds no file that could be a photograph; add images or remove the folder."
+            f"holds no file that could be a photograph{described}; add images or "
+            "remove the folder."
         )
     return label_by_folder(readers, notes, class_level=class_level)
 
@@ -63,6 +69,9 @@ def label_by_folder(
     Raises:
       ValueError: see layouts.find_layout.
     """
+    loose = [name for name in readers if "/" not in name]
+    if loose:
+        notes = (*notes, *passed_over.describe({passed_over.BESIDE_CLASSES: loose}))
     readers = _remove_outer_folders(readers)
     layout = layouts.find_layout(readers, class_level=class_level)
     if layout != _PLAIN:
@@ -84,6 +93,8 @@ def label_by_folder(
         f"{first}/ repeats the class folders: {count} files are there already"
         for first, count in sorted(repeated.items())
     )
+    if class_level is None and not repeating_folders:
+        notes = (*layouts.describe_inner_folders(readers), *notes)
     return twins.group_twins(Listing(images, (*repeats, *notes)))
 
 

@@ -7,6 +7,18 @@ from pipeline.system import regular_file
 
 SPLITS = ("train", "validation", "test")
 
+# What people call the splits, in lower case.
+_SPLIT_OF_NAME = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+def find_split(name: str) -> str | None:
+    """Returns the split of a usual name, such as "dev" or "Training"; else None."""
+    return _SPLIT_OF_NAME.get(name.lower())
+
 
 @dataclasses.dataclass(frozen=True)
 class SourceImage:

@@ -5,23 +5,26 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Set
 
+from pipeline.sources.images import find_split
 from pipeline.system import texts
 
-# The folders of a source that has its own splits, in lower case -> the split.
-_SPLIT_OF_FOLDER = {
-    **dict.fromkeys(("train", "training", "train_set", "training_set"), "train"),
-    **dict.fromkeys(
-        ("val", "valid", "validation", "dev", "val_set", "validation_set"), "validation"
-    ),
-    **dict.fromkeys(("test", "testing", "test_set"), "test"),
-}
+# What may stand around the name of a split, in lower case: train_images, val2017.
+_AROUND_SPLIT = re.compile(
+    r"^(images?|imgs?|photos?|data|set)[-_ ]"
+    r"|[-_ ]?(images?|imgs?|photos?|pictures|data|dataset|set|files|(19|20)\d\d)$"
+)
 # Folders of data sets for detection and segmentation, in lower case.
 _PARTS = {
     *("images", "image", "imgs", "img", "jpegimages", "labels", "label", "masks"),
     *("mask", "annotations", "annotation", "segmentation", "segmentationclass"),
     *("imagesets", "groundtruth", "ground_truth", "gt", "bbox", "bboxes"),
 }
-_YEAR = re.compile(r"(19|20)\d\d")
+# What phones, cameras and programs that import photographs call folders, in lower case:
+# 2019, 2019-05, 20190501, 202005__, 2019-05-01 Rome, Photos from 2019; 100APPLE (DCF).
+_DATE = re.compile(
+    r"(photos from )?(19|20)\d\d([-_. ]?(0[1-9]|1[0-2])([-_. ]?[0-3]\d)?\b.*|\d\d__)?"
+)
+_OF_CAMERA = re.compile(r"[1-9]\d\d(?=.*[a-z])[a-z0-9_]{5}")
 
 _HOW_TO_SAY = (
     "Say which folder is the class with --class_level=1 (the first one), 2 (the one in "
@@ -54,7 +57,13 @@ class Layout:
         folders = name.split("/")[:-1]
         if self.split_level is None or len(folders) < self.split_level:
             return None
-        return _SPLIT_OF_FOLDER[folders[self.split_level - 1].lower()]
+        return split_of_folder(folders[self.split_level - 1])
+
+
+def split_of_folder(folder: str) -> str | None:
+    """Returns the split that a folder is named for, such as train_images; else None."""
+    name = folder.lower()
+    return find_split(name) or find_split(_AROUND_SPLIT.sub("", name))
 
 
 def find_layout(names: Iterable[str], *, class_level: int | None = None) -> Layout:
@@ -82,6 +91,25 @@ def find_layout(names: Iterable[str], *, class_level: int | None = None) -> Layo
     return layout or Layout()
 
 
+def describe_inner_folders(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns a note if every class folder holds folders only: they could be meant.
+
+    names: relative names of files, whose first folder is the class.
+    """
+    inner_of: dict[str, set[str]] = collections.defaultdict(set)
+    for name in names:
+        first, *rest = name.split("/")
+        inner_of[first].add(rest[0] if len(rest) > 1 else "")
+    inner = set().union(*inner_of.values())
+    if "" in inner or len(inner) < 2:
+        return ()
+    return (
+        f"the first folders are the classes; the {len(inner)} folders in them "
+        f"({texts.list_some(sorted(inner), limit=3)}) do not count, unless you add "
+        "--class_level=2",
+    )
+
+
 def _understand(inner_of: Mapping[str, Set[str]]) -> Layout | None:
     """Returns the layout of splits and years; None for any other one.
 
@@ -95,9 +123,9 @@ def _understand(inner_of: Mapping[str, Set[str]]) -> Layout | None:
     inner = set().union(*inner_of.values())
     if len(inner_of) > 1 and _are_splits(inner) and any(map(_is_train, inner)):
         return Layout(1, 2, "the folders in the classes are splits, and are kept")
-    if _are_years(inner_of) and "" not in inner and _overlap(inner_of):
-        years = texts.list_some(sorted(inner_of))
-        note = f"the folders {years} are years; the folders in them are the classes"
+    if _are_dates(inner_of) and "" not in inner and _overlap(inner_of):
+        dates = texts.list_some(sorted(inner_of))
+        note = f"the folders {dates} are dates; the folders in them are the classes"
         return Layout(2, None, note)
     return None
 
@@ -119,11 +147,14 @@ def _refuse(inner_of: Mapping[str, Set[str]]) -> None:
         raise ValueError(
             f"The folders {texts.list_some(splits)} are named as splits"
             + (f", and {others} is not" if others else ", but train holds no folders")
-            + f". Received: {listed}. Move what is no split elsewhere. {_HOW_TO_SAY}"
+            + f". Received: {listed}. "
+            + ("Move what is no split elsewhere. " if others else "")
+            + _HOW_TO_SAY
         )
-    if len(firsts) > 1 and _are_years(inner_of):
+    if len(firsts) > 1 and _are_dates(inner_of):
         raise ValueError(
-            f"The folders are years, not classes. Received: {listed}. {_HOW_TO_SAY}"
+            "The folders are dates, or those of a camera, not classes. "
+            f"Received: {listed}. {_HOW_TO_SAY}"
         )
     sets = {frozenset(names) for names in inner_of.values()}
     if len(firsts) > 1 and len(sets) == 1 and "" not in inner and len(inner) > 1:
@@ -135,19 +166,22 @@ def _refuse(inner_of: Mapping[str, Set[str]]) -> None:
 
 
 def _are_splits(folders: Iterable[str]) -> bool:
-    return all(folder.lower() in _SPLIT_OF_FOLDER for folder in folders)
+    return all(split_of_folder(folder) for folder in folders)
 
 
 def _is_train(folder: str) -> bool:
-    return _SPLIT_OF_FOLDER.get(folder.lower()) == "train"
+    return split_of_folder(folder) == "train"
 
 
 def _are_parts(folders: Iterable[str]) -> bool:
     return all(folder.lower() in _PARTS for folder in folders)
 
 
-def _are_years(folders: Iterable[str]) -> bool:
-    return all(_YEAR.fullmatch(folder) for folder in folders)
+def _are_dates(folders: Iterable[str]) -> bool:
+    return all(
+        _DATE.fullmatch(folder.lower()) or _OF_CAMERA.fullmatch(folder.lower())
+        for folder in folders
+    )
 
 
 def _overlap(inner_of: Mapping[str, Set[str]]) -> bool:

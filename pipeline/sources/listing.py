@@ -4,10 +4,11 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from pipeline.sources import drawn_flowers
-from pipeline.sources.archives import is_archive, list_archive
+from pipeline.sources import class_names, drawn_flowers
+from pipeline.sources.archives import list_archive
+from pipeline.sources.check_source import TABLES, check_source
 from pipeline.sources.csv_file import list_csv
 from pipeline.sources.folders import list_folder
 from pipeline.sources.hubs import list_kaggle, list_tfds
@@ -15,55 +16,6 @@ from pipeline.sources.images import Listing, SourceImage
 from pipeline.system import texts
 
 SAMPLE_IMAGES_PER_CLASS = 180
-
-_TABLES = (".csv", ".tsv", ".jsonl")
-
-
-def check_source(source: str) -> None:
-    """Checks that the source is of a known kind, and that a file or folder exists.
-
-    Raises:
-      ValueError: it is not.
-    """
-    if not (
-        source == "sample"
-        or source.partition(":")[0] in ("kaggle", "tfds", "csv")
-        or os.path.isdir(source)
-        or is_archive(source)
-    ):
-        _refuse_addresses(source)
-        problem = "is another file" if os.path.exists(source) else "does not exist"
-        raise ValueError(
-            "--source must be a folder with one folder per class, a .zip or .tar of "
-            "one, csv:FILE, kaggle:OWNER/NAME, tfds:NAME or sample. Received: "
-            f"--source={source}, which {problem}."
-        )
-
-
-# The start of an address, and how to copy what it names.
-_COPY_COMMANDS = {
-    "gs://": "gcloud storage cp --recursive {} PHOTOS",
-    "s3://": "aws s3 cp --recursive {} PHOTOS",
-    "hf://": "hf download --repo-type=dataset OWNER/NAME --local-dir=PHOTOS",
-    "http://": "wget {}",
-    "https://": "wget {}",
-}
-
-
-def _refuse_addresses(source: str) -> None:
-    """Raises ValueError for an address on a network, and for shards of WebDataset."""
-    for start, command in _COPY_COMMANDS.items():
-        if source.startswith(start):
-            raise ValueError(
-                "--source must be on this machine. Received: "
-                f"--source={source}. Copy it first: {command.format(source)}"
-            )
-    if source.endswith("}.tar"):
-        raise ValueError(
-            "Several shards cannot be read at once. Received: "
-            f"--source={source}. Unpack them into one folder, and list it with "
-            "csv:FILE."
-        )
 
 
 def list_images(
@@ -105,13 +57,15 @@ def list_images(
         listing = list_archive(
             pathlib.Path(source), work_dir=work_dir, class_level=class_level
         )
+    listing = class_names.unite_forms(listing)
     labels = sorted({image.label for image in listing.images})
     if len(labels) < 2:
         content = f"one class, '{labels[0]}'" if labels else "no image"
+        notes = "; ".join(("", *listing.notes))
         raise ValueError(
             "A classifier needs at least two classes: a folder with one folder per "
             f"class, and the images inside. Received: --source={source}, which holds "
-            f"{content}.{_propose_tables(source)}"
+            f"{content}{notes}.{_propose_tables(source)}"
         )
     # TFDS keeps the names as lines of a text file.
     lost = [label for label in labels if label != label.strip() or "\n" in label]
@@ -123,7 +77,7 @@ def list_images(
     return dataclasses.replace(
         listing,
         images=sorted(listing.images, key=lambda image: image.name),
-        notes=(*listing.notes, *_find_case_twins(labels)),
+        notes=(*listing.notes, *class_names.find_look_alikes(labels)),
     )
 
 
@@ -131,25 +85,9 @@ def _propose_tables(source: str) -> str:
     """Returns a sentence about the tables in a folder; "" without one."""
     if not os.path.isdir(source):
         return ""
-    names = sorted(name for name in os.listdir(source) if name.endswith(_TABLES))
+    names = sorted(name for name in os.listdir(source) if name.endswith(TABLES))
     tables = [f"--source=csv:{os.path.join(source, name)}" for name in names]
     return f" A table may name them: {texts.list_some(tables)}." if tables else ""
-
-
-def _find_case_twins(labels: Sequence[str]) -> list[str]:
-    """Returns a note on each class whose name another one has in other case.
-
-    It is no error: classes may be the letters A and a.
-    """
-    by_folded: dict[str, list[str]] = {}
-    for label in labels:
-        by_folded.setdefault(label.casefold(), []).append(label)
-    return [
-        f"the classes {' and '.join(map(repr, twins))} differ in upper and lower case "
-        "only; if they are one class, put their images into one folder"
-        for twins in by_folded.values()
-        if len(twins) > 1
-    ]
 
 
 def _list_sample(seed: int) -> Listing:

@@ -19,13 +19,15 @@ _KIND_OF_SUFFIX = {
     **dict.fromkeys(
         (
             *(".mov", ".mp4", ".m4v", ".avi", ".3gp", ".3g2", ".mkv", ".webm", ".mts"),
-            *(".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".insv", ".lrv"),
+            *(".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".insv", ".lrv", ".mp"),
         ),
         "films",
     ),
-    **dict.fromkeys((".m4a", ".mp3", ".wav", ".aac", ".ogg", ".amr"), "sounds"),
     **dict.fromkeys(
-        (".aae", ".xmp", ".thm", ".dop", ".pp3"),
+        (".m4a", ".mp3", ".wav", ".aac", ".ogg", ".opus", ".amr"), "sounds"
+    ),
+    **dict.fromkeys(
+        (".aae", ".xmp", ".thm", ".dop", ".pp3", ".cos", ".cot", ".cop"),
         "edits and notes that programs keep beside photographs",
     ),
     **dict.fromkeys(
@@ -44,6 +46,8 @@ _KIND_OF_SUFFIX = {
         (
             *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2"),
             *(".raf", ".orf", ".rw2", ".pef", ".srw", ".x3f", ".raw", ".rwl", ".3fr"),
+            *(".gpr", ".iiq", ".dcr", ".kdc", ".dcs", ".mrw", ".erf", ".mef", ".mos"),
+            *(".cap", ".fff", ".bay", ".eip", ".ari", ".r3d"),
         ),
         "raw camera files (to use them, export them as JPEG)",
     ),
@@ -55,13 +59,25 @@ _SYSTEM_FOLDERS = {
     *("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
     *("__pycache__", "#recycle"),
 }
+# The libraries of programs, which hold small copies of photographs and data bases.
+_LIBRARY_SUFFIXES = (
+    *(".photoslibrary", ".photolibrary", ".aplibrary", ".migratedphotolibrary"),
+    *(".lrlibrary", ".lrdata", ".lrcat-data", ".cocatalog", ".cosessiondb"),
+)
 
 
 def find_kind_of_folder(name: str) -> str | None:
     """Returns the kind of a folder that is passed over; None for another one."""
     if name in _SYSTEM_FOLDERS:
         return "folders of systems"
+    if is_library(name):
+        return "libraries of programs (to use them, export the photographs)"
     return HIDDEN if name.startswith(".") else None
+
+
+def is_library(name: str) -> bool:
+    """Tells whether a folder is the library of a program, such as Apple Photos."""
+    return name.lower().endswith(_LIBRARY_SUFFIXES) or name == "CaptureOne"
 
 
 def find_kind(name: str) -> str | None:
@@ -73,7 +89,9 @@ def find_kind(name: str) -> str | None:
         return _MAC_FILES
     if name.startswith((".trashed-", ".Trash")):
         return _TRASH
-    if name.startswith("."):
+    if name.endswith(".icloud"):
+        return "photographs that are still in iCloud (download them to use them)"
+    if name.startswith(".") or name.rstrip("\r") == "Icon":
         return HIDDEN
     return _KIND_OF_SUFFIX.get(pathlib.PurePosixPath(name).suffix.lower())
 

@@ -10,6 +10,8 @@ import pathlib
 from pipeline.system import regular_file
 
 _DELIMITERS = ",;\t|"
+# Zip archives (.xlsx, .ods) and the older format of Excel.
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -62,6 +64,11 @@ def decode(content: bytes, path: pathlib.Path) -> str:
     Raises:
       ValueError: it has another encoding.
     """
+    if content.startswith(_WORKBOOKS):
+        raise ValueError(
+            f"The table is the workbook of a spreadsheet. Received: {path}. Save it as "
+            "CSV (UTF-8)."
+        )
     encoding = "utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig"
     if encoding != "utf-16" and b"\0" in content:
         raise ValueError(
@@ -96,9 +103,14 @@ def _read_csv(text: str) -> Table:
             continue
         if not columns:
             columns = tuple(stripped)
+            while columns and not columns[-1]:
+                columns = columns[:-1]
             if len(set(columns)) < len(columns):
                 raise ValueError(f"two columns have one name: {', '.join(columns)}")
             continue
+        # Spreadsheets write empty values to the right of a table.
+        while len(stripped) > len(columns) and not stripped[-1]:
+            stripped.pop()
         if len(stripped) > len(columns):
             raise ValueError(
                 f"line {reader.line_num} has {len(stripped)} values, the first line "

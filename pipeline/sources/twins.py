@@ -10,7 +10,7 @@ from pipeline.system import texts
 
 # Suffixes of the second file of a photograph, in lower case. Other pairs of suffixes,
 # such as 1.jpg and 1.png, are often different photographs.
-_SECOND_SUFFIXES = (".heic", ".heif", ".hif", ".avif", ".tif", ".tiff")
+_SECOND_SUFFIXES = (".heic", ".heif", ".hif", ".avif", ".jxl", ".tif", ".tiff")
 
 # How phones name an edited copy: IMG_E1234 of IMG_1234 (iPhone), IMG_1234-edited
 # (Google Photos), IMG_1234~2 (Pixel).

@@ -92,7 +92,9 @@ def check_writable(directory: pathlib.Path, flag: str) -> None:
     while not os.path.lexists(existing):
         existing = existing.parent
     problem = None
-    if not existing.is_dir():
+    if directory.parts[:1] == ("~",):  # Shells expand it only at the start of a word.
+        problem = "~ would be the name of a new directory: write $HOME"
+    elif not existing.is_dir():
         problem = f"{existing} is not a directory"
     elif not os.access(existing, os.W_OK):
         problem = f"{existing} is not writable"
@@ -100,6 +102,20 @@ def check_writable(directory: pathlib.Path, flag: str) -> None:
         raise ValueError(
             f"--{flag} must be a writable directory. Received: --{flag}={directory}, "
             f"but {problem}."
+        )
+
+
+def check_outside(out: pathlib.Path, source: str) -> None:
+    """Checks that an output would not be a class of the source the next time.
+
+    Raises:
+      ValueError: the source is a folder, and the output lies in it.
+    """
+    folder = pathlib.Path(source).resolve()
+    if folder.is_dir() and out.resolve().is_relative_to(folder):
+        raise ValueError(
+            "--out must not lie in --source, where it would be taken for a class. "
+            f"Received: --source={source} --out={out}"
         )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.audit.decide import decide
 from pipeline.inspection.image_report import hash_pixels, inspect_images
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.listing import list_images
 
 SHARED = fakes.REPOSITORY.parent / "shared"
@@ -26,8 +27,8 @@ pytestmark = [
 def test_every_known_duplicate_and_conflict_is_found_and_no_other():
     listing = list_images(str(FLOWERS), seed=1, work_dir=FLOWERS)
     found = decide(
-        inspect_images(listing.images, min_side_px=16, max_side_px=None),
-        hash_pixels=functools.partial(hash_pixels, max_side_px=None),
+        inspect_images(listing.images, min_side_px=16),
+        hash_pixels=functools.partial(hash_pixels, form=StoredForm()),
     )
     assert found.rejected == []
     assert found.conflicts == [

@@ -15,6 +15,9 @@ import numpy as np
 import psutil
 import pytest
 from fakes.stub_servers import GOOD_REST_REPLY, GrpcStub, rest_stub
+from PIL import Image
+
+from pipeline.inspection.reencoding import StoredForm
 
 # Each test starts the command as a process.
 pytestmark = pytest.mark.slow
@@ -25,7 +28,8 @@ PROTOCOLS = ("grpc", "rest")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     export_dir = tmp_path_factory.mktemp("export")
-    model = fakes.write_servable(tmp_path_factory.mktemp("models") / "first")
+    directory = tmp_path_factory.mktemp("models") / "first"
+    model = fakes.write_servable(directory, form=StoredForm(background="mean"))
     fakes.publish(model, export_dir, 7)
     with fakes.Server(export_dir) as running:
         yield running
@@ -120,6 +124,23 @@ def test_an_unknown_image_keeps_its_best_guess(folder):
         done = _client("--protocol=rest", f"--server={address}", photograph)
     assert done.returncode == 0
     assert done.stdout.splitlines()[1].endswith("0.7500  unknown (best guess: x)")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_background_is_that_of_the_served_model(server, tmp_path, protocol):
+    """Hidden pixels are blue; of the visible ones most are green and some are red."""
+    image = Image.new("RGBA", (40, 40), (0, 0, 255, 0))
+    image.paste((0, 255, 0, 255), (0, 0, 10, 10))
+    image.paste((255, 0, 0, 255), (0, 0, 10, 2))
+    image.save(tmp_path / "cut.png")
+    done = _client(*_flags(server, protocol), "--json", tmp_path / "cut.png")
+    assert done.returncode == 0, done.stderr
+    (row,) = _rows(done)
+    red, green, blue = row["probabilities"]
+    # The mean is (51, 204, 0) everywhere; on white, all three would be nearly equal.
+    assert row["label"] == "green"
+    assert green > 0.99
+    assert blue < red < 0.01
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -17,12 +17,14 @@ from export.export_run import export_run
 from export.version.folding import predict_replies
 from export.version.write import write_saved_model
 from pipeline import decoding
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.system import files
 from trainer.config.flags import define_flags, from_flags
 from trainer.postprocessing import postprocessing as postprocessing_file
 from trainer.training import run_dir
 
 SIDE = 32
+FORM = StoredForm(sample_bits=12, background="black")
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +52,7 @@ def saved_model(classifier, postprocessing, tmp_path_factory) -> pathlib.Path:
     """A SavedModel of the classifier; tests do not change it."""
     folder = tmp_path_factory.mktemp("saved_model") / "saved"
     write_saved_model(
-        folder, classifier, fakes.CLASSES, postprocessing, image_size=SIDE
+        folder, classifier, fakes.CLASSES, postprocessing, image_size=SIDE, form=FORM
     )
     return folder
 
@@ -64,6 +66,7 @@ def expected(classifier, postprocessing, images) -> ExpectedExport:
         replies=predict_replies(classifier, postprocessing, images, image_size=SIDE),
         postprocessing=postprocessing,
         precision="float32",
+        form=FORM,
     )
 
 

@@ -78,10 +78,8 @@ def test_an_export_that_fails_a_check_is_not_published(
 ):
     write_saved_model = export_run.write_saved_model
 
-    def break_labels(folder, classifier, classes, *more, image_size):
-        write_saved_model(
-            folder, classifier, classes[::-1], *more, image_size=image_size
-        )
+    def break_labels(folder, classifier, classes, *more, **options):
+        write_saved_model(folder, classifier, classes[::-1], *more, **options)
 
     monkeypatch.setattr(export_run, "write_saved_model", break_labels)
     with pytest.raises(ValueError, match="labels do not belong"):

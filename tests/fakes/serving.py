@@ -13,6 +13,7 @@ import numpy as np
 
 from fakes.images import colour_jpeg
 from fakes.processes import REPOSITORY
+from pipeline.inspection.reencoding import StoredForm
 
 COLOURS = ("red", "green", "blue")
 
@@ -25,14 +26,18 @@ def count_warm_up_requests() -> int:
     return len(declare_signatures(5, 8)) * len(messages.WARMUP_BATCH_SIZES)
 
 
-def write_servable(directory: pathlib.Path, *, suffix: str = "") -> pathlib.Path:
+def write_servable(
+    directory: pathlib.Path, *, suffix: str = "", form: StoredForm = StoredForm()
+) -> pathlib.Path:
     """A SavedModel with an export's signatures that tells the colour of a picture.
 
     suffix: goes behind the class names, to tell versions apart.
+    form: what the signature `preparation` tells.
     """
     import tensorflow as tf
 
     from export.graph.safe_decoding import decode_rows
+    from export.graph.signatures import make_preparation
     from export.protocol import messages, tensors
 
     side = 8
@@ -87,12 +92,16 @@ def write_servable(directory: pathlib.Path, *, suffix: str = "") -> pathlib.Path
         embedding = mean_of(images)[: tf.size(ok)]
         return {"embedding": embedding, "decode_ok": ok}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    def preparation(image_bytes):
+        return make_preparation(tf.shape(image_bytes), form)
+
     @tf.function(input_signature=[strings])
     def echo(text):
         return {"text_bytes": text, "text": text}
 
     functions = (serving_default, predict_strict, classify, predict_pixels, features)
-    signatures = {each.__name__: each for each in (*functions, echo)}
+    signatures = {each.__name__: each for each in (*functions, preparation, echo)}
     tf.saved_model.save(module, str(directory), signatures)
     saved = directory / "saved_model.pb"
     # TensorFlow 2 knows no other method than predict.

@@ -117,12 +117,10 @@ def test_the_memory_does_not_grow_with_the_set(tmp_path):
     (tmp_path / "b").mkdir()
     Image.new("RGB", (20, 20)).save(tmp_path / "b" / "0.jpg")
     images = list_images(str(tmp_path), seed=1, work_dir=tmp_path).images
-    reports = [inspect_image(images[0], min_side_px=16, max_side_px=None)]
+    reports = [inspect_image(images[0], min_side_px=16)]
     tracemalloc.start()
     try:
-        reports += [
-            inspect_image(image, min_side_px=16, max_side_px=None) for image in images
-        ]
+        reports += [inspect_image(image, min_side_px=16) for image in images]
         kept_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -134,7 +132,7 @@ def test_the_memory_does_not_grow_with_the_set(tmp_path):
 @pytest.mark.parametrize("kind", sorted(image_files.BAD_IMAGES))
 def test_each_bad_file_is_one_finding(kind):
     image = SourceImage("a/x", "a", lambda: image_files.BAD_IMAGES[kind])
-    report = inspect_image(image, min_side_px=16, max_side_px=None)
+    report = inspect_image(image, min_side_px=16)
     if kind == "TIFF":
         assert report.problem is None
     else:

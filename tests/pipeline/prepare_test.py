@@ -6,12 +6,15 @@ import pathlib
 import shutil
 
 import fakes
+import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
 from pipeline import prepare
+from pipeline.inspection.reencoding import StoredForm
+from pipeline.loading import prepared_data
 from pipeline.prepare import Rules
 from pipeline.splits.assign import SplitPlan
 
@@ -284,3 +287,50 @@ def test_conflicts_can_fail_the_preparation(tmp_path):
             str(folder), str(tmp_path / "data"), rules=Rules(conflicts="fail")
         )
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_an_output_inside_the_source_is_refused(photographs, tmp_path):
+    (tmp_path / "link").symlink_to(photographs)
+    for out in (photographs / "data", tmp_path / "link" / "circle" / "data"):
+        with pytest.raises(ValueError, match="--out must not lie in --source"):
+            prepare.prepare(str(photographs), str(out))
+        assert not out.exists()
+
+
+def test_a_tilde_is_no_directory(photographs):
+    with pytest.raises(ValueError, match="write \\$HOME"):
+        prepare.prepare(str(photographs), "~/data")
+
+
+def test_the_background_is_stored_and_recorded(tmp_path):
+    source = fakes.write_folder(tmp_path / "photos", per_class=6)
+    with Image.open(source / "circle" / "00.jpg") as opened:
+        cut = opened.convert("RGBA")
+    cut.paste((0, 0, 255, 0), (0, 0, 8, 8))
+    cut.save(source / "circle" / "cut.png")
+    samples = np.arange(1024, dtype=np.uint16).reshape(32, 32)
+    Image.fromarray(samples).save(source / "circle" / "scan.png")
+    out = tmp_path / "data"
+    prepare.prepare(str(source), str(out), rules=Rules(background="black"))
+    stored = {
+        name: image_bytes
+        for split in _read_all(out).values()
+        for name, _, image_bytes in split
+    }
+    with Image.open(io.BytesIO(stored["circle/cut.png"])) as image:
+        assert image.mode == "RGB"
+        assert image.getpixel((0, 0)) == (0, 0, 0)
+        assert image.getpixel((20, 20)) == cut.getpixel((20, 20))[:3]
+    audit = json.loads((out / "audit.json").read_text())
+    assert audit["settings"]["background"] == "black"
+    assert audit["sample_bits"] == 10
+    oddities = {odd["name"]: odd["oddities"] for odd in audit["odd"]}
+    assert "transparent: stored on black" in oddities["circle/cut.png"]
+    form = StoredForm(background="black", sample_bits=10)
+    assert prepared_data.read_stored_form(str(out)) == form
+
+
+def test_data_without_a_record_are_on_white(tmp_path):
+    assert prepared_data.read_stored_form(str(tmp_path)) == StoredForm()
+    (tmp_path / "audit.json").write_text('{"settings": {"seed": 1}}')
+    assert prepared_data.read_stored_form(str(tmp_path)) == StoredForm()

@@ -25,14 +25,14 @@ PIPELINE = {
     "decoding": set(),
     "sources": {"system"},
     "augmentation": set(),
-    "loading": {"system", "decoding", "sources"},
+    "loading": {"system", "decoding", "sources", "inspection"},
     "inspection": {"system", "decoding", "sources"},
     "audit": {"system", "inspection", "sources"},
     "splits": {"system", "audit", "sources"},
     "records": {"system", "sources"},
     "stored_examples": {"system"},
     "prepare": {"system", "sources", "inspection", "audit", "splits", "records"},
-    "main": {"system", "sources", "splits", "prepare"},
+    "main": {"system", "sources", "inspection", "splits", "prepare"},
 }
 BELOW_TRAINING = {
     *("config", "distribution", "models", "postprocessing", "evaluation", "features")

@@ -8,8 +8,9 @@ import hashlib
 import json
 import pathlib
 import platform
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.loading import prepared_data
 from pipeline.system import files, texts, versions
 from trainer.config.run_files import CONFIG_FILE, CONFIG_FORMAT
@@ -19,11 +20,16 @@ from trainer.distribution.runtime import Runtime
 
 
 class DataFingerprint(TypedDict):
-    """Tells one data set from another, in whatever directory it is."""
+    """Tells one data set from another, in whatever directory it is.
+
+    background, sample_bits: see StoredForm; absent in runs of earlier versions.
+    """
 
     classes: list[str]
     counts: dict[str, int]
     splits_sha256: str
+    background: NotRequired[str]
+    sample_bits: NotRequired[int | None]
 
 
 class RunConfig(TypedDict, total=False):
@@ -149,10 +155,24 @@ def fingerprint_data(data_dir: str) -> DataFingerprint:
     """Returns what tells this data set from another."""
     info = prepared_data.read_info(data_dir)
     splits = pathlib.Path(data_dir, "splits.csv").read_bytes()
+    form = prepared_data.read_stored_form(data_dir)
     return DataFingerprint(
         classes=list(info.classes),
         counts=info.counts,
         splits_sha256=hashlib.sha256(splits).hexdigest(),
+        background=form.background,
+        sample_bits=form.sample_bits,
+    )
+
+
+def read_stored_form(model_dir: pathlib.Path) -> StoredForm:
+    """Returns how the images of a run's data were stored, but for their size."""
+    data = read_config(model_dir).get("data")
+    if data is None:
+        return StoredForm()
+    return StoredForm(
+        sample_bits=data.get("sample_bits"),
+        background=data.get("background", "white"),
     )
 
 
@@ -163,7 +183,8 @@ def check_same_data(model_dir: pathlib.Path, data: DataFingerprint) -> None:
       ValueError: it is another one; names the first differences.
     """
     before = read_config(model_dir)["data"]
-    if before != data:
+    # Earlier versions did not write all keys.
+    if any(data.get(key) != value for key, value in before.items()):
         raise ValueError(
             f"The run in --model_dir={model_dir} was started on other data and can "
             f"only continue on that. Received: {_describe_difference(before, data)}. "
@@ -191,6 +212,12 @@ def _describe_difference(before: DataFingerprint, now: DataFingerprint) -> str:
     ]
     if counts:
         return f"data with other numbers of images: {', '.join(counts)}"
+    if before["splits_sha256"] == now["splits_sha256"]:
+        return (
+            f"data with background={now.get('background')} and sample_bits="
+            f"{now.get('sample_bits')} instead of {before.get('background')} and "
+            f"{before.get('sample_bits')}"
+        )
     return (
         "data with the same classes and numbers of images, but with other images or "
         "splits (splits.csv differs)"

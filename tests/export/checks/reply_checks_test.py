@@ -120,6 +120,8 @@ def _replace(reply):
         ("classify", _put("classes", b"a"), "are not blank"),
         ("classify", _put("scores", 0.1), "are not blank"),
         ("classify", _put("scores", 0.0, 0), "classify's scores differ"),
+        ("preparation", _put("background", b"white"), "preparation says"),
+        ("preparation", _put("sample_bits", 16), "preparation says"),
         ("strict and bad", _replace({"label": []}), "predict_strict does not refuse"),
         ("strict and bad", _replace((13, "x")), "predict_strict does not refuse"),
         ("batch of 3", _replace((8, "no memory")), "'batch of 3' fails: no memory"),

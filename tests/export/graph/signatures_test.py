@@ -11,6 +11,7 @@ from export.graph.safe_decoding import decode_rows
 from export.graph.signatures import make_signatures
 from export.protocol import messages
 from pipeline import decoding
+from pipeline.inspection.reencoding import StoredForm
 from trainer.models.classifier import compute_logits
 
 SIDE = 32
@@ -18,7 +19,13 @@ SIDE = 32
 
 @pytest.fixture(scope="module")
 def signatures(classifier, postprocessing):
-    return make_signatures(classifier, fakes.CLASSES, postprocessing, image_size=SIDE)
+    return make_signatures(
+        classifier,
+        fakes.CLASSES,
+        postprocessing,
+        image_size=SIDE,
+        form=StoredForm(sample_bits=12, background="black"),
+    )
 
 
 @pytest.mark.slow
@@ -147,3 +154,11 @@ def test_a_folder_of_large_photographs_is_antialiased_as_in_training(signatures)
     np.testing.assert_allclose(
         found["probabilities"], wanted["probabilities"], atol=1e-6
     )
+
+
+@pytest.mark.slow
+def test_preparation_says_how_the_training_images_were_stored(signatures):
+    for count in (0, 2):
+        reply = signatures["preparation"](tf.constant([b"no image"] * count, tf.string))
+        assert reply["background"].numpy().tolist() == [b"black"] * count
+        assert reply["sample_bits"].numpy().tolist() == [12] * count

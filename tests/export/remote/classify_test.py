@@ -8,6 +8,7 @@ from fakes.stub_servers import GrpcStub
 
 from export.protocol.status import Code, StatusError
 from export.remote import classify, transports
+from pipeline.inspection.reencoding import StoredForm
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def test_retries_end_when_the_caller_stops(paths):
         raise StatusError(Code.UNAVAILABLE, "text")
 
     with pytest.raises(StatusError):
-        classify.classify_batch(predict, paths, 60.0, stop)
+        classify.classify_batch(predict, paths, 60.0, stop, find_form=StoredForm)
 
 
 def test_a_server_that_is_too_slow_is_given_up(paths):
@@ -187,3 +188,32 @@ def test_a_server_that_is_too_slow_is_given_up(paths):
         _classify_by_grpc(server, paths, seconds=0.3)
     assert raised.value.code == Code.DEADLINE_EXCEEDED
     assert max(server.remaining_seconds) < 1
+
+
+def _ask_for_form(predict):
+    return classify.ask_for_stored_form(predict, 5.0, threading.Event())
+
+
+def test_the_model_tells_how_its_images_were_stored():
+    def predict(images, seconds, *, signature):
+        assert (images, signature) == ([b""], "preparation")
+        return {"background": ["black"], "sample_bits": [12]}
+
+    form = StoredForm(background="black", sample_bits=12)
+    assert _ask_for_form(predict) == form
+
+
+@pytest.mark.parametrize("code", [Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT])
+def test_a_model_that_cannot_tell_has_the_defaults(code):
+    def predict(images, seconds, *, signature):
+        raise StatusError(code, "no such signature")
+
+    assert _ask_for_form(predict) == StoredForm()
+
+
+def test_a_server_that_does_not_tell_is_an_error():
+    def predict(images, seconds, *, signature):
+        raise StatusError(Code.NOT_FOUND, "no such model")
+
+    with pytest.raises(StatusError, match="no such model"):
+        _ask_for_form(predict)

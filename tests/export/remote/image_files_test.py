@@ -8,6 +8,7 @@ from PIL import Image
 
 from export.remote import image_files
 from pipeline.inspection import opening, reencoding
+from pipeline.inspection.reencoding import StoredForm
 
 
 def test_a_folder_is_searched_in_the_order_of_the_names(tmp_path, capsys):
@@ -35,9 +36,9 @@ def test_an_image_is_read_upright_and_any_other_file_as_it_is(tmp_path):
     wide.save(tmp_path / "f.tif")
     paths = sorted(tmp_path.iterdir())
     files = [path.read_bytes() for path in paths]
-    read = [image_files.read_as_stored(str(path)) for path in paths]
+    read = [image_files.read_as_stored(str(path), StoredForm) for path in paths]
     for index in (0, 2):
-        assert read[index] == reencoding.bytes_to_store(files[index], max_side_px=None)
+        assert read[index] == reencoding.bytes_to_store(files[index], StoredForm())
         with Image.open(io.BytesIO(read[index])) as image:
             assert image.size == (20, 30)
     assert [read[index] == files[index] for index in range(6)] == [
@@ -52,17 +53,20 @@ def test_an_image_is_read_upright_and_any_other_file_as_it_is(tmp_path):
 def test_a_pipe_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(OSError, match="not a regular file"):
-        image_files.read_as_stored(str(tmp_path / "pipe.jpg"))
+        image_files.read_as_stored(str(tmp_path / "pipe.jpg"), StoredForm)
     with pytest.raises(FileNotFoundError):
-        image_files.read_as_stored(str(tmp_path / "missing.jpg"))
+        image_files.read_as_stored(str(tmp_path / "missing.jpg"), StoredForm)
 
 
 def test_an_image_of_12_bits_is_sent_as_it_was_stored(tmp_path):
     samples = np.arange(400, dtype=np.uint16).reshape(20, 20) * 10
     Image.fromarray(samples).save(tmp_path / "a.png")
     path = str(tmp_path / "a.png")
-    assert image_files.read_as_stored(path) == (tmp_path / "a.png").read_bytes()
-    stored = image_files.read_as_stored(path, sample_bits=12)
+    assert (
+        image_files.read_as_stored(path, StoredForm)
+        == (tmp_path / "a.png").read_bytes()
+    )
+    stored = image_files.read_as_stored(path, lambda: StoredForm(sample_bits=12))
     with Image.open(io.BytesIO(stored)) as image:
         np.testing.assert_array_equal(np.asarray(image), samples >> 4)
 
@@ -70,13 +74,46 @@ def test_an_image_of_12_bits_is_sent_as_it_was_stored(tmp_path):
 def test_heif_without_its_package_is_an_error_that_names_it(tmp_path, monkeypatch):
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.from_pillow(Image.new("RGB", (20, 20))).save(tmp_path / "a.heic")
-    stored = image_files.read_as_stored(str(tmp_path / "a.heic"))
+    stored = image_files.read_as_stored(str(tmp_path / "a.heic"), StoredForm)
     with Image.open(io.BytesIO(stored)) as image:
         assert image.format == "JPEG"
     opening.load_heif_reader.cache_clear()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     try:
         with pytest.raises(OSError, match="HEIF needs the extra heif"):
-            image_files.read_as_stored(str(tmp_path / "a.heic"))
+            image_files.read_as_stored(str(tmp_path / "a.heic"), StoredForm)
     finally:
         opening.load_heif_reader.cache_clear()
+
+
+def test_the_form_is_asked_for_only_where_it_matters(tmp_path):
+    asked = []
+
+    def find_form():
+        asked.append(True)
+        return StoredForm(background="black")
+
+    red = Image.new("RGBA", (20, 20), (200, 0, 0, 255))
+    red.save(tmp_path / "opaque.bmp")
+    red.convert("RGB").save(tmp_path / "plain.jpg")
+    (tmp_path / "text.png").write_bytes(b"no image")
+    for name in ("opaque.bmp", "plain.jpg", "text.png"):
+        path = tmp_path / name
+        assert image_files.read_as_stored(str(path), find_form) == path.read_bytes()
+    assert asked == []
+    red.paste((9, 99, 200, 0), (0, 0, 20, 10))
+    red.save(tmp_path / "cut.png")
+    stored = image_files.read_as_stored(str(tmp_path / "cut.png"), find_form)
+    with Image.open(io.BytesIO(stored)) as image:
+        assert image.getpixel((0, 0)) == (0, 0, 0)
+        assert image.getpixel((0, 19)) == (200, 0, 0)
+    assert asked == [True]
+
+
+def test_an_error_of_the_server_is_not_hidden(tmp_path):
+    def find_form():
+        raise RuntimeError("no answer")
+
+    Image.new("LA", (20, 20)).save(tmp_path / "a.png")
+    with pytest.raises(RuntimeError, match="no answer"):
+        image_files.read_as_stored(str(tmp_path / "a.png"), find_form)

@@ -63,7 +63,8 @@ def test_the_page_shows_every_finding_and_escapes_names(tmp_path):
     ) in text
     assert "Findings 7 findings. Each kind" in text
     assert text.endswith(
-        "seed 1 min_side_px 16 max_side_px None sample_bits None class_level None "
+        "seed 1 min_side_px 16 max_side_px None sample_bits None background white "
+        "class_level None "
         "csv_columns None conflicts drop corrections None"
     )
     assert "no &lt;b&gt;.jpg" in page

@@ -10,6 +10,7 @@ from PIL import Image
 from pipeline.audit.decide import decide
 from pipeline.inspection import jpeg, perceptual_hash
 from pipeline.inspection.image_report import hash_pixels, inspect_images
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.listing import list_images
 from pipeline.system import parallel
 
@@ -17,11 +18,11 @@ from pipeline.system import parallel
 def _audit(folder, *, min_side_px=16, max_side_px=None, **judged):
     listing = list_images(str(folder), seed=1, work_dir=folder)
     findings = inspect_images(
-        listing.images, min_side_px=min_side_px, max_side_px=max_side_px
+        listing.images, min_side_px=min_side_px, form=StoredForm(max_side_px)
     )
     return decide(
         findings,
-        hash_pixels=functools.partial(hash_pixels, max_side_px=max_side_px),
+        hash_pixels=functools.partial(hash_pixels, form=StoredForm(max_side_px)),
         **judged,
     )
 
@@ -47,9 +48,9 @@ def test_every_bad_file_is_left_out_with_its_reason(tmp_path):
     assert _problems(found) == {
         "circle/empty.jpg": "empty file",
         "circle/notes.jpg": "not an image",
-        "circle/page.jpg": "not an image",
+        "circle/page.jpg": "not an image, but a web page",
         "square/icon.ico": "unsupported format ICO (supported: JPEG, PNG, GIF, BMP, "
-        "WEBP, TIFF, JPEG2000, AVIF, HEIF)",
+        "WEBP, TIFF, JPEG2000, AVIF, HEIF, JXL)",
         "square/short.jpg": "damaged: cannot be decoded",
     }
     assert len(found.usable) == 10
@@ -111,9 +112,9 @@ def test_near_duplicates_share_a_group_and_a_source_group_joins_others(tmp_path)
         else image
         for image in listing.images
     ]
-    findings = inspect_images(images, min_side_px=1, max_side_px=None)
+    findings = inspect_images(images, min_side_px=1)
     found = decide(
-        findings, hash_pixels=functools.partial(hash_pixels, max_side_px=None)
+        findings, hash_pixels=functools.partial(hash_pixels, form=StoredForm())
     )
     assert found.near_duplicates == [
         ["circle/01.jpg", "circle/half.jpg", "square/02.jpg"]
@@ -207,7 +208,7 @@ def test_processes_find_what_threads_find(tmp_path, monkeypatch):
     images = list_images(str(folder), seed=1, work_dir=folder).images
 
     def look_at_all():
-        findings = inspect_images(images, min_side_px=16, max_side_px=None)
+        findings = inspect_images(images, min_side_px=16)
         # How to read an image comes back as another, equal function.
         return [
             dataclasses.replace(f, image=dataclasses.replace(f.image, read=bytes))

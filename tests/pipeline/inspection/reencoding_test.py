@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline import decoding
 from pipeline.inspection import opening, reencoding
 from pipeline.inspection.image_report import inspect_image, inspect_images
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.images import SourceImage
 
 
@@ -36,7 +37,7 @@ def _encode(image: Image.Image, image_format: str, **options) -> bytes:
 
 
 def _store(image_bytes: bytes, **options) -> bytes:
-    return reencoding.bytes_to_store(image_bytes, max_side_px=None, **options)
+    return reencoding.bytes_to_store(image_bytes, StoredForm(**options))
 
 
 def _decode(image_bytes: bytes) -> np.ndarray:
@@ -46,7 +47,7 @@ def _decode(image_bytes: bytes) -> np.ndarray:
 def _inspect(image_bytes: bytes, name: str = "a/a"):
     read = functools.partial(bytes, image_bytes)
     image = SourceImage(name, "a", read)
-    return inspect_image(image, min_side_px=16, max_side_px=None)
+    return inspect_image(image, min_side_px=16)
 
 
 def _encode_heif(image: Image.Image, **options) -> bytes:
@@ -322,7 +323,7 @@ def test_images_of_12_bits_are_stretched_by_what_the_data_set_uses():
         "scan.tif": _encode(Image.fromarray(bright), "TIFF"),
         "plain.png": _encode(PICTURE, "PNG"),
     }
-    reports = inspect_images(_source(files), min_side_px=16, max_side_px=None)
+    reports = inspect_images(_source(files), min_side_px=16)
     bits_of = {report.image.name: report.sample_bits for report in reports}
     assert bits_of == {**dict.fromkeys(files, 12), "plain.png": 0}
     assert [report.problem for report in reports] == [None] * 5
@@ -349,11 +350,11 @@ def test_one_image_of_16_bits_leaves_all_as_they_are():
         "dark.png": _encode(Image.fromarray(dark), "PNG"),
         "full.png": _encode(Image.fromarray(full), "PNG"),
     }
-    reports = inspect_images(_source(files), min_side_px=16, max_side_px=None)
+    reports = inspect_images(_source(files), min_side_px=16)
     assert [report.sample_bits for report in reports] == [16, 16]
     assert not any(report.needs_reencoding for report in reports)
     given = inspect_images(
-        _source(files), min_side_px=16, max_side_px=None, sample_bits=11
+        _source(files), min_side_px=16, form=StoredForm(sample_bits=11)
     )
     assert all(report.needs_reencoding for report in given)
     assert [report.sample_bits for report in given] == [11, 11]
@@ -384,10 +385,16 @@ def test_one_image_of_16_bits_leaves_all_as_they_are():
         (
             _encode(PICTURE, "JPEG", progressive=True)[:-2]
             + (b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" * 600 + b"\xff\xd9"),
-            "damaged: more than 500 scans",
+            "damaged: more than 100 scans",
         ),
         (image_files.animation("WEBP"), "unsupported: animated WebP"),
-        (b"\xff\x0a rest", "unsupported format JPEG XL: export it as JPEG"),
+        (b"\n<!DOCTYPE HTML><title>404</title>", "not an image, but a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "not an image, but a pointer of Git LFS: run git lfs pull",
+        ),
+        (b"%PDF-1.4", "not an image, but a PDF"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "not an image, but a film"),
     ],
 )
 def test_what_cannot_be_used_is_named(image_bytes, problem):
@@ -402,3 +409,10 @@ def test_pages_of_a_tiff_are_not_counted():
         "several pages: the first counts",
         "TIFF: stored as PNG",
     )
+
+
+def test_pairs_of_bytes_behind_a_jpeg_are_no_scans():
+    """The film of a phone behind its photograph has such pairs by chance."""
+    image_bytes = _encode(PICTURE, "JPEG", progressive=True)
+    report = _inspect(image_bytes + b"\0\xff\xda\0" * 1000)
+    assert report.problem is None

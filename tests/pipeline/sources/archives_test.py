@@ -170,7 +170,11 @@ def test_samples_of_webdataset_have_their_class_beside_them(tmp_path):
 @pytest.mark.parametrize(
     ("source", "advice"),
     [
-        ("gs://bucket/set", "gcloud storage cp --recursive gs://bucket/set PHOTOS"),
+        ("gs://bucket/set", "gcloud storage cp --recursive gs://bucket/set ."),
+        ("gs://bucket/set.zip", "gcloud storage cp gs://bucket/set.zip ."),
+        ("csv:s3://bucket/a.csv", "aws s3 cp s3://bucket/a.csv ."),
+        ("abfss://c@a.dfs.core.windows.net/set", "Download it first"),
+        ("file:///photos", "Leave out file://"),
         ("s3://bucket/set", "aws s3 cp --recursive s3://bucket/set PHOTOS"),
         ("https://example.org/set.zip", "wget https://example.org/set.zip"),
         ("shard-{000..010}.tar", "Unpack them into one folder"),
@@ -180,3 +184,56 @@ def test_what_is_elsewhere_is_one_line_with_the_way_here(source, advice):
     with pytest.raises(ValueError, match="Received: --source=") as error:
         _list(source)
     assert advice in str(error.value)
+
+
+@pytest.mark.parametrize("pattern", ["{}\\\\{}.jpg", "./{}/{}.jpg"])
+def test_a_zip_of_other_separators_is_understood(tmp_path, pattern):
+    members = {
+        pattern.replace("\\\\", "\\").format(label, index): bytes([index])
+        for index, label in enumerate(("rose", "tulip"))
+    }
+    images = _list(_zip(tmp_path / "set.zip", members)).images
+    assert [(i.name, i.label, i.read()) for i in images] == [
+        ("rose/0.jpg", "rose", b"\0"),
+        ("tulip/1.jpg", "tulip", b"\1"),
+    ]
+
+
+def _zip_with_name(path, name: bytes):
+    """A zip of rose/1.jpg and of a class whose name has no mark of UTF-8."""
+    place = b"q" * len(name)
+    _zip(path, {"rose/1.jpg": b"x", f"{place.decode()}/1.jpg": b"y"})
+    path.write_bytes(path.read_bytes().replace(place, name))
+    return path
+
+
+def test_names_of_a_zip_are_utf8_also_without_the_mark(tmp_path):
+    listing = _list(_zip_with_name(tmp_path / "set.zip", "pâquerette".encode()))
+    assert [(i.label, i.read()) for i in listing.images] == [
+        ("pâquerette", b"y"),
+        ("rose", b"x"),
+    ]
+    assert listing.notes == ()
+
+
+def test_names_of_a_zip_in_an_unknown_encoding_are_said(tmp_path):
+    listing = _list(_zip_with_name(tmp_path / "set.zip", "薔薇".encode("cp932")))
+    other = "薔薇".encode("cp932").decode("cp437")
+    assert {image.label for image in listing.images} == {"rose", other}
+    assert listing.notes == (
+        f"names in an unknown encoding, read as IBM 437: 1 ({other}/1.jpg); if they "
+        "look wrong, unpack the archive and give the folder",
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "found"),
+    [
+        ({"rose_1.jpg": b"x", "tulip_1.jpg": b"y"}, "beside the class folders: 2"),
+        ({"rose.zip": b"PK", "tulip.zip": b"PK"}, "archives inside the folder: 2"),
+    ],
+)
+def test_an_archive_without_class_folders_says_what_it_holds(tmp_path, members, found):
+    message = f"which holds no image; passed over, {found} "
+    with pytest.raises(ValueError, match=message):
+        _list(_zip(tmp_path / "set.zip", members))

@@ -95,9 +95,9 @@ def test_a_csv_that_cannot_be_used_is_quoted(tmp_path, content, message):
 
 
 def test_a_pipe_or_a_missing_file_is_one_line(tmp_path):
-    with pytest.raises(ValueError, match="No such file"):
+    with pytest.raises(ValueError, match=r"list\.csv' does not exist"):
         _list(tmp_path / "list.csv")
-    with pytest.raises(ValueError, match="not a regular file"):
+    with pytest.raises(ValueError, match="is no regular file"):
         _list(tmp_path)
 
 
@@ -196,3 +196,75 @@ def test_a_number_without_a_name_is_an_error(tmp_path):
     (tmp_path / "classes.txt").unlink()
     with pytest.raises(ValueError, match="must be a JSON list of names"):
         _list(path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("daisy\\1.jpg", "rose\\2.jpg"),
+        ("C:\\Users\\me\\photos\\daisy\\1.jpg", "D:\\rose\\2.jpg"),
+        ("/home/another/set/daisy/1.jpg", "/mnt/rose/2.jpg"),
+        ("DAISY/1.JPG", "Rose/2.jpg"),
+    ],
+)
+def test_the_paths_of_another_machine_are_found(tmp_path, names):
+    for name in ("daisy/1.jpg", "rose/2.jpg", "rose/1.jpg"):
+        _write(tmp_path / name, b"x")
+    rows = "".join(f"{name},{label}\n" for label, name in enumerate(names))
+    path = _write(tmp_path / "list.csv", f"path,label\n{rows}")
+    assert [image.name for image in _list(path).images] == ["daisy/1.jpg", "rose/2.jpg"]
+
+
+def test_an_address_of_a_file_is_its_path(tmp_path):
+    for name in ("a b.jpg", "c.jpg"):
+        _write(tmp_path / name, b"x")
+    path = _write(
+        tmp_path / "list.csv",
+        f"path,label\nfile://{tmp_path}/a%20b.jpg,a\nfile://{tmp_path}/c.jpg,c\n",
+    )
+    assert [image.read() for image in _list(path).images] == [b"x", b"x"]
+
+
+@pytest.mark.parametrize(
+    "address", ["https://example.org/1.jpg", "gs://bucket/1.jpg", "S3://bucket/1.jpg"]
+)
+def test_addresses_on_a_network_are_refused(tmp_path, address):
+    path = _write(tmp_path / "list.csv", f"path,label\n1.jpg,a\n{address},b\n")
+    with pytest.raises(ValueError, match=f"line 3 of {path}: '{address}'. Download"):
+        _list(path)
+
+
+def test_a_column_without_a_name_is_no_split_and_no_group(tmp_path):
+    """pandas writes the index of a table as such a column."""
+    path = _write(tmp_path / "list.csv", ",path,label\n0,1.jpg,a\n0,2.jpg,b\n")
+    images = _list(path).images
+    assert [(i.name, i.label, i.split, i.group) for i in images] == [
+        ("1.jpg", "a", None, None),
+        ("2.jpg", "b", None, None),
+    ]
+
+
+def test_splits_have_the_names_that_folders_have(tmp_path):
+    rows = "1.jpg,a,Training\n2.jpg,b,testing\n3.jpg,b,DEV\n"
+    path = _write(tmp_path / "list.csv", f"path,label,split\n{rows}")
+    splits = [image.split for image in _list(path).images]
+    assert splits == ["train", "test", "validation"]
+
+
+def test_empty_values_to_the_right_do_not_count(tmp_path):
+    path = _write(tmp_path / "list.csv", "path,label,,\n1.jpg,a,,,\n2.jpg,b\n")
+    assert _labels(path) == {"1.jpg": "a", "2.jpg": "b"}
+
+
+def test_a_first_line_that_names_no_columns_is_said(tmp_path):
+    _write(tmp_path / "1.jpg", b"x")
+    for content in ("1.jpg,a\n2.jpg,b\n", "1.jpg 0\n2.jpg 1\n"):
+        path = _write(tmp_path / "list.csv", content)
+        with pytest.raises(ValueError, match="Write path,label above it"):
+            _list(path)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 xlsx", b"\xd0\xcf\x11\xe0 xls"])
+def test_a_workbook_is_no_table(tmp_path, content):
+    with pytest.raises(ValueError, match=r"workbook of a spreadsheet.*Save it as CSV"):
+        _list(_write(tmp_path / "list.xlsx", content))

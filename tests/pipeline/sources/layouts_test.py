@@ -21,7 +21,11 @@ def _names(*folders: str) -> list[str]:
         (_names("train/daisy", "train/rose", "test"), 2, 1),
         (_names("daisy/train", "daisy/test", "rose/train", "rose/val"), 1, 2),
         (_names("2019/daisy", "2019/rose", "2020/rose"), 2, None),
+        (_names("train_images/daisy", "train_images/rose", "images-val/rose"), 2, 1),
+        (_names("2019-05/daisy", "2019-05/rose", "2019-06/rose"), 2, None),
         (_names("train", "car", "plane"), 1, None),
+        (_names("100ab", "2019/ab"), 1, None),
+        (_names("10000000", "20191301"), 1, None),
         (_names("2019", "daisy"), 1, None),
     ],
 )
@@ -49,7 +53,24 @@ def test_the_label_and_the_split_of_a_name():
             _names("train/daisy", "test/daisy", "single_prediction"),
             "train are named as splits, and single_prediction is not",
         ),
-        (_names("2019", "2020", "2021"), "are years, not classes.*2019, 2020, 2021"),
+        (_names("2019", "2020", "2021"), "are dates, .*2019, 2020, 2021"),
+        *(
+            (_names(*folders), "those of a camera, not classes")
+            for folders in (
+                ("100APPLE", "101APPLE"),
+                ("100MSDCF", "101_PANA"),
+                ("2019-05-01", "2019-05-02 Rome"),
+                ("20190501", "20190502"),
+                ("202005__", "202006__"),
+                ("2020-05", "2020-06"),
+                ("Photos from 2019", "Photos from 2020"),
+            )
+        ),
+        (_names("train_images", "test_images"), "but train holds no folders"),
+        (
+            _names("train2017", "val2017", "annotations"),
+            "train2017, val2017 are named as splits, and annotations is not",
+        ),
         (
             _names("a/daisy", "a/rose", "b/daisy", "b/rose"),
             "either could be the classes. Received: a, b, each with daisy, rose",
@@ -85,7 +106,7 @@ def test_years_are_understood_and_said(tmp_path):
     listing = _list(source)
     assert {image.label for image in listing.images} == {"daisy", "rose"}
     assert listing.notes == (
-        "the folders 2019, 2020 are years; the folders in them are the classes",
+        "the folders 2019, 2020 are dates; the folders in them are the classes",
     )
     years = _list(source, class_level=1)
     assert {image.label for image in years.images} == {"2019", "2020"}
@@ -129,3 +150,15 @@ def test_the_second_folder_can_be_the_class(tmp_path):
         ("a/daisy/1.jpg", "daisy"),
         ("a/rose/0.jpg", "rose"),
     ]
+
+
+def test_folders_in_every_class_are_said(tmp_path):
+    names = _names("flower/daisy", "flower/rose", "tree/oak")
+    listing = _list(_write(tmp_path, names))
+    assert {image.label for image in listing.images} == {"flower", "tree"}
+    assert listing.notes == (
+        "the first folders are the classes; the 3 folders in them (daisy, oak, rose) "
+        "do not count, unless you add --class_level=2",
+    )
+    _write(tmp_path, ["tree/1.jpg"])
+    assert _list(str(tmp_path)).notes == ()

@@ -140,3 +140,31 @@ def test_names_in_an_archive_that_are_not_utf8_stay_different(tmp_path):
         (r"a/\xe8.jpg", "a"),
         (r"a/\xe9.jpg", "a"),
     ]
+
+
+def test_libraries_clouds_and_raw_files_are_passed_over_and_named(folder):
+    for name in ("IMG_5.gpr", "IMG_6.IIQ", "PXL_7.MP", "sound.opus", "Icon\r"):
+        _write(folder / "circle" / name)
+    _write(folder / "circle" / ".IMG_8.HEIC.icloud")
+    _write(folder / "Catalog Previews.lrdata" / "A" / "1.jpg")
+    _write(folder / "square" / "CaptureOne" / "Cache" / "1.jpg.cot")
+    listing = list_images(str(folder), seed=1, work_dir=pathlib.Path())
+    assert len(listing.images) == 3
+    assert listing.notes == (
+        "passed over, films: 1 (circle/PXL_7.MP)",
+        "passed over, hidden: 1 (circle/Icon\r)",
+        "passed over, libraries of programs (to use them, export the photographs): 2 "
+        "(Catalog Previews.lrdata, square/CaptureOne)",
+        "passed over, photographs that are still in iCloud (download them to use them):"
+        " 1 (circle/.IMG_8.HEIC.icloud)",
+        "passed over, raw camera files (to use them, export them as JPEG): 2 "
+        "(circle/IMG_5.gpr, circle/IMG_6.IIQ)",
+        "passed over, sounds: 1 (circle/sound.opus)",
+    )
+
+
+def test_a_class_of_raw_files_alone_says_so(tmp_path):
+    _write(tmp_path / "a" / "1.DNG")
+    _write(tmp_path / "b" / "1.jpg")
+    with pytest.raises(ValueError, match=r"a, which holds .*\(passed over, raw camera"):
+        list_images(str(tmp_path), seed=1, work_dir=pathlib.Path())
