@@ -1,4 +1,4 @@
-"""Says from the accuracies of some heads if more photographs would help."""
+"""Estimates from the accuracies of heads whether more photographs would help."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -9,6 +9,7 @@ from trainer.evaluation import metrics
 from trainer.evaluation.power_law import PowerLaw, fit_power_law, predict_error
 
 _NUM_RESAMPLES = 200
+# The prediction is for this many times the photographs of today.
 _MORE = 2
 
 
@@ -92,7 +93,10 @@ def make_learning_curve(
 
 
 def make_empty_curve(reason: str) -> LearningCurve:
-    """Makes the value for a run without a curve; the reason is a sentence."""
+    """Makes the learning curve of a run that has none.
+
+    reason: why there is none, as a sentence.
+    """
     return LearningCurve(sentence=reason, points=[], power_law=None, prediction=None)
 
 
