@@ -1,4 +1,4 @@
-"""Says the outcome of a comparison in figures, sentences and a table of text."""
+"""Describes the outcome of a comparison in figures, sentences and a table of text."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ _MAX_VALUE_WIDTH = 60
 def format_estimate(estimate: Estimate, *, signed: bool = False) -> str:
     """Returns for example "0.848 [0.767, 0.904]", or "1.000 [-]" without an interval.
 
-    signed: write a + before what is not negative.
+    signed: write a + before a number that is not negative.
     """
     value = format_number(estimate.value, signed=signed)
     return f"{value} {format_interval(estimate, signed=signed)}"
