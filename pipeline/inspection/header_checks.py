@@ -1,4 +1,4 @@
-"""Judges an image by its bytes and its header, before it is decoded."""
+"""Checks an image by its bytes and its header, before it is decoded."""
 
 import pathlib
 
@@ -20,15 +20,15 @@ _MODE_ODDITIES = {
     "P": "palette",
     "1": "grey",
 }
-# Their values have no known range, or cannot be shown without more information.
+# The values of these modes have no known range, or need more information to be shown.
 _UNKNOWN_MODES = {"F": "floating-point values", "LAB": "L*a*b* colours"}
 
-# More scans of a progressive JPEG than any program writes. Each one costs a pass over
-# the pixels.
+# No program writes a progressive JPEG with more scans. Each scan takes a pass over the
+# pixels.
 _MAX_JPEG_SCANS = 500
 _SCAN = b"\xff\xda"
 
-# A bare codestream, and a container (ISO/IEC 18181-2).
+# The first bytes of a bare codestream and of a container (ISO/IEC 18181-2).
 _JPEG_XL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 
 _MORE_PICTURES = {
@@ -39,7 +39,7 @@ _MORE_PICTURES = {
 
 
 def find_problem_of_bytes(image_bytes: bytes) -> str | None:
-    """Returns why a file cannot be used, before Pillow opens it; else None."""
+    """Returns why a file cannot be used, by its bytes alone; None if it may be used."""
     if not image_bytes:
         return "empty file"
     if image_bytes.startswith(_JPEG_XL_STARTS):
@@ -52,7 +52,7 @@ def find_problem_of_bytes(image_bytes: bytes) -> str | None:
 def find_problem(
     image_bytes: bytes, opened: ImageFile.ImageFile, min_side_px: int
 ) -> str | None:
-    """Returns why an image cannot be used, by its header; else None."""
+    """Returns why an image cannot be used, by its header; None if it may be used."""
     width, height = opened.size
     if opened.format not in SUFFIXES_OF_SOURCES:
         supported = ", ".join((*SUFFIXES, *CONVERTED_SUFFIXES))

@@ -5,14 +5,14 @@ import io
 
 from PIL import Image, ImageFile
 
-# Brands in the first box of a HEIF file (ISO/IEC 23008-12, annex B). The general ones
-# are also those of AVIF, which Pillow reads itself.
+# Brands in the first box of a HEIF file (ISO/IEC 23008-12, annex B). AVIF, which Pillow
+# reads itself, also has the general ones.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _GENERAL_BRANDS = (b"mif1", b"msf1", b"mif2")
 
 
 class MissingReaderError(ValueError):
-    """A format can be read only by a package that is not installed."""
+    """Raised for a format whose package is not installed."""
 
 
 def open_image(image_bytes: bytes) -> ImageFile.ImageFile:
@@ -20,8 +20,8 @@ def open_image(image_bytes: bytes) -> ImageFile.ImageFile:
 
     Raises:
       MissingReaderError: the image is HEIF, and pillow-heif is not installed.
-      PIL.UnidentifiedImageError: no image, or of an unknown format.
-      PIL.Image.DecompressionBombError: an image with very many pixels.
+      PIL.UnidentifiedImageError: the bytes are no image, or its format is unknown.
+      PIL.Image.DecompressionBombError: the image has very many pixels.
     """
     if _is_heif(image_bytes):
         load_heif_reader()
@@ -40,7 +40,7 @@ def _is_heif(image_bytes: bytes) -> bool:
 
 @functools.cache
 def load_heif_reader() -> None:
-    """Lets Pillow open HEIF.
+    """Registers the reader of HEIF with Pillow.
 
     Raises:
       MissingReaderError: pillow-heif is not installed.

@@ -11,9 +11,9 @@ from pipeline.inspection import reencoding
 def make_thumbnail(
     image_bytes: bytes, side_px: int, *, sample_bits: int | None = None
 ) -> str:
-    """Returns a small JPEG of an encoded image, as it would be stored, in base64.
+    """Returns a small JPEG, in base64, of an encoded image as it would be stored.
 
-    side_px: the longer side of the small picture, at most.
+    side_px: largest side of the small picture.
     sample_bits: see reencoding.bytes_to_store.
 
     Raises:

@@ -1,15 +1,15 @@
 """Finds transparent pixels, and puts an image on white.
 
 A decoder that drops the alpha channel shows the colours of transparent pixels. These
-are what a program left there, often black or a background that was cut away. They must
-not decide what a model learns.
+colours are often black, or the background that a program cut away. They must not decide
+what a model learns.
 """
 
 import numpy as np
 from PIL import Image
 
-# White is what a viewer shows. Another colour would have to be the same in the
-# preparation and in every client.
+# Viewers show white. If the colour could be chosen, the preparation and every client
+# would have to choose the same.
 BACKGROUND = "white"
 
 
