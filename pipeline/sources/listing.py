@@ -20,10 +20,10 @@ _TABLES = (".csv", ".tsv", ".jsonl")
 
 
 def check_source(source: str) -> None:
-    """Checks that the source is of a known kind, and that a file or folder exists.
+    """Checks that the source is of a known kind, and that its file or folder exists.
 
     Raises:
-      ValueError: it is not.
+      ValueError: the kind is unknown, or there is no such file or folder.
     """
     if not (
         source == "sample"
@@ -40,7 +40,7 @@ def check_source(source: str) -> None:
         )
 
 
-# The start of an address, and how to copy what it names.
+# The start of an address -> the command that copies its content.
 _COPY_COMMANDS = {
     "gs://": "gcloud storage cp --recursive {} PHOTOS",
     "s3://": "aws s3 cp --recursive {} PHOTOS",
@@ -84,7 +84,7 @@ def list_images(
         uncompressed. It must exist as long as the images are read.
       class_level: of a folder or an archive, the folder that is the class, 1 for the
         first one; None finds it out.
-      csv_columns: of csv:, see list_csv.
+      csv_columns: for csv:, the names of the columns; see list_csv.
 
     Raises:
       ValueError: the source cannot be used.
@@ -128,7 +128,7 @@ def list_images(
 
 
 def _propose_tables(source: str) -> str:
-    """Returns a sentence about the tables in a folder; "" without one."""
+    """Returns a sentence that proposes the tables in a folder; "" if it has none."""
     if not os.path.isdir(source):
         return ""
     names = sorted(name for name in os.listdir(source) if name.endswith(_TABLES))
@@ -137,9 +137,9 @@ def _propose_tables(source: str) -> str:
 
 
 def _find_case_twins(labels: Sequence[str]) -> list[str]:
-    """Returns a note on each class whose name another one has in other case.
+    """Returns a note on the classes whose names differ only in upper and lower case.
 
-    It is no error: classes may be the letters A and a.
+    This is no error: classes may be the letters A and a.
     """
     by_folded: dict[str, list[str]] = {}
     for label in labels:

@@ -12,12 +12,11 @@ from pipeline.sources.walk import name_all, walk_folder
 def locate(
     folder: pathlib.Path, names: Sequence[str]
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Returns the name of each file relative to the folder, and a note on those found.
+    """Returns the name of each file relative to the folder, and a note on found files.
 
-    A name that exists is returned as it is. ISIC_0027419 is found as
-    part_1/ISIC_0027419.jpg, and 7.jpg as train_images/7.jpg, if no other file below the
-    folder has this name. A name that is not found, or is found twice, is returned as it
-    is.
+    For example, ISIC_0027419 is found as part_1/ISIC_0027419.jpg, and 7.jpg as
+    train_images/7.jpg. A name is returned as it is if it exists, if it is not found, or
+    if two files below the folder have it.
     """
     absent = [name for name in names if not os.path.exists(folder / name)]
     if not absent:
