@@ -36,8 +36,8 @@ def list_csv(
     """Lists the rows of a table with the columns path, label, [split], [group].
 
     Paths are relative to the folder of the table. A path that does not exist is
-    searched below this folder, with any suffix. Instead of a column label, the table may
-    have one column for each class, with 1 for the class of the row and 0 for all
+    searched below this folder, with any suffix. Instead of a column label, the table
+    may have one column for each class, with 1 for the class of the row and 0 for all
     others. Labels that are numbers get their names from a file beside the table; see
     numbered_classes.
 

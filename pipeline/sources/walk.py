@@ -130,7 +130,7 @@ def name_all(names: Sequence[str]) -> list[str]:
 
 
 def _is_text(name: str) -> bool:
-    """Tells whether a name is valid UTF-8: os.scandir turns other bytes to surrogates."""
+    """Tells whether a name is UTF-8; os.scandir turns other bytes into surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:
