@@ -58,7 +58,7 @@ class Reference:
 
     @property
     def count(self) -> int:
-        """Number of images."""
+        """Returns the number of images."""
         return len(self.class_ids)
 
     def reduce(self, embeddings: np.ndarray) -> np.ndarray:

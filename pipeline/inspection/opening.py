@@ -49,6 +49,6 @@ def load_heif_reader() -> None:
         import pillow_heif
     except ImportError as error:
         raise MissingReaderError(
-            "HEIF needs the extra heif: pip install 'photograph-classifier[heif]'"
+            "HEIF needs the extra heif: pip install -e '.[heif]'"
         ) from error
     pillow_heif.register_heif_opener()

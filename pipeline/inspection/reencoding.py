@@ -45,7 +45,7 @@ class Changes:
 
     @property
     def are_needed(self) -> bool:
-        """Whether the image must be re-encoded; False if it is stored as it is."""
+        """Returns True if the image must be re-encoded before it is stored."""
         return self.smaller or bool(self.notes)
 
 

@@ -75,12 +75,12 @@ class Comparison:
 
     @property
     def count(self) -> int:
-        """Number of test photographs."""
+        """Returns the number of test photographs."""
         return len(self.first.names)
 
     @property
     def is_beyond_chance(self) -> bool:
-        """Whether the test calls the difference in accuracy significant."""
+        """Returns True if the difference in accuracy is significant."""
         return self.p_value < paired_tests.SIGNIFICANCE
 
     def changes_of(self, kind: str) -> list[Change]:

@@ -46,7 +46,7 @@ class RunResults:
 
     @property
     def is_right(self) -> np.ndarray:
-        """Tells for each photograph whether the prediction is its label, bool [N]."""
+        """Returns whether each prediction is right, bool [N]."""
         return self.predicted == self.labels
 
 

@@ -40,17 +40,17 @@ class RegimeRun:
 
     @property
     def train_records(self) -> Records:
-        """The features of the training images if there are any, else the images."""
+        """Returns the features of the training images; without them, the images."""
         return self.inputs.train_features or self.train_images
 
     @property
     def val_records(self) -> Records:
-        """The features of the validation images if there are any, else the images."""
+        """Returns the features of the validation images; without them, the images."""
         return self.inputs.val_features or self.val_images
 
     @property
     def pass_steps(self) -> int:
-        """Number of steps of one pass over the training images."""
+        """Returns the number of steps of one pass over the training images."""
         return num_batches(self.train_records.count, self.config.batch_size)
 
     def count_steps(self, epoch: int) -> int:
@@ -66,10 +66,10 @@ class RegimeRun:
 
     @property
     def can_resume_in_epoch(self) -> bool:
-        """Whether a run can continue within an epoch.
+        """Returns True if a run can continue within an epoch.
 
-        It cannot with a data service: that has no order, so the rest of an epoch is
-        unknown.
+        With a data service it cannot: a service keeps no order, so the rest of an epoch
+        is unknown.
         """
         return self.config.data_service is None
 
