@@ -53,10 +53,7 @@ def describe_outcome(comparison: Comparison) -> str:
     if comparison.is_beyond_chance or low > 0 or high < 0:
         verdict = "the difference is beyond chance."
         if not comparison.is_beyond_chance:
-            verdict = (
-                "the test does not exclude chance, but nearly; more test photographs "
-                "can tell."
-            )
+            verdict = "this may still be chance; compare with more test photographs."
         return (
             f"{second} is right on {amount} of {comparison.count} test photographs "
             f"than {first} ({figures}): {verdict}"
@@ -72,7 +69,7 @@ def describe_outcome(comparison: Comparison) -> str:
 
 def _describe_detectable(comparison: Comparison) -> str:
     if comparison.detectable is None:
-        return "So few photographs show no difference at all."
+        return "With so few photographs, even the largest difference would not show."
     return (
         f"A difference of about {comparison.detectable:.2g} would show, with a chance "
         "of 80 %."

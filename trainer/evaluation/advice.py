@@ -28,7 +28,7 @@ def advise(test: Metrics, classes: Sequence[str], *, weights: str) -> str:
     weights: value of --weights.
     """
     if test["count"] < _FEW:
-        return "So few test images tell little: add photographs."
+        return "The test images are too few for advice: add photographs."
     confusion = np.array(test["confusion"])
     share = confusion.sum(axis=1) / confusion.sum()
     largest = int(share.argmax())

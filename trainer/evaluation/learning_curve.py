@@ -134,8 +134,8 @@ def _describe(points: Sequence[CurvePoint], prediction: Prediction | None) -> st
         return (
             f"Accuracy does not grow from {points[0]['photographs']:,} to "
             f"{today['photographs']:,} photographs ({today['accuracy']:.1%} of "
-            f"{today['count']:,} held-out photographs), so nothing can be said about "
-            "more of them."
+            f"{today['count']:,} held-out photographs), so the curve does not show "
+            "whether more of them would help."
         )
     low, high = prediction["gain_ci95"]
     before = prediction["accuracy"] - prediction["gain"]
