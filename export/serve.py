@@ -34,7 +34,9 @@ def main(argv: list[str]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors come as one line
     try:
         if importlib.util.find_spec("aiohttp") is None:
-            raise ValueError("aiohttp is missing; pip install -e .[serve] brings it")
+            raise ValueError(
+                "aiohttp is missing. Install it: pip install -e '.[serve]'"
+            )
         if not os.path.isdir(FLAGS.export_dir):
             raise ValueError(
                 "--export_dir must be a directory that export.main has written. "

@@ -26,11 +26,11 @@ _ARRAYS = (
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What is known of n images.
+    """The answers of a model for n images, and what is measured of the images.
 
     embeddings: float32 [n, D].
-    class_ids: int64 [n], the classes with the largest probability.
-    confidences: float32 [n], these probabilities.
+    class_ids: int64 [n], the class with the largest probability of each image.
+    confidences: float32 [n], these probabilities, range [0, 1].
     unknown_scores: float32 [n], or None if the model has no such output.
     measures: float32 [n, 4]; see image_measures.
     hashes: bool [n, 256]; see perceptual_hash.
@@ -48,7 +48,10 @@ class Answers:
     num_classes: int
 
     def take(self, rows: np.ndarray) -> "Answers":
-        """Returns the answers of some images; rows: int [m] or bool [n]."""
+        """Returns the answers for some of the images.
+
+        rows: int [m], their positions, or bool [n].
+        """
         arrays: dict[str, Any] = {
             name: getattr(self, name)[rows]
             for name in _ARRAYS
@@ -68,13 +71,13 @@ def ask_in_batches(
 
     Args:
       ask: calls the model.
-      items: what read_batch reads, such as paths.
+      items: the items that read_batch reads, such as paths.
       read_batch: returns the encoded images of up to BATCH_SIZE items. An item that
         cannot be read is b"".
 
     Raises:
       StatusError: the model does not answer.
-      ValueError: the model has no signature, or outputs, of an export.
+      ValueError: the model lacks a signature or an output that every export has.
     """
     batches = split(items)
     pool = concurrent.futures.ThreadPoolExecutor(_IN_FLIGHT)
@@ -91,7 +94,7 @@ def ask_in_batches(
 
 
 def split(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yields the items in lists of BATCH_SIZE; the last may be shorter."""
+    """Yields the items in lists of BATCH_SIZE; the last list may be shorter."""
     batch: list[Item] = []
     for item in items:
         batch.append(item)
@@ -125,7 +128,7 @@ def _ask_batch(
 
 
 def _measure(image_bytes: bytes) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Returns measures and hash, and False if Pillow cannot decode the image."""
+    """Returns measures, hash and whether Pillow can decode the image."""
     try:
         return (*measure_image(image_bytes), True)
     # For a damaged file Pillow raises exceptions of any type.
@@ -154,7 +157,7 @@ def _ask_checked(
 
 
 def join(parts: Sequence[Answers]) -> Answers:
-    """Joins the answers of several batches, at least one."""
+    """Joins the answers of one or more batches, in their order."""
     arrays: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in _ARRAYS
@@ -164,7 +167,13 @@ def join(parts: Sequence[Answers]) -> Answers:
 
 
 def embed(ask: Ask, images: Iterable[bytes]) -> np.ndarray:
-    """Returns the embeddings of the images that can be decoded, float32 [t, D]."""
+    """Returns the embeddings of the images that can be decoded, float32 [t, D].
+
+    images: encoded, at least one.
+
+    Raises:
+      StatusError, ValueError: see ask_in_batches.
+    """
     parts = []
     for batch in split(images):
         features = _ask_checked(ask, "features", batch)
@@ -175,7 +184,7 @@ def embed(ask: Ask, images: Iterable[bytes]) -> np.ndarray:
 def find_near_duplicates(hashes: np.ndarray) -> np.ndarray:
     """Finds the images that are a near duplicate of an earlier one.
 
-    Images of one burst are no independent draws, and the tests count independent draws.
+    The tests need independent images, and the images of one burst are not.
 
     hashes: bool [n, 256].
 

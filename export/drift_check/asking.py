@@ -1,4 +1,4 @@
-"""Opens what answers for a version: the version itself, or a server."""
+"""Opens a version to ask: in this process, or through a server."""
 
 import contextlib
 import functools
@@ -24,11 +24,14 @@ _SECONDS = 60.0
 def open_version(version_dir: pathlib.Path) -> Iterator[Ask]:
     """Loads a version into this process, on the CPU.
 
+    Yields:
+      A function that asks the version.
+
     Raises:
       OSError: TensorFlow's C library is missing.
       ValueError: the version does not load, or cannot answer.
     """
-    # A server on this machine may hold the memory of the accelerator.
+    # A server on this machine may use all memory of the accelerator.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     try:
         with console.quiet_tensorflow_import():
@@ -57,10 +60,11 @@ def open_server(address: str, export_dir: pathlib.Path) -> Iterator[tuple[Ask, i
 
     Args:
       address: HOST:PORT.
-      export_dir: has the versions, of which the server runs one.
+      export_dir: directory of the versions that the server runs.
 
     Yields:
-      What asks the server, and the number of its newest version, which answers.
+      A function that asks the server, and the number of its newest version, which
+      answers.
 
     Raises:
       ValueError: the server does not answer, or its version is not in export_dir.

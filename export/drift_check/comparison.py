@@ -13,7 +13,7 @@ from pipeline.system import versions
 
 FORMAT = 1
 
-# A permutation test of fewer images finds only changes that everybody sees.
+# With fewer images, a permutation test finds only changes that are obvious.
 MIN_PHOTOGRAPHS = 10
 _MAX_UNUSUAL = 24
 _SEED = 0
@@ -24,8 +24,8 @@ class Counts(TypedDict):
 
     reference: photographs behind the reference.
     compared: new photographs that the tests use.
-    near_duplicates: new photographs that are left out because they nearly equal one
-      that is compared.
+    near_duplicates: new photographs that are not compared, because each is a near
+      duplicate of one that is.
     left_out: new photographs that could not be read or decoded.
     """
 
@@ -46,7 +46,7 @@ class Unusual(TypedDict):
     """A new photograph far from the reference.
 
     distance: see unusual.distances_to_reference.
-    label: the predicted class; probability: that of the class.
+    label: the predicted class; probability: of this class, range [0, 1].
     """
 
     name: str
@@ -62,10 +62,10 @@ class DriftReport(TypedDict):
     project: version and commit of this project.
     version: directory of the version whose reference is used.
     photographs: numbers of photographs.
-    p: the probability that unchanged photographs differ so much in at least one test.
-    tests: test -> p-value, for the tests together (Holm).
+    p: the probability that unchanged photographs differ as much in at least one test.
+    tests: test -> p-value, adjusted for the number of tests (Holm).
     single_tests: test -> p-value of the test alone.
-    class_shares: each class, the largest difference first.
+    class_shares: share of each predicted class, the largest difference first.
     confidence: mean of the largest probability.
     unknown_score: its mean; None if the model or its reference has none.
     measures: mean of each measure of image_measures.
@@ -100,9 +100,9 @@ def compare(
 
     Args:
       answers: of the new photographs, all decoded.
-      names: of the same photographs.
+      names: the names of these photographs.
       version: directory of the version whose reference it is.
-      left_out: the other photographs.
+      left_out: the new photographs that could not be read or decoded.
 
     Raises:
       ValueError: there are too few photographs, or the model is another one.
@@ -180,7 +180,9 @@ def _check_counts(counts: Counts, version: str) -> None:
 
 
 def run_tests(reference: Reference, new: Answers) -> dict[str, float]:
-    """Returns test -> p-value. A test with the output of one side only is left out.
+    """Returns test -> p-value.
+
+    The test of unknown_score is left out if the model or the reference has no scores.
 
     new: answers of new photographs, all decoded and without near duplicates.
     """

@@ -1,4 +1,4 @@
-"""Says how much two samples differ, with 95 % intervals."""
+"""Measures how much two samples differ, with 95 % intervals."""
 
 from typing import TypedDict
 
@@ -8,7 +8,8 @@ import numpy as np
 class ShareShift(TypedDict):
     """The share of one predicted class.
 
-    reference, new: fractions of the images; counts: the numbers of images.
+    reference, new: fractions of the images of each sample.
+    counts: numbers of images in the reference and in the new sample.
     difference: new less reference; ci95: its 95 % interval.
     """
 
@@ -39,7 +40,8 @@ def compare_shares(
 ) -> ShareShift:
     """Compares two fractions, each given as (count, total).
 
-    The interval is Newcombe's (1998, method 10), from the intervals of Wilson.
+    The interval is that of Newcombe (1998, method 10), computed from the intervals of
+    Wilson.
     """
     old_share, old_low, old_high = _wilson(*reference)
     new_share, new_low, new_high = _wilson(*new)

@@ -8,21 +8,24 @@ from PIL import Image
 
 from pipeline.inspection import perceptual_hash
 
-# Measured at one size, near the one that a classifier sees, so that the measures of
-# photographs of different sizes can be compared.
+# All images are measured at this size, so that the measures of photographs of different
+# sizes can be compared. It is close to the size that a classifier sees.
 _SIDE_PX = 224
 
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """One measure. lower, higher: what an image is called whose value is so."""
+    """One measure.
+
+    lower, higher: how images with a lower or a higher value are described.
+    """
 
     name: str
     lower: str
     higher: str
 
 
-# In the order of the columns. All are fractions of the range of a pixel:
+# In the order of the columns. The values are fractions of the range of a pixel:
 # brightness: mean of the luma.
 # contrast: standard deviation of the luma.
 # saturation: mean of the saturation in HSV.

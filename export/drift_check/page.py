@@ -17,7 +17,7 @@ _THUMBNAIL_PX = 200
 
 
 def render_page(report: DriftReport, paths: dict[str, str], *, limit: float) -> str:
-    """Returns the HTML; reads the photographs that are shown.
+    """Returns the HTML of the page; reads the photographs that it shows.
 
     Args:
       paths: name in the report -> path of the file.
@@ -47,7 +47,7 @@ def render_page(report: DriftReport, paths: dict[str, str], *, limit: float) -> 
 
 
 def _make_thumbnail(path: str) -> str | None:
-    """Returns a small JPEG in base64, or None if the file is no longer there."""
+    """Returns a small JPEG in base64, or None if the file cannot be read any more."""
     try:
         stored = image_files.read_as_stored(path, StoredForm)
         with Image.open(io.BytesIO(stored)) as image:

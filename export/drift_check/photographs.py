@@ -1,4 +1,4 @@
-"""Reads new photographs and asks for their answers."""
+"""Reads new photographs and asks a model for its answers."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -17,16 +17,17 @@ from pipeline.system.texts import escape_controls
 def ask_for_photographs(
     ask: Ask, paths: Sequence[str]
 ) -> tuple[Answers, list[str], list[LeftOut]]:
-    """Reads photographs as the preparation does and asks for their answers.
+    """Reads photographs as the preparation does, and asks a model for its answers.
 
-    Shows the progress.
+    It shows the progress.
 
     Args:
       ask: calls the model.
-      paths: at least one.
+      paths: the photographs, at least one.
 
     Returns:
-      The answers of the photographs that were decoded, their paths, and the others.
+      The answers for the photographs that were decoded, the paths of these, and the
+      photographs that were left out.
 
     Raises:
       ValueError: no photograph can be decoded, or the model does not answer.
@@ -38,7 +39,7 @@ def ask_for_photographs(
         return [_read(path, find_form, reasons) for path in batch]
 
     parts: list[Answers] = []
-    # Progress counts photographs, and the answers come in batches.
+    # The progress counts photographs, but the answers come in batches.
     rows = (
         (index, part)
         for part in answers.ask_in_batches(ask, paths, read_batch)

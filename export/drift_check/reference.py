@@ -1,6 +1,6 @@
 """Reads and writes the reference of a version: what its validation images look like.
 
-The file holds numbers of images, no image and no name.
+The file holds numbers that were computed of the images, but no image and no name.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ REFERENCE_FILE = "assets.extra/reference.npz"
 FIRST_VERSION = "0.3.0"
 FORMAT = 1
 
-# Measured: docs/decisions/0051-drift.md.
+# Largest number of components; docs/decisions/0051-drift.md has the measurement.
 _DIMENSIONS = 64
-# Of the largest variance.
+# A component needs at least this share of the largest variance.
 _LEAST_VARIANCE = 1e-5
 
 
@@ -39,7 +39,7 @@ class Reference:
     center, projection: float32 [D], float32 [D, d]; see fit_projection.
     embeddings: float16 [n, d], reduced.
     class_ids: int64 [n], the predicted classes.
-    confidences: float32 [n], the largest probability of each image.
+    confidences: float32 [n], the largest probability of each image, range [0, 1].
     unknown_scores: float32 [n]; empty if the model has no such output.
     measures: float32 [n, 4]; see image_measures.
     """
@@ -58,24 +58,24 @@ class Reference:
 
     @property
     def count(self) -> int:
-        """Number of images."""
+        """Returns the number of images."""
         return len(self.class_ids)
 
     def reduce(self, embeddings: np.ndarray) -> np.ndarray:
-        """Returns float32 [n, d]; embeddings: float32 [n, D]."""
+        """Reduces embeddings float32 [n, D] by the projection, to float32 [n, d]."""
         return (embeddings - self.center) @ self.projection
 
 
 def make_reference(
     answers: Answers, training: np.ndarray, classes: Sequence[str]
 ) -> Reference:
-    """Makes a reference of the images that were decoded; of near duplicates, of one.
+    """Makes a reference of the images that were decoded, without near duplicates.
 
     Args:
       answers: of images of the validation split.
-      training: float32 [t, D], embeddings of other images, which fit the projection.
-        Fitted to the reference itself it would suit it better than new images, and
-        unchanged images would look changed.
+      training: float32 [t, D], embeddings of other images, to which the projection is
+        fitted. If it were fitted to the images of the reference, it would suit these
+        better than new images, and unchanged images would look changed.
       classes: the K names, in the order of the probabilities.
     """
     answers = answers.take(answers.decoded)
@@ -101,20 +101,21 @@ def fit_projection(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fits a principal component analysis that gives each component variance 1.
 
     A change of the light or of the focus moves embeddings along components of small
-    variance, which the large ones would hide.
+    variance. Without the scaling, the components of large variance would hide that.
 
     embeddings: float32 [t, D], t at least 2.
 
     Returns:
-      float32 [D] and float32 [D, d]: (embedding - first) @ second is the reduced one.
-      d is at most 64, and there are at least four images for each component.
+      center float32 [D] and projection float32 [D, d]: the reduced embedding is
+      (embedding - center) @ projection. d is at most 64, and at most t / 4 (but 1 at
+      least).
     """
     count, size = embeddings.shape
     dimensions = max(1, min(_DIMENSIONS, size, count // 4))
     center = embeddings.mean(axis=0, dtype=np.float64)
     _, lengths, axes = np.linalg.svd(embeddings - center, full_matrices=False)
     variances = lengths[:dimensions] ** 2 / (count - 1)
-    # What hardly varies would be noise, magnified. All variances may be 0.
+    # A component that hardly varies would only magnify noise. All variances may be 0.
     kept = variances >= _LEAST_VARIANCE * variances[0]
     scales = np.sqrt(np.maximum(variances[kept], 1e-12))
     projection = (axes[:dimensions][kept] / scales[:, np.newaxis]).T
@@ -122,7 +123,7 @@ def fit_projection(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_reference(version_dir: pathlib.Path, reference: Reference) -> None:
-    """Writes the file of a version that is not published yet."""
+    """Writes the reference into the directory of a version, before it is published."""
     path = version_dir / REFERENCE_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {
@@ -134,7 +135,7 @@ def write_reference(version_dir: pathlib.Path, reference: Reference) -> None:
 
 
 def read_reference(version_dir: pathlib.Path) -> Reference:
-    """Reads the file of a version.
+    """Reads the reference of a version.
 
     Raises:
       ValueError: the version has no such file, a later version of this project wrote
@@ -176,7 +177,7 @@ def read_reference(version_dir: pathlib.Path) -> Reference:
 
 
 def _describe_writer(version_dir: pathlib.Path) -> str:
-    """Says which version of this project wrote an export."""
+    """Describes which version of this project wrote an export, for an error."""
     try:
         card = json.loads((version_dir / "model_card.json").read_text())
         project = card["project"]

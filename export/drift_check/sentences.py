@@ -1,11 +1,11 @@
-"""Says what a comparison found, in sentences."""
+"""Describes the result of a comparison in sentences."""
 
 from export.drift_check.comparison import DriftReport
 from export.drift_check.effects import MeanShift, ShareShift
 from export.drift_check.image_measures import MEASURES
 from pipeline.system.texts import escape_controls
 
-# The limit that decides between "found" and "not found" without --fail_below.
+# Drift is found if p is below this limit, unless --fail_below gives another.
 DEFAULT_LIMIT = 0.01
 # With fewer photographs, only large changes are found.
 _FEW = 50
@@ -25,7 +25,10 @@ TESTS = {
 
 
 def headline(report: DriftReport, limit: float) -> str:
-    """Says whether drift was found. limit: drift is found if p is below it."""
+    """Returns whether drift was found, with the evidence, in one line.
+
+    limit: drift is found if p is below it.
+    """
     counts = report["photographs"]
     evidence = (
         f"p {describe_p(report['p'])}, {counts['compared']} new photographs against "
@@ -45,10 +48,12 @@ def describe_p(p_value: float) -> str:
 
 
 def list_changes(report: DriftReport, limit: float) -> list[str]:
-    """Says what changed: one sentence for each difference that is not chance.
+    """Returns one sentence for each difference that is beyond chance.
 
-    Of the tests these are those below the limit. Of the classes and measures these are
-    those whose 95 % interval of the difference does not contain 0.
+    A difference needs a test whose p-value is below the limit. A class or a measure
+    also needs a difference whose 95 % interval does not contain 0.
+
+    limit: see headline.
     """
     if report["p"] >= limit:
         return []
@@ -92,7 +97,7 @@ def _is_clear(ci95: list[float]) -> bool:
 
 
 def describe_share(shift: ShareShift) -> str:
-    """Says how the share of a class changed."""
+    """Returns a sentence about the change of the share of a class."""
     low, high = shift["ci95"]
     return (
         f"{shift['new']:.0%} of the new photographs are predicted as "
@@ -103,7 +108,10 @@ def describe_share(shift: ShareShift) -> str:
 
 
 def describe_mean(shift: MeanShift, subject: str) -> str:
-    """Says how a mean changed; subject: the beginning of the sentence."""
+    """Returns a sentence about the change of a mean.
+
+    subject: the beginning of the sentence, up to its verb.
+    """
     low, high = shift["ci95"]
     return (
         f"{subject} {shift['new']:.3g}, against {shift['reference']:.3g} in the "
@@ -112,7 +120,7 @@ def describe_mean(shift: MeanShift, subject: str) -> str:
 
 
 def describe_counts(report: DriftReport) -> list[str]:
-    """Says which photographs are not compared."""
+    """Returns sentences about the photographs that are not compared."""
     counts = report["photographs"]
     lines = []
     if counts["near_duplicates"]:

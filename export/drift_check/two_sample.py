@@ -1,8 +1,8 @@
 """Tests whether two samples come from one distribution.
 
-Each test returns a p-value that holds for any number of images, because it compares
-the samples with random divisions of the same images (Phipson and Smyth, 2010), or
-because SciPy knows the distribution.
+The p-value of each test is right for any number of images. A test either compares the
+samples with random divisions of the same images (Phipson and Smyth, 2010), or SciPy
+knows its distribution.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 PERMUTATIONS = 4_999
-# The kernel test uses so many rows of a sample: its memory grows with the square.
+# The kernel test uses at most this many rows of a sample, because its memory grows with
+# the square of their number.
 MAX_KERNEL_ROWS = 1_000
 
 
@@ -19,7 +20,8 @@ def kernel_p_value(
 ) -> float:
     """Tests rows of numbers by the maximum mean discrepancy (Gretton et al., 2012).
 
-    The kernel is Gaussian; its width is the median distance of all pairs.
+    The kernel is Gaussian: exp(-squared distance / median squared distance of all
+    pairs).
 
     Args:
       reference, new: float [m, d], float [n, d].
@@ -40,9 +42,10 @@ def kernel_p_value(
 def standardise(
     reference: np.ndarray, new: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gives each column the standard deviation 1 in both samples together.
+    """Divides each column by its standard deviation over both samples together.
 
-    Both together, so that a permutation test of the result is exact.
+    The deviation does not depend on which image is in which sample, so a permutation
+    test of the result is exact. A column without any variation stays as it is.
 
     reference, new: float [m, d], float [n, d].
     """
@@ -61,7 +64,7 @@ def _compute_kernel(points: np.ndarray) -> np.ndarray:
     from scipy.spatial import distance
 
     squares = distance.pdist(points.astype(np.float64), "sqeuclidean")
-    # 0 where most points are equal.
+    # The median is 0 if most points are equal.
     width = float(np.median(squares)) or float(squares.mean()) or 1.0
     return distance.squareform(np.exp(-squares / width)).astype(np.float32) + np.eye(
         len(points), dtype=np.float32
@@ -91,10 +94,10 @@ def class_share_p_value(
 ) -> float:
     """Tests the numbers of images of each class by chi-squared.
 
-    The distribution is that of random tables with the same sums, so that small numbers
-    are right too.
+    The statistic is compared with that of random tables of the same sums, so the
+    p-value is right for small numbers too.
 
-    reference, new: int [K].
+    reference, new: int [K], numbers of images by class.
 
     Returns:
       The p-value; 1 if all images are of one class.
@@ -127,7 +130,7 @@ def rank_p_value(reference: np.ndarray, new: np.ndarray) -> float:
 
 
 def _p_value(observed: float, drawn: np.ndarray) -> float:
-    # Equal values differ by rounding.
+    # Rounding can make equal statistics differ a little.
     as_large = drawn >= observed - 1e-6 * abs(observed)
     return float((1 + as_large.sum()) / (1 + len(drawn)))
 
@@ -135,8 +138,8 @@ def _p_value(observed: float, drawn: np.ndarray) -> float:
 def adjust_holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Adjusts the p-values of several tests together (Holm, 1979).
 
-    If nothing has changed, the smallest of them is below a limit with at most the
-    probability of that limit, whatever the tests have to do with one another.
+    If nothing has changed, the probability that the smallest one is below a limit is at
+    most that limit, also if the tests depend on one another.
     """
     adjusted = {}
     largest = 0.0

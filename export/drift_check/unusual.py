@@ -12,8 +12,9 @@ def distances_to_reference(reference: np.ndarray, new: np.ndarray) -> np.ndarray
       reference, new: float [m, d], float [n, d].
 
     Returns:
-      float64 [n], over the nearest five, in units of the median of the same distance
-      among the reference images: 1 is as far as they are from each other.
+      float64 [n], the mean over the nearest five. The unit is the median of the same
+      mean distance among the reference images: an image with 1 is as far from the
+      reference images as they are from each other.
     """
     from sklearn.neighbors import NearestNeighbors
 

@@ -6,6 +6,6 @@ limits.py       refuses requests whose images have too many pixels
 rest_paths.py   reads the method and the path of a REST request
 rest_bodies.py  decompresses and parses the body of a REST request
 rest_json.py    answers REST requests: JSON to messages and arrays, and back
-servers.py      the two network servers, from their start to their end
-log.py          prints lines
+servers.py      starts, runs and stops the gRPC and the REST server
+log.py          prints lines for the terminal, without control characters
 """

@@ -23,7 +23,13 @@ from export.protocol.status import Code, StatusError
 def predict(
     versions: Versions, request: predict_pb2.PredictRequest
 ) -> predict_pb2.PredictResponse:
-    """Runs any signature of a version."""
+    """Answers Predict: runs any signature of a version.
+
+    Raises:
+      StatusError: there is no such version, the images have too many pixels, or the
+        model refuses the inputs.
+      ValueError: an input is malformed, or output_filter names no output.
+    """
     response = predict_pb2.PredictResponse()
     with versions.use(request.model_spec) as version:
         response.model_spec.CopyFrom(_make_answer_spec(request.model_spec, version))
@@ -40,7 +46,7 @@ def predict(
         )
     for key in keys:
         array, tensor = outputs[key], response.outputs[key]
-        # Into the fields that clients read, such as float_val, not tensor_content.
+        # Clients read the typed fields, such as float_val, and not tensor_content.
         tensor.dtype, field = tensors.DTYPES[array.dtype.name]
         for size in array.shape:
             tensor.tensor_shape.dim.add(size=size)
@@ -51,7 +57,17 @@ def predict(
 def run(
     version: Version, signature_name: str, inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Runs a signature of a version; see Session.run and check_pixels."""
+    """Runs a signature of a version.
+
+    Args:
+      inputs: name -> array; its shape and dtype are those of the signature.
+
+    Returns:
+      Name of each output -> array.
+
+    Raises:
+      StatusError: see Session.run and check_pixels.
+    """
     check_pixels(inputs)
     return version.session.run(signature_name, inputs)
 
@@ -70,7 +86,12 @@ def _make_answer_spec(
 def classify(
     versions: Versions, request: classification_pb2.ClassificationRequest
 ) -> classification_pb2.ClassificationResponse:
-    """Runs a signature whose method is Classify."""
+    """Answers Classify: runs a signature that has this method.
+
+    Raises:
+      StatusError: see predict.
+      ValueError: the signature is not for Classify, or there is no example.
+    """
     response = classification_pb2.ClassificationResponse()
     with versions.use(request.model_spec) as version:
         response.model_spec.CopyFrom(_make_answer_spec(request.model_spec, version))
@@ -92,10 +113,10 @@ def refuse_to_regress(
 ) -> None:
     """Refuses Regress as TensorFlow Serving does; no export has a signature for it.
 
-    request: or a RegressionRequest, which has the same model_spec.
+    request: may also be a RegressionRequest, which has the same model_spec.
 
     Raises:
-      StatusError: there is no such version.
+      StatusError: there is no such version, or the signature is for Regress.
       ValueError: the signature is not for Regress.
     """
     with versions.use(request.model_spec) as version:
@@ -132,7 +153,12 @@ def _encode_examples(request: classification_pb2.ClassificationRequest) -> list[
 def get_metadata(
     versions: Versions, request: get_model_metadata_pb2.GetModelMetadataRequest
 ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-    """Returns the signatures of a version."""
+    """Answers GetModelMetadata: returns the signatures of a version.
+
+    Raises:
+      StatusError: there is no such version.
+      ValueError: metadata_field is not signature_def.
+    """
     if set(request.metadata_field) != {"signature_def"}:
         raise ValueError(
             "metadata_field must be signature_def. Received: "
@@ -152,6 +178,10 @@ def get_metadata(
 def get_status(
     versions: Versions, request: get_model_status_pb2.GetModelStatusRequest
 ) -> get_model_status_pb2.GetModelStatusResponse:
-    """Returns the state of one version, or of all."""
+    """Answers GetModelStatus: returns the state of one version, or of all.
+
+    Raises:
+      StatusError: there is no such model or version.
+    """
     states = versions.list_states(request.model_spec)
     return get_model_status_pb2.GetModelStatusResponse(model_version_status=states)

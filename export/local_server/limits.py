@@ -1,8 +1,9 @@
 """Refuses requests whose images have too many pixels together, before they are run.
 
-TensorFlow Serving joins requests of several clients, so that only the graph can look at
-the headers; it makes the largest images bad ones, see export/graph/safe_decoding.py.
-Here a request is a batch, and its client is told.
+TensorFlow Serving joins requests of several clients into a batch, so only the graph can
+count the pixels; it treats the largest images as bad ones, see
+export/graph/safe_decoding.py. The local server runs each request as its own batch, and
+can therefore refuse the request and say why.
 """
 
 import io
@@ -18,22 +19,22 @@ from pipeline.inspection.formats import DECODABLE_FORMATS, MAX_PIXELS
 
 
 def check_pixels(inputs: Mapping[str, np.ndarray]) -> None:
-    """Counts the pixels of the images of a request, by their headers.
+    """Checks that the images of a request have at most MAX_REQUEST_PIXELS together.
 
-    The code is INVALID_ARGUMENT, as for a batch of too many rows in TensorFlow Serving:
-    RESOURCE_EXHAUSTED would become the HTTP status 429, and a client would send the
-    same request again, which can never be answered.
+    It counts them by the headers. The code of the error is INVALID_ARGUMENT, as for a
+    batch of too many rows in TensorFlow Serving. RESOURCE_EXHAUSTED would become the
+    HTTP status 429, and a client would repeat a request that can never be answered.
 
     Args:
-      inputs: name -> array, of a signature. The key "inputs" holds tf.train.Examples,
-        any other array of strings images.
+      inputs: name -> array, of a signature. An array of strings holds images; under the
+        key "inputs" it holds serialized tf.train.Examples.
 
     Raises:
-      StatusError: they are too many.
+      StatusError: the images have more pixels.
     """
     total = 0
     for key, values in inputs.items():
-        # So many of the largest images are allowed.
+        # This number of images is always allowed, however large they are.
         if values.dtype != object or values.size <= MAX_REQUEST_PIXELS // MAX_PIXELS:
             continue
         for value in values.ravel():
@@ -56,7 +57,7 @@ def _find_image(serialized: bytes) -> bytes:
 
 
 def _count_pixels(image_bytes: bytes) -> int:
-    """Returns the pixels that the graph would decode; 0 of what it refuses."""
+    """Returns the pixels that the graph would decode: 0 if it refuses the image."""
     try:
         with Image.open(io.BytesIO(image_bytes), formats=DECODABLE_FORMATS) as image:
             pixels = image.width * image.height

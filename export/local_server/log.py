@@ -1,15 +1,16 @@
-"""Prints lines."""
+"""Prints lines for the terminal, without control characters."""
 
 from pipeline.system import texts
 
-# A message of TensorFlow can hold a graph, and a request a photograph.
+# A message of TensorFlow can hold a whole graph, and a request a whole photograph.
 _MAX_CHARACTERS = 400
 
 
 def log(line: str) -> None:
-    """Prints a line at once, so that a program that waits for it can go on.
+    """Prints a line at once, without the delay of a buffer.
 
-    What a client or a file has put into the line cannot act on a terminal.
+    Control characters are escaped, because a client or a file may have put them into
+    the line.
     """
     print(texts.escape_controls(line), flush=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from export.local_server.log import to_one_line
 
-# TensorFlow Serving's limit, too.
+# The limit of TensorFlow Serving.
 _MAX_DECOMPRESSED_BYTES = 100 << 20
 
 # zlib's code for the header and the checksum of gzip.
@@ -17,13 +17,14 @@ _GZIP = 31
 
 
 def decompress(body: bytes, content_encoding: str) -> bytes:
-    """Returns the body as it was before gzip; any other encoding stays as it is.
+    """Returns the decompressed body; a body that is not gzip is returned as it is.
 
-    As in TensorFlow Serving, each encoding with gzip in its name is gzip, and no other
-    one is known.
+    As in TensorFlow Serving, a body is gzip if the name of its encoding contains gzip.
+    No other encoding is known.
 
     Raises:
-      ValueError: the body is no gzip, or too large.
+      ValueError: the body is not gzip or is cut off, or is larger than 100 MiB when it
+        is decompressed.
     """
     if not body or "gzip" not in content_encoding:
         return body

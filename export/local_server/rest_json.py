@@ -21,11 +21,11 @@ def answer_rest(
     """Answers one REST request with JSON text.
 
     Args:
-      versions: what is served.
-      method: of HTTP.
+      versions: the versions that are served.
+      method: HTTP method of the request.
       path: as the client sent it, with its escapes.
-      encoding: of the body, "" for none.
-      body: JSON, of a POST.
+      encoding: Content-Encoding of the body, "" for none.
+      body: JSON for a POST; ignored for a GET.
 
     Raises:
       StatusError: the request is refused, with the code of TensorFlow Serving.
@@ -101,12 +101,16 @@ def _predict_json(
 
 
 def _is_named(value: object) -> TypeGuard[dict[str, object]]:
-    """Tells whether a value is {name: value}; {"b64": ...} is a value itself."""
+    """Tells whether a value is an object {name: value}, and not {"b64": TEXT}."""
     return isinstance(value, dict) and not _is_base64(value)
 
 
 def _unname(value: object, name: str) -> object:
-    """Returns the value of {name: value}; a value without a name as it is."""
+    """Returns the value of an object {name: value}; any other value as it is.
+
+    Raises:
+      ValueError: the object has another name.
+    """
     if _is_named(value):
         if name not in value:
             raise ValueError(f"The input is {name}. Received: {', '.join(value)}")
@@ -114,7 +118,7 @@ def _unname(value: object, name: str) -> object:
     return value
 
 
-# For each of numpy's kinds of dtype, the types of JSON's values.
+# Kind of a NumPy dtype -> types of the JSON values that it can hold.
 _TYPES: dict[str, list[type]] = {
     "O": [bytes],
     "u": [int],
@@ -129,14 +133,14 @@ def json_to_array(values: object, dtype: np.dtype) -> np.ndarray:
 
     Args:
       values: a value, or lists of any depth.
-      dtype: of the signature's input; object for strings.
+      dtype: that of the input of the signature; object for strings.
 
     Raises:
       ValueError: a value has another type, or lists have different lengths.
     """
     elements = _to_bytes(values) if dtype.kind == "O" else values
     array: np.ndarray = np.array(elements, object)
-    # A list that is left as an element has neighbours of another length.
+    # If lists have different lengths, NumPy keeps them as elements of the array.
     if all(type(element) in _TYPES[dtype.kind] for element in array.ravel()):
         too_large = OverflowError, FloatingPointError
         with contextlib.suppress(*too_large), np.errstate(over="raise"):
@@ -155,7 +159,11 @@ def _is_base64(value: object) -> TypeGuard[dict[str, str]]:
 
 
 def _to_bytes(value: object) -> object:
-    """Returns the bytes of strings and of {"b64": ...}, in lists of any depth."""
+    """Replaces strings and {"b64": TEXT} by their bytes, in lists of any depth.
+
+    Raises:
+      ValueError: a value is something else, or TEXT is not base64.
+    """
     if isinstance(value, list):
         return [_to_bytes(element) for element in value]
     if isinstance(value, str):
@@ -172,7 +180,7 @@ def _to_bytes(value: object) -> object:
 
 
 def array_to_json(array: np.ndarray) -> list[Any]:
-    """Makes nested lists of an array, as json_to_array reads them.
+    """Makes nested lists of an array; json_to_array makes an array of them again.
 
     Strings become text; float32 becomes the shortest number that reads as the same.
     """
@@ -191,7 +199,7 @@ def _read_examples(
     """Makes the request of :classify and :regress.
 
     Raises:
-      ValueError: the body has no examples, or one of them cannot be one.
+      ValueError: the body has no examples, or one of them is not an example.
     """
     request = messages.classification_pb2.ClassificationRequest(model_spec=spec)
     context, examples = payload.get("context", {}), payload.get("examples")
@@ -220,7 +228,7 @@ def _fill_feature(feature: Any, values: list[Any]) -> None:
     if not values:
         return
     if all(isinstance(value, int) for value in values):
-        feature.int64_list.value[:] = map(int, values)  # of booleans too
+        feature.int64_list.value[:] = map(int, values)  # Booleans are ints, too.
     elif all(isinstance(value, float) for value in values):
         numbers = json_to_array(values, np.dtype(np.float32))
         feature.float_list.value[:] = numbers.tolist()

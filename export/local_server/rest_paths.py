@@ -9,7 +9,7 @@ from export.protocol.status import Code, StatusError
 # The HTTP server of TensorFlow Serving has no other methods.
 _HTTP_METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
 
-# A proxy sends the whole address.
+# A client that uses a proxy sends the whole address instead of the path.
 _HOST = re.compile(r"(?i)https?://[^/?#]*")
 
 # The characters of a path with its query and fragment, by RFC 3986.
@@ -28,18 +28,18 @@ _PATHS = {
 
 
 def read_target(method: str, path: str) -> tuple[str, model_pb2.ModelSpec]:
-    """Returns what a request asks for, and of which model and version.
+    """Returns the action of a request, and the model and version that it names.
 
     Args:
-      method: of HTTP.
+      method: HTTP method of the request.
       path: as the client sent it, with its escapes, perhaps with host and query.
 
     Returns:
-      "predict", "classify" or "regress" for POST, "metadata" or "status" for GET; and
-      the model.
+      The action: "predict", "classify" or "regress" for POST, "metadata" or "status"
+      for GET; and the model with its version or label.
 
     Raises:
-      StatusError: the request is malformed.
+      StatusError: the method, the path or the version is malformed.
     """
     path = path[host.end() :] if (host := _HOST.match(path)) else path
     malformed = f"Malformed request: {method} {path}"
@@ -58,7 +58,7 @@ def read_target(method: str, path: str) -> tuple[str, model_pb2.ModelSpec]:
     spec = model_pb2.ModelSpec(name=name, version_label=label)
     if match["version"]:
         spec.version.value = _read_version(match["version"])
-    # Capitals are understood in the rest of a path, but not here.
+    # As in TensorFlow Serving, capitals are understood everywhere but in the action.
     if method == "GET":
         return "metadata" if match["action"] == "metadata" else "status", spec
     if not match["action"].islower():

@@ -1,4 +1,4 @@
-"""Runs the gRPC and the REST server of the versions of one directory."""
+"""Runs the gRPC server and the REST server of one export directory."""
 
 import asyncio
 import concurrent.futures
@@ -28,16 +28,17 @@ from pipeline.system import console
 _MAX_REQUEST_BYTES = 128 << 20
 _SECONDS_BETWEEN_POLLS = 1.0
 _SECONDS_TO_FINISH = 10.0
-_THREADS = 32  # each waits for a request to arrive whole, too
-# Requests that run at the same time. More are not answered sooner, and each holds its
-# images in memory; one that waits is dropped if its client hangs up.
+# A thread also waits while a request arrives, so there are more threads than _RUNNING.
+_THREADS = 32
+# Number of requests that run at the same time. With more, none is answered sooner, and
+# each holds its images in memory. A waiting request is dropped if its client hangs up.
 _RUNNING = max(4, os.cpu_count() or 1)
 
 Answer = TypeVar("Answer")
 
 
 def _guard(answer: Callable[..., Answer], *arguments: object) -> Answer:
-    """Turns every error into a StatusError, which ends a request, not the server."""
+    """Calls a handler; turns every error into a StatusError, which the client gets."""
     try:
         return answer(*arguments)
     except StatusError:
@@ -56,10 +57,10 @@ def _run_if_wanted(
     answer: Callable[..., Answer],
     *arguments: object,
 ) -> Answer:
-    """Waits until the request may run, and runs it if its client still waits.
+    """Waits for a slot, then runs the request if its client still waits.
 
     Raises:
-      StatusError: the client has hung up, or as _guard.
+      StatusError: the client has hung up, or the handler failed; see _guard.
     """
     with slots:
         if not is_wanted():
@@ -74,7 +75,8 @@ def _make_method(
 ) -> Any:
     """Makes a method of a gRPC service from a handler.
 
-    slots: of the requests that run a model; None for a method that runs none.
+    slots: limit the requests that run at the same time; None for a method that runs no
+      model.
     """
     codes = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -92,17 +94,17 @@ def _make_method(
 
 
 def _make_grpc_server(versions: Versions, slots: threading.Semaphore) -> grpc.Server:
-    """Makes a server of the two services; it has no port yet."""
+    """Makes the gRPC server with its two services; it has no port yet."""
     options = {
         "grpc.max_receive_message_length": _MAX_REQUEST_BYTES,
-        # Otherwise two servers share a port and each gets some of the requests.
+        # Otherwise two servers could share a port, and each would get some requests.
         "grpc.so_reuseport": 0,
     }
-    # It logs a stack trace for a method that is not implemented.
+    # gRPC would log a stack trace for a method that is not implemented.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     threads = concurrent.futures.ThreadPoolExecutor(_THREADS)
     server = grpc.server(threads, options=list(options.items()))
-    # A method that stays as it is answers UNIMPLEMENTED.
+    # A method that is not replaced here answers UNIMPLEMENTED.
     prediction = messages.prediction_service_pb2_grpc.PredictionServiceServicer()
     prediction.Predict = _make_method(handlers.predict, versions, slots)
     prediction.Classify = _make_method(handlers.classify, versions, slots)
@@ -118,7 +120,7 @@ def _make_grpc_server(versions: Versions, slots: threading.Semaphore) -> grpc.Se
 
 
 async def _run_in_thread(slots: threading.Semaphore, answer: Callable[[], str]) -> str:
-    """Runs a request as _run_if_wanted does; to cancel it is to hang up."""
+    """Calls _run_if_wanted in a thread; its cancellation counts as hanging up."""
     has_hung_up = threading.Event()
     try:
         return await asyncio.to_thread(
@@ -135,7 +137,7 @@ async def _start_rest(
     """Starts the REST server.
 
     Returns:
-      A function that stops the server once the bodies on their way have arrived.
+      A function that stops the server after the bodies that are arriving are complete.
     """
     from aiohttp import web
 
@@ -157,7 +159,7 @@ async def _start_rest(
             encoding = request.headers.get("Content-Encoding", "")
             target = request.method, request.raw_path
             answer = functools.partial(answer_rest, versions, *target, encoding, body)
-            if request.method != "POST":  # It runs no model.
+            if request.method != "POST":  # Only a POST runs a model.
                 return make_response(await asyncio.to_thread(_guard, answer), 200)
             text = await _run_in_thread(slots, answer)
             return make_response(text, 200)
@@ -171,12 +173,12 @@ async def _start_rest(
 
     application = web.Application(client_max_size=_MAX_REQUEST_BYTES)
     application.router.add_route("*", r"/{path:[\s\S]*}", handle)
-    # It logs a stack trace for a body that is cut.
+    # aiohttp would log a stack trace for a body that is cut off.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     runner = web.AppRunner(
         application,
         access_log=None,
-        # TensorFlow Serving knows gzip alone; see rest_bodies.py.
+        # rest_bodies.py decompresses: TensorFlow Serving knows only gzip.
         auto_decompress=False,
         # Cancels the request of a client that hangs up.
         handler_cancellation=True,
@@ -205,7 +207,7 @@ def _bind_ports(
       OSError: a port is in use, or the host is not an address of this machine.
     """
     try:
-        with console.quiet_tensorflow_import():  # gRPC logs a failure, too
+        with console.quiet_tensorflow_import():  # It also hides the log of gRPC.
             load_library()
             grpc_port = grpc_server.add_insecure_port(f"{_bracket(host)}:{port}")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -218,12 +220,12 @@ def _bind_ports(
 
 
 def _bracket(host: str) -> str:
-    """Returns a host as it stands before a port: [::1] for ::1."""
+    """Returns a host as it is written before a port: [::1] for ::1."""
     return f"[{host}]" if ":" in host else host
 
 
 async def _poll_until(stopping: asyncio.Event, versions: Versions) -> None:
-    """Looks for new versions every second; logs a problem once, not every second."""
+    """Looks for new versions every second; logs a problem only when it is new."""
     problem = None
     while not stopping.is_set():
         with contextlib.suppress(TimeoutError):
@@ -242,7 +244,7 @@ async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> Non
     """Serves until SIGTERM or SIGINT, then finishes the requests that are running.
 
     Raises:
-      OSError: a port cannot be had.
+      OSError: a port is in use, or the host is not an address of this machine.
       ValueError: models.config does not describe this model.
     """
     stopping = asyncio.Event()
@@ -254,7 +256,8 @@ async def serve(export_dir: str, *, host: str, port: int, rest_port: int) -> Non
     asyncio.get_running_loop().set_default_executor(pool)
     grpc_server = _make_grpc_server(versions, slots)
     grpc_port, rest_socket = _bind_ports(grpc_server, host, port, rest_port)
-    # Both answer when the first version is there, so that a client can wait for it.
+    # Both servers answer only after the first version is loaded, so that a client can
+    # wait for it.
     await asyncio.to_thread(versions.poll)
     stop_rest = await _start_rest(versions, rest_socket, slots)
     grpc_server.start()

@@ -21,7 +21,7 @@ from export.protocol.messages import (
 )
 from export.protocol.status import Code, StatusError
 
-# The name, size and modification time of each file of a version.
+# The path, size in bytes and modification time in ns of each file of a version.
 _FileList = list[tuple[pathlib.Path, int, int]]
 
 
@@ -29,8 +29,9 @@ _FileList = list[tuple[pathlib.Path, int, int]]
 class Version:
     """A loaded version.
 
-    running_requests: number of requests that run on it.
-    is_retired: no new request gets it; it is unloaded after the last running one.
+    running_requests: number of requests that use the version now.
+    is_retired: True if no new request gets the version; it is unloaded after the last
+      running request.
     """
 
     number: int
@@ -40,7 +41,7 @@ class Version:
 
 
 class Versions:
-    """The versions of an export directory, as its models.config asks for them.
+    """The versions of an export directory that its models.config selects.
 
     Threads: use() and list_states() can be called from any thread at any time. Only one
     thread at a time may call poll() or close(). The lock protects every attribute that
@@ -48,23 +49,24 @@ class Versions:
     """
 
     def __init__(self, export_dir: str):
+        """Stores the directory; poll() loads its versions."""
         self._dir = pathlib.Path(export_dir)
         self._lock = threading.Lock()
         self._serving: dict[int, Version] = {}
         self._labels: dict[str, int] = {}
         self._states: dict[int, get_model_status_pb2.ModelVersionStatus] = {}
-        # Versions that did not load, with their files at that time: a version is tried
-        # again only after a file has changed.
+        # Versions that did not load, with their files at that time. A version is loaded
+        # again only after one of its files has changed.
         self._failed: dict[int, _FileList] = {}
         self._has_config = False
         self._has_logged_waiting = False
 
     @contextlib.contextmanager
     def use(self, spec: model_pb2.ModelSpec) -> Iterator[Version]:
-        """Yields the version of a request, which stays loaded meanwhile.
+        """Yields the version of a request, and keeps it loaded during the request.
 
         Raises:
-          StatusError: there is no such version.
+          StatusError: there is no such model, version or label.
         """
         with self._lock:
             version = self._find(spec)
@@ -125,7 +127,8 @@ class Versions:
         """Loads new versions, moves the labels to them and retires the others.
 
         Raises:
-          ValueError: models.config does not describe this model; nothing has changed.
+          ValueError: models.config cannot be read, or does not describe this model;
+            nothing has changed.
         """
         config = self._read_config()
         paths = self._list_wanted(config.model_version_policy)
@@ -141,7 +144,7 @@ class Versions:
                 del self._labels[label]
         keep = set(paths)
         if paths and self._serving and not keep & self._serving.keys():
-            # The last version is retired only when another one can follow it.
+            # None of the wanted versions is loaded: the newest one goes on serving.
             keep = {max(self._serving)}
         self._retire(self._serving.keys() - keep)
         if not paths and not self._has_logged_waiting:
@@ -199,7 +202,7 @@ class Versions:
             session = Session(str(path))
             if (path / messages.WARMUP_FILE).exists():
                 num_warmup = replay_warmup(session, str(path))
-        # A damaged model can raise anything; the other versions go on serving.
+        # A damaged model can raise any exception; the other versions go on serving.
         except Exception as error:
             if session:
                 session.close()
@@ -237,7 +240,7 @@ class Versions:
     ) -> None:
         status = {"error_code": code, "error_message": message}
         with self._lock:
-            # The version can have been loaded again meanwhile.
+            # The same version may have been loaded again since.
             if state == "END" and number in self._serving:
                 return
             self._states[number] = get_model_status_pb2.ModelVersionStatus(
@@ -246,7 +249,7 @@ class Versions:
 
 
 def _list_files(path: pathlib.Path) -> _FileList:
-    """Lists the files of a version; the list differs after a file has changed."""
+    """Lists the files of a version; the list changes if a file changes."""
     files = []
     for file in sorted(path.rglob("*")):
         with contextlib.suppress(OSError):  # A file can disappear at any time.

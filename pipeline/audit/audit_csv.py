@@ -14,7 +14,8 @@ COLUMNS = ("number", "kind", "name", "detail", "action")
 def write_findings(path: pathlib.Path, findings: Sequence[Finding]) -> None:
     """Writes the table; the images of one finding share its number, from 1 on.
 
-    No value acts as a formula of a spreadsheet, or on a terminal.
+    Values are escaped, so that none acts as a formula in a spreadsheet or controls a
+    terminal.
     """
     with (
         files.write_aside(path) as partial,
@@ -29,7 +30,7 @@ def write_findings(path: pathlib.Path, findings: Sequence[Finding]) -> None:
 
 
 def check_replaceable(path: pathlib.Path) -> None:
-    """Checks that a file is absent, or is such a table.
+    """Checks that a file does not exist, or is an audit.csv of an earlier audit.
 
     Raises:
       ValueError: it is another file.

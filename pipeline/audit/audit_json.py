@@ -18,7 +18,7 @@ from pipeline.sources.corrections import count_actions
 from pipeline.sources.images import SPLITS, AppliedCorrections, Listing
 from pipeline.system import versions
 
-# The number of the format; the same as DATA_FORMAT in loading/prepared_data.py.
+# The number of the format; it must equal DATA_FORMAT in loading/prepared_data.py.
 FORMAT = 1
 
 
@@ -31,7 +31,7 @@ class Rejected(TypedDict):
 
 
 class NameGroup(TypedDict):
-    """Names of images that belong together, and what was done about them."""
+    """Names of images that belong together, and what was done with them."""
 
     names: list[str]
     action: str
@@ -57,7 +57,7 @@ class Doubtful(TypedDict):
 
 
 class CorrectionsJson(TypedDict):
-    """The corrections that were applied: their file and what became of each image.
+    """The corrections that were applied: their file and the decision on each image.
 
     relabelled, kept, dropped: numbers of images.
     decisions: name, action, source_label and label of each image.
@@ -84,6 +84,8 @@ class AuditJson(TypedDict):
     images_per_class: class -> usable images.
     imbalance: images of the largest class per image of the smallest one.
     sizes: width, height (pixels), file_bytes, stored_bytes -> quantile -> value.
+    rejected, label_conflicts, copies, near_duplicates, near_duplicates_across_classes,
+      odd, doubtful: the findings; see Audit and doubts.find_doubts.
     """
 
     format: int
@@ -131,6 +133,7 @@ def audit_to_json(
     """Returns the content of audit.json.
 
     split_of: name -> split; empty if nothing was split.
+    settings: source, seed and rules; `conflicts` is one of them.
     """
     counts: dict[str, dict[str, int]] = {}
     for report in audit.usable:

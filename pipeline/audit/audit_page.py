@@ -1,7 +1,7 @@
 """Writes audit.html, a page that opens without a network, and audit.csv beside it.
 
-The page stays below 10 MB however many images there are: it shows examples of each kind
-of finding, and audit.csv has all of them.
+The page is smaller than 10 MB for any number of images: it shows examples of each kind
+of finding, and audit.csv has all findings.
 """
 
 import dataclasses
@@ -23,13 +23,14 @@ _TEMPLATES_DIR = pathlib.Path(__file__).parent / "templates"
 _MAX_KINDS = 40
 _MAX_NAMES_PER_KIND = 300
 _MAX_NAMES_PER_FINDING = 12
-# Groups are compared by eye; of single images a few show what the kind means.
+# A person compares the images of a group, so many groups are shown. Of single images, a
+# few show what the kind means.
 _MAX_THUMBNAILS_OF_GROUPS = 60
 _MAX_THUMBNAILS_OF_SINGLES = 8
 _MAX_THUMBNAILS = 300
 _MAX_CORRECTIONS = 300
 _THUMBNAIL_PX = 140
-# Of the images that are left out, only these are safe and quick to decode.
+# Problems of images that are left out but are safe and quick to decode.
 _CAN_BE_SHOWN = ("too small", "unsupported: animated")
 
 
@@ -37,7 +38,7 @@ _CAN_BE_SHOWN = ("too small", "unsupported: animated")
 class _Kind:
     """What the page shows of one kind of finding.
 
-    count: of all its findings. shown: the first of them, each with few names.
+    count: number of all its findings. shown: the first of them.
     with_thumbnails: the names that are shown as small pictures.
     """
 

@@ -20,7 +20,7 @@ def print_report(
     """Prints the counts of all findings, and for each kind its count and examples.
 
     conflicts: see list_findings.
-    full_report: where the user can read all findings.
+    full_report: the file or files that hold all findings, as the user reads it.
     """
     for note in listing.notes:
         print(texts.escape_controls(note))

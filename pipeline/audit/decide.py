@@ -20,10 +20,11 @@ class Audit:
     usable: the reports of the images to write, in the order of the source.
     group_of: name -> group key of each usable image; near duplicates share a key.
     rejected: the reports that have a problem.
-    copies: per group of images of one class with equal pixels, their names: the first
-      is used, the others are left out.
-    near_duplicates: per group of different images of one picture, their names.
-    conflicts: per picture filed under several classes, the names of its images.
+    copies: the names of each group of images of one class with equal pixels; the first
+      image is used, the others are left out.
+    near_duplicates: the names of each group of two or more usable images: near
+      duplicates, or images that share a group of the source.
+    conflicts: the names of the images of each picture that has several classes.
     """
 
     readable: list[ImageReport]
@@ -121,7 +122,7 @@ def _find_copies(
     dropped: set[str],
     hash_pixels: Callable[[Sequence[SourceImage]], Mapping[str, str]],
 ) -> list[list[str]]:
-    """Returns, per group of images of one class with equal pixels, their names.
+    """Returns the names of each group of images of one class with equal pixels.
 
     Equal pixels have equal perceptual hashes, so only images of one picture are hashed.
     """
@@ -141,7 +142,7 @@ def _find_copies(
 def _pairs_of_the_source(
     reports: Sequence[ImageReport], candidate: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns pairs that chain the candidates of each group of the source."""
+    """Returns pairs of positions that connect the candidates of each source group."""
     last_of: dict[str, int] = {}
     pairs = []
     for index, report in enumerate(reports):

@@ -1,7 +1,8 @@
 """Finds photographs of doubtful quality: they are used, and a person should look.
 
-Each limit is far from what ordinary photographs have, so that few of them are named.
-benchmarks/photograph_quality.py measures how many are, and how many bad ones are found.
+Each limit is far from the values of ordinary photographs, so that few of them get a
+doubt. benchmarks/photograph_quality.py measures how many do, and how many bad
+photographs are found.
 """
 
 import collections
@@ -17,9 +18,10 @@ DARK_BELOW = 64
 BRIGHT_ABOVE = 192
 LOW_CONTRAST_BELOW = 32
 BLURRED_BELOW = 0.25
-# The longer side, in shorter sides.
+# Ratio of the longer side to the shorter one.
 ELONGATED_ABOVE = 3
-# The side of a square of the same area, against the median of the class.
+# Ratio of the side of a square of the same area to the median of the class, and its
+# inverse.
 ODD_SIZE_FACTOR = 4
 _MIN_IMAGES_FOR_SIZE = 5
 

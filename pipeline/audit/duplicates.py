@@ -12,8 +12,9 @@ NEAR_DUPLICATE_BITS = 52
 # The stricter limit for a picture under two classes, which is dropped, not grouped.
 SAME_PICTURE_BITS = 32
 
-# Up to this number of hashes every pair is compared, which takes seconds. Above it,
-# only pairs are compared that agree in all bits of a band: a random choice of 16 bits.
+# Up to this number of hashes all pairs are compared, which takes seconds. With more
+# hashes, two are compared only if they agree in all bits of a band, which is a random
+# choice of 16 bits.
 _EXHAUSTIVE_UP_TO = 10_000
 _BANDS = 128
 _BITS_PER_BAND = 16
@@ -27,8 +28,9 @@ def find_pairs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Finds the pictures whose hashes differ in at most max_bits.
 
-    Equal hashes are connected by a chain of pairs only: ten thousand blank pictures
-    give ten thousand pairs, not fifty million.
+    A chain of pairs connects equal hashes: ten thousand blank pictures give ten
+    thousand pairs, not fifty million. With more than 10,000 different hashes, a few
+    pairs may be missed.
 
     Args:
       hashes: bool [N, 256].
@@ -62,7 +64,7 @@ def group_pairs(left: np.ndarray, right: np.ndarray, *, count: int) -> np.ndarra
 
     left, right: int [P], the two pictures of each pair.
     """
-    from scipy import sparse  # Slow to import, and only needed here.
+    from scipy import sparse  # It is slow to import, and only this function needs it.
 
     ones = np.ones(len(left), bool)
     graph = sparse.coo_matrix((ones, (left, right)), shape=(count, count))

@@ -1,4 +1,4 @@
-"""Lists everything that an audit found, for the terminal, audit.html and audit.csv."""
+"""Lists all findings of an audit, for the terminal, audit.html and audit.csv."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from pipeline.audit.doubts import find_doubts
 
 CONFLICT_ACTIONS = {"drop": "all copies left out", "keep": "all copies used"}
 
-# Reasons with a size in them are one kind, whatever the size is.
+# Reasons that differ only by their size are one kind.
 _KINDS_WITH_SIZES = ("too small", "too large")
 
 
@@ -16,9 +16,9 @@ class Finding:
     """One finding.
 
     kind: such as "left out, not an image"; equal for all findings that are alike.
-    names: the images that it is about.
-    detail: what is special in this case; may be empty.
-    action: what was done.
+    names: the images of the finding.
+    detail: what is special about these images; may be empty.
+    action: what was done with them.
     """
 
     kind: str
@@ -28,7 +28,7 @@ class Finding:
 
 
 def list_findings(audit: Audit, *, conflicts: str) -> list[Finding]:
-    """Returns all findings, those of one kind one after the other.
+    """Returns all findings, grouped by their kind.
 
     conflicts: the rule for a picture that is under several classes: drop, keep or fail.
     """
@@ -76,8 +76,8 @@ def list_findings(audit: Audit, *, conflicts: str) -> list[Finding]:
 def find_near_duplicates_across_classes(audit: Audit) -> list[list[str]]:
     """Returns the groups of near duplicates whose images have several classes.
 
-    They are less alike than the pictures of audit.conflicts: one of them may have the
-    wrong class, or they show two classes in one place.
+    The images of such a group are less alike than those in audit.conflicts. One of them
+    may have the wrong class, or they show two classes in one place.
     """
     label_of = {report.image.name: report.image.label for report in audit.readable}
     conflicts = [set(names) for names in audit.conflicts]

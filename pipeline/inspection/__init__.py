@@ -10,8 +10,8 @@ gif.py: counts the pixels that decoding a GIF allocates
 reencoding.py: decides which images are re-encoded, and re-encodes them
 transparency.py: puts transparent images on a background
 colour_profiles.py: converts to sRGB where a profile makes a visible difference
-sixteen_bits.py: brings images of 16 bits to 8 by the bits that are used
+sixteen_bits.py: reduces images of 16 bits to the upper 8 of the bits that are used
 jpeg.py: decodes an image for hashing, most JPEG files without TensorFlow
-perceptual_hash.py: the hash whose bits near duplicates share
+perceptual_hash.py: computes a hash of which near duplicates share most bits
 quality.py: measures how light, how rich in contrast and how sharp an image is
 """

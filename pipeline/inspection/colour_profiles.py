@@ -1,8 +1,8 @@
 """Converts images to sRGB if their colour profile makes a visible difference.
 
-TensorFlow ignores colour profiles. So do most programs for training, and a wide-gamut
-photograph looks a little dull to them. Only a photograph that would look wrong to a
-person is converted.
+TensorFlow and most other programs for training ignore colour profiles, so they see a
+wide-gamut photograph in slightly dull colours. Only a photograph that would look wrong
+to a person is converted.
 """
 
 import functools
@@ -11,31 +11,31 @@ import io
 import numpy as np
 from PIL import Image, ImageCms
 
-# Mean difference of the colours, of 255, from which on an image is converted.
+# An image is converted if the mean difference of its colours is larger, range [0, 255].
 VISIBLE_DIFFERENCE = 8.0
 
 _SAMPLE_PX = 64
-# The mode of an image whose profile is of this kind of colours.
+# Colour space of a profile -> mode of its images in Pillow.
 _MODE_OF_SPACE = {"RGB": "RGB", "CMYK": "CMYK", "GRAY": "L"}
-# The steps of each channel in the colours that show whether a profile is as good as
-# sRGB: 9 ** 3 colours, or 9 ** 4 with four channels.
+# Values of each channel in the colours on which a profile is compared with sRGB: 9 ** 3
+# colours, or 9 ** 4 with four channels.
 _STEPS = np.linspace(0, 255, 9).astype(np.uint8)
 
 
 def may_differ(opened: Image.Image) -> bool:
-    """Tells by the header whether the colour profile of an image can be visible.
+    """Tells by the header whether the colour profile may make a visible difference.
 
-    It cannot if there is none, or if it is damaged or as good as sRGB.
+    It does not if there is none, if it is damaged, or if it is close to sRGB.
     """
     return _find_transform(opened.info.get("icc_profile")) is not None
 
 
 def measure_difference(image: Image.Image) -> float:
-    """Returns the mean difference, of 255, that the colour profile of an image makes.
+    """Returns the mean difference of the colours without and with the profile.
 
-    It is 0 for an image without a profile that can be used.
+    The range is [0, 255]; the result is 0 without a profile that can be used.
 
-    image: a JPEG is decoded smaller, and stays smaller.
+    image: an opened image. A JPEG is decoded smaller, and stays smaller afterwards.
     """
     transform = _find_transform(image.info.get("icc_profile"))
     if transform is None:
@@ -68,14 +68,14 @@ def convert_to_srgb(image: Image.Image) -> Image.Image:
     if transform is None or in_mode is None:
         return image
     converted = ImageCms.applyTransform(in_mode, transform)
-    assert converted is not None  # None only if it changes its argument.
+    assert converted is not None  # It is None only with inPlace=True.
     return converted
 
 
 def _to_mode(
     image: Image.Image, transform: ImageCms.ImageCmsTransform
 ) -> Image.Image | None:
-    """Returns the image in the mode of its profile; None if they do not fit."""
+    """Returns the image in the mode of its profile; None if the two do not fit."""
     mode = transform.input_mode
     if image.mode == mode:
         return image

@@ -1,6 +1,7 @@
-"""Holds the image formats that are understood, and the largest image."""
+"""Holds the image formats that can be read, and the largest number of pixels."""
 
-# Decoding allocates memory for the size in the header: 12 bytes per pixel as float32.
+# The most pixels of an image. Decoding allocates memory for the size in the header: 12
+# bytes per pixel as float32.
 MAX_PIXELS = 100_000_000
 
 # The EXIF tag of the orientation: 1 is upright, 2 to 8 are turned or mirrored.
@@ -24,7 +25,8 @@ CONVERTED_SUFFIXES = {
     "HEIF": (".heic", ".heif", ".hif"),
     "JXL": (".jxl",),
 }
-# A JPEG file with more pictures behind the first one: gain maps, second cameras.
+# Pillow's name of a JPEG file with more pictures after the first one, such as gain maps
+# or pictures of a second camera.
 MULTI_PICTURE = "MPO"
 SUFFIXES_OF_SOURCES = {
     **SUFFIXES,

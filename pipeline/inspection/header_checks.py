@@ -1,4 +1,4 @@
-"""Judges an image by its bytes and its header, before it is decoded."""
+"""Checks an image by its bytes and its header, before it is decoded."""
 
 import pathlib
 import re
@@ -21,7 +21,7 @@ _MODE_ODDITIES = {
     "P": "palette",
     "1": "grey",
 }
-# Their values have no known range, or cannot be shown without more information.
+# The values of these modes have no known range, or need more information to be shown.
 _UNKNOWN_MODES = {"F": "floating-point values", "LAB": "L*a*b* colours"}
 
 # More scans of a JPEG than any program writes. Each one costs a pass over the pixels.
@@ -50,7 +50,7 @@ _MORE_PICTURES = {
 
 
 def find_problem_of_bytes(image_bytes: bytes) -> str | None:
-    """Returns why a file cannot be used, before Pillow opens it; else None."""
+    """Returns why a file cannot be used, by its bytes alone; None if it may be used."""
     if not image_bytes:
         return "empty file"
     for start, kind in _OTHER_FILES:
@@ -74,7 +74,7 @@ def _find_problem_of_jpeg_xl(image_bytes: bytes) -> str | None:
 def find_problem(
     image_bytes: bytes, opened: ImageFile.ImageFile, min_side_px: int
 ) -> str | None:
-    """Returns why an image cannot be used, by its header; else None."""
+    """Returns why an image cannot be used, by its header; None if it may be used."""
     width, height = opened.size
     if opened.format not in SUFFIXES_OF_SOURCES:
         supported = ", ".join((*SUFFIXES, *CONVERTED_SUFFIXES))

@@ -24,7 +24,8 @@ from pipeline.sources.images import SourceImage
 from pipeline.system import beam, parallel
 from pipeline.system.beam import BeamRunner
 
-# Returns a decoded "L" image, or None for an image that it cannot judge.
+# Takes the bytes and the opened image; returns the decoded "L" image, or None for an
+# image that it does not decode.
 GreyDecoder = Callable[[bytes, Image.Image], Image.Image | None]
 
 
@@ -32,8 +33,8 @@ GreyDecoder = Callable[[bytes, Image.Image], Image.Image | None]
 class ImageReport:
     """The result of inspecting one image.
 
-    problem: why the image cannot be used; None if it can. The fields below are only
-      complete if it is None.
+    problem: why the image cannot be used; None if it can be. Only without a problem are
+      the fields below complete.
     oddities: unusual properties that are handled, such as "CMYK".
     width, height: size of the image to store, in pixels, upright.
     file_bytes, stored_bytes: size of the file, and of the image to store.
@@ -41,7 +42,8 @@ class ImageReport:
     sample_bits: of a 16-bit image, the bits that are used; 0 for any other image.
     file_hash: SHA-256 of the file, as hexadecimal digits.
     perceptual_hash: 256 bits as 32 bytes; see perceptual_hash.compute_hash.
-    quality: how light and how sharp the image to store is; None if there is a problem.
+    quality: how light, how rich in contrast and how sharp the image to store is; None
+      if there is a problem.
     """
 
     image: SourceImage
@@ -105,7 +107,7 @@ def inspect_images(
 
 
 def find_sample_bits(reports: Sequence[ImageReport]) -> int | None:
-    """Returns the most bits that a 16-bit image uses; None without such an image."""
+    """Returns the most bits that any 16-bit image uses; None without such an image."""
     return max((report.sample_bits for report in reports), default=0) or None
 
 
@@ -187,7 +189,14 @@ def inspect_image(
     form: StoredForm = StoredForm(),
     decode: GreyDecoder = jpeg.decode_grey,
 ) -> ImageReport | None:
-    """Reads, checks, decodes and hashes one image; None if decode() returns None."""
+    """Reads, checks, decodes and hashes one image.
+
+    min_side_px, max_side_px, sample_bits: see inspect_images.
+    decode: decodes the image for the hash.
+
+    Returns:
+      The report, also of an image that cannot be used; None if decode() returns None.
+    """
     try:
         image_bytes = image.read()
     except (OSError, ValueError) as error:
@@ -234,7 +243,10 @@ def inspect_image(
 def _count_bits(
     image_bytes: bytes, opened: ImageFile.ImageFile, sample_bits: int | None
 ) -> int:
-    """Returns the bits that a 16-bit image uses, or is stored with; else 0."""
+    """Returns sample_bits or, if it is None, the bits that the image uses.
+
+    The result is 0 for an image that does not have 16 bits.
+    """
     if not sixteen_bits.is_16_bit(image_bytes, opened):
         return 0
     if sample_bits is not None:
@@ -245,7 +257,7 @@ def _count_bits(
 def _inspect_pixels(
     report: ImageReport, to_store: bytes, opened: Image.Image, *, decode: GreyDecoder
 ) -> ImageReport | None:
-    """Returns the report with what the pixels tell; None if decode() returns None."""
+    """Adds size, hash and quality to a report; None if decode() returns None."""
     width, height = opened.size
     decoded = decode(to_store, opened)
     if decoded is None:

@@ -1,8 +1,8 @@
 """Decodes an image for hashing, small and grey, and detects damage in its file.
 
-decoding.decode() can decode every image that is accepted here. A plain JPEG is decoded
-by Pillow, with the same library that TensorFlow uses; every other image is decoded by
-decoding.decode() itself.
+Training decodes with decoding.decode(), which can decode every image that is accepted
+here: Pillow decodes a plain JPEG with the same library that TensorFlow uses, and
+decoding.decode() itself decodes every other image.
 """
 
 import re
@@ -42,8 +42,8 @@ def decode_plain_jpeg(image_bytes: bytes, opened: Image.Image) -> Image.Image | 
     """Decodes an undamaged, ordinary JPEG; returns None for every other image.
 
     The JPEG is decoded without its colours and up to 8 times smaller, but with no side
-    below _SIDE_PX. The whole file is read. This saves a third of the arithmetic, and
-    most of it for a large photograph.
+    below _SIDE_PX. The whole file is still read, so damage is found. This saves a third
+    of the arithmetic, and most of it for a large photograph.
     """
     if not _is_plain_jpeg(image_bytes, opened):
         return None
@@ -108,8 +108,8 @@ def _is_plain_jpeg(image_bytes: bytes, opened: Image.Image) -> bool:
 def _is_well_formed(image_bytes: bytes) -> bool:
     """Returns True if the segments of a JPEG follow one another up to its end marker.
 
-    If the end marker is missing or another marker is misplaced, Pillow accepts the file
-    once it has all rows; TensorFlow does not.
+    If the end marker is missing or another marker is misplaced, Pillow accepts a file
+    that has all rows, but TensorFlow refuses it.
     """
     at, frames, scans, next_marker = 2, [], 0, _MARKER
     while image_bytes[at : at + 2] != _END:

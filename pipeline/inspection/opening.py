@@ -15,7 +15,7 @@ _GENERAL_BRANDS = (b"mif1", b"msf1", b"mif2")
 
 
 class MissingReaderError(ValueError):
-    """A format can be read only by a package that is not installed."""
+    """Raised for a format whose package is not installed."""
 
 
 def open_image(image_bytes: bytes) -> ImageFile.ImageFile:
@@ -63,7 +63,7 @@ def _is_heif(image_bytes: bytes) -> bool:
 
 @functools.cache
 def load_heif_reader() -> None:
-    """Lets Pillow open HEIF.
+    """Registers the reader of HEIF with Pillow.
 
     Raises:
       MissingReaderError: pillow-heif is not installed.
@@ -72,7 +72,7 @@ def load_heif_reader() -> None:
         import pillow_heif
     except ImportError as error:
         raise MissingReaderError(
-            "HEIF needs the extra heif: pip install 'photograph-classifier[heif]'"
+            "HEIF needs the extra heif: pip install -e '.[heif]'"
         ) from error
     pillow_heif.register_heif_opener()
 

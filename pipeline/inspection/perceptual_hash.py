@@ -18,19 +18,19 @@ _COSINES = 2 * np.cos(
 
 
 def compute_hash(grey: Image.Image) -> np.ndarray:
-    """Returns the pHash of an "L" image, bool [256], as the imagehash library does."""
+    """Returns the pHash of an "L" image of any shape, bool [256]; see hash_small."""
     return hash_small(shrink(grey))
 
 
 def shrink(grey: Image.Image) -> np.ndarray:
-    """Returns an "L" image as uint8 [64, 64], whatever its shape is."""
-    # imagehash resizes with a filter that keeps frequencies which the hash ignores.
+    """Resizes an "L" image of any shape to uint8 [64, 64]."""
+    # Not the filter of imagehash, which keeps frequencies that the hash ignores.
     size = (SMALL_SIDE, SMALL_SIDE)
     return np.asarray(grey.resize(size, Image.Resampling.HAMMING))
 
 
 def hash_small(small: np.ndarray) -> np.ndarray:
-    """Returns the pHash, bool [256], of what shrink() returns.
+    """Returns the pHash, bool [256], of a small picture, uint8 [64, 64].
 
     The bits are the signs of the lowest frequencies (Zauner, 2010). They depend little
     on the size, the encoding and small changes of the light. The function of imagehash

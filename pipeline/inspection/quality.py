@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 
-# The share of pixels that may be darker or lighter than the two ends of the range: a
-# few pixels of noise do not count.
+# This share of the pixels may be darker than `darkest`, and as many lighter than
+# `lightest`, so that a few pixels of noise do not count.
 _ENDS_SHARE = 0.005
-# Sharpness is that of the sharpest hundredth: most of a photograph may be background.
+# Sharpness is measured on the sharpest hundredth of the pixels, because most of a
+# photograph may be background.
 _SHARPEST_SHARE = 0.01
 
 
@@ -15,8 +16,8 @@ _SHARPEST_SHARE = 0.01
 class Quality:
     """What is measured of a photograph that is reduced to 64 x 64 pixels.
 
-    darkest, lightest: grey values, 0 to 255, that 0.5 % of the pixels are below or
-      above.
+    darkest: grey value, 0 to 255; 0.5 % of the pixels are darker.
+    lightest: grey value, 0 to 255; 0.5 % of the pixels are lighter.
     sharpness: how abrupt the strongest edges are: the Laplacian of the sharpest
       hundredth of the pixels, divided by lightest - darkest. Most photographs have 0.5
       to 1.5. None if the photograph is of one grey value or was enlarged to 64 pixels.
@@ -31,7 +32,7 @@ def measure_quality(small: np.ndarray, *, is_enlarged: bool) -> Quality:
     """Measures a small grey picture, which exists for the perceptual hash.
 
     The Laplacian measures sharpness (Pech-Pacheco et al., 2000), but it also grows with
-    the contrast. Divided by the range of the grey values, it does so no longer.
+    the contrast. Therefore it is divided by the range of the grey values.
 
     Args:
       small: uint8 [64, 64]; see perceptual_hash.shrink.
@@ -48,7 +49,7 @@ def measure_quality(small: np.ndarray, *, is_enlarged: bool) -> Quality:
 
 
 def _laplacian(grey: np.ndarray) -> np.ndarray:
-    """Returns int16 [H - 2, W - 2] of uint8 [H, W]."""
+    """Computes the Laplacian int16 [H - 2, W - 2] of grey values uint8 [H, W]."""
     pixels = grey.astype(np.int16)
     laplacian = 4 * pixels[1:-1, 1:-1] - pixels[1:-1, :-2] - pixels[1:-1, 2:]
     laplacian -= pixels[:-2, 1:-1]
@@ -57,6 +58,6 @@ def _laplacian(grey: np.ndarray) -> np.ndarray:
 
 
 def _sharpest(laplacian: np.ndarray) -> int:
-    """Returns the size that the largest hundredth of the values reach."""
+    """Returns the absolute value that the largest hundredth of the values reach."""
     counts = np.cumsum(np.bincount(np.abs(laplacian).ravel()))
     return int(np.searchsorted(counts, (1 - _SHARPEST_SHARE) * counts[-1]))

@@ -1,7 +1,7 @@
 """Re-encodes the images that cannot be stored as they are.
 
-The preparation and the client of a server use the same function, so that a model sees
-the same pixels of the same photograph.
+The preparation and export.client use the same function, so that a model gets the same
+pixels of a photograph in training and in a request.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from pipeline.inspection.opening import open_image
 _JPEG_QUALITY = 95
 _STORED_AS = {"JPEG": f"JPEG of quality {_JPEG_QUALITY}", "PNG": "PNG"}
 
-# How a TIFF can be compressed with loss, under the names of Pillow.
+# The compressions of a TIFF that lose information, under the names of Pillow.
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp", "jp2000")
 
 
@@ -65,7 +65,7 @@ def depends_on_form(image_bytes: bytes) -> bool:
 class Changes:
     """What must be changed before an image is stored.
 
-    notes: the changes in words, but for the size.
+    notes: the changes in words, except that of the size.
     to_srgb: the colours are converted by the profile.
     smaller: the image is stored smaller.
     """
@@ -76,7 +76,7 @@ class Changes:
 
     @property
     def are_needed(self) -> bool:
-        """False for an image that is stored as it is."""
+        """Returns True if the image must be re-encoded before it is stored."""
         return self.smaller or bool(self.notes)
 
 
@@ -86,7 +86,7 @@ def find_changes(
     """Returns what must be changed before an image is stored: nothing for most images.
 
     An image with an alpha channel or with a wide-gamut colour profile is decoded; all
-    others are judged by their header.
+    others are checked by their header alone.
 
     Args:
       image_bytes: the file.
@@ -140,7 +140,8 @@ def bytes_to_store(
     changes: what find_changes() has found, if it was called before; it may decode.
 
     Raises:
-      OSError, SyntaxError, ValueError: Pillow cannot decode an image to re-encode.
+      OSError, SyntaxError, ValueError: the image has too many pixels, or Pillow cannot
+        decode it to re-encode it.
     """
     with open_image(image_bytes) as opened:
         if opened.width * opened.height > MAX_PIXELS:
@@ -211,7 +212,7 @@ def _find_webp_bitstream(image_bytes: bytes) -> bytes:
 def _is_reversible_jpeg2000(image_bytes: bytes) -> bool:
     """Tells whether the wavelet of a JPEG 2000 is the one without loss (T.800, A.6.1).
 
-    Byte 13 of the segment COD, with its marker, is 1 for it.
+    For this wavelet, byte 13 of the segment COD is 1, counted from its marker.
     """
     at = image_bytes.find(b"\xff\x52\x00")
     return at >= 0 and image_bytes[at + 13 : at + 14] == b"\x01"

@@ -1,7 +1,7 @@
-"""Brings images of 16 bits a channel to 8 bits, by the bits that a data set uses.
+"""Reduces images of 16 bits a channel to the upper 8 of the bits that a data set uses.
 
-A camera or a scanner of 12 bits stores values up to 4,095 in files of 16 bits. Decoders
-keep the upper 8 of the 16 bits, so that only 4 are left.
+A camera or a scanner of 12 bits stores values up to 4,095 in files of 16 bits. Of such
+an image, a decoder that keeps the upper 8 of the 16 bits keeps only 4 that are used.
 """
 
 import io
@@ -15,7 +15,7 @@ _PNG_16_BIT_RGB = b"\x10\x02"
 
 
 def is_16_bit(image_bytes: bytes, opened: Image.Image) -> bool:
-    """Tells by the header whether an image has 16 bits: grey, or PNG in RGB."""
+    """Tells by the header whether an image is 16-bit: a grey image, or a PNG in RGB."""
     is_rgb_png = opened.format == "PNG" and image_bytes[24:26] == _PNG_16_BIT_RGB
     return opened.mode in _GREY_MODES or is_rgb_png
 
@@ -32,7 +32,7 @@ def read_samples(image_bytes: bytes) -> np.ndarray:
         if samples.size and not 0 <= samples.min() <= samples.max() < 1 << 16:
             raise ValueError("values of more than 16 bits")
         return samples.astype(np.uint16)
-    # Pillow reads only the upper byte of each sample. Read in the other order of the
+    # Pillow reads only the upper byte of each sample. With the other order of the
     # bytes, that is the lower byte.
     with Image.open(io.BytesIO(image_bytes)) as other_order:
         other_order.tile = [other_order.tile[0]._replace(args="RGB;16L")]
@@ -46,5 +46,9 @@ def count_bits(samples: np.ndarray) -> int:
 
 
 def to_8_bits(samples: np.ndarray, *, bits: int) -> Image.Image:
-    """Returns an "L" or "RGB" image of the upper 8 of the bits that are used."""
+    """Returns an "L" or "RGB" image of the upper 8 of the bits that are used.
+
+    samples: uint16 [H, W] or [H, W, 3].
+    bits: how many of the 16 bits are used, 8 to 16.
+    """
     return Image.fromarray((samples >> (bits - 8)).clip(0, 255).astype(np.uint8))

@@ -13,7 +13,7 @@ from pipeline.inspection.reencoding import StoredForm
 def make_thumbnail(
     image_bytes: bytes, side_px: int, form: StoredForm = StoredForm()
 ) -> str:
-    """Returns a small JPEG of an encoded image, as it would be stored, in base64.
+    """Returns a small JPEG, in base64, of an encoded image as it would be stored.
 
     side_px: the longer side of the small picture, at most.
     form: how it would be stored, but for the size.

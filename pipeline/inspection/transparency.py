@@ -1,8 +1,8 @@
 """Finds transparent pixels, and puts an image on a background.
 
 A decoder that drops the alpha channel shows the colours of transparent pixels. These
-are what a program left there, often black or a background that was cut away. They must
-not decide what a model learns.
+colours are often black, or the background that a program cut away. They must not decide
+what a model learns.
 """
 
 import numpy as np

@@ -17,7 +17,7 @@ from pipeline.sources.images import Listing, SourceImage
 from pipeline.sources.walk import name_all
 from pipeline.system import regular_file, texts
 
-# An archive above these limits is taken for a mistake or an attack.
+# An archive that is larger than these limits is a mistake or an attack.
 _MAX_FILES = 5_000_000
 _MAX_TOTAL_BYTES = 1 << 40
 # Photographs hardly shrink when they are compressed again.
@@ -30,7 +30,7 @@ _TAR_SUFFIXES = (*(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".
 
 
 def is_archive(path: str) -> bool:
-    """Tells whether a regular file is a .zip archive or is named as a .tar archive."""
+    """Tells whether a file has the content of a .zip or the name of a .tar."""
     is_file = pathlib.Path(path).is_file()
     return is_file and (is_tar(path) or zipfile.is_zipfile(path))
 
@@ -43,14 +43,14 @@ def is_tar(path: str) -> bool:
 def list_archive(
     path: pathlib.Path, *, work_dir: pathlib.Path, class_level: int | None = None
 ) -> Listing:
-    """Lists the files of an archive, whose members are read in place.
+    """Lists the files of an archive; they are read from the archive itself.
 
-    No member is extracted under its name, so none can appear outside a directory. Only
-    regular files are members: links and devices in an archive are passed over.
+    No file is extracted under its name, so none can be written outside work_dir. Links
+    and devices in the archive are ignored.
 
     Args:
       path: a .zip or .tar file; a .tar file may be compressed.
-      work_dir: a compressed .tar is written there uncompressed, as one file.
+      work_dir: directory for the uncompressed copy of a compressed .tar.
       class_level: see folders.label_by_folder.
 
     Raises:
@@ -156,7 +156,7 @@ def _find_tar_members(path: pathlib.Path, work_dir: pathlib.Path) -> dict[str, R
 def _uncompress(path: pathlib.Path, work_dir: pathlib.Path) -> pathlib.Path:
     """Returns the path of the archive, or of its uncompressed copy.
 
-    A compressed archive can only be read from its start on.
+    It makes a copy because a compressed archive can be read only from its start.
     """
     with open(path, "rb") as file:
         magic = file.read(6)
@@ -207,7 +207,7 @@ def _is_webdataset(names: Iterable[str]) -> bool:
 
 
 def _list_webdataset(readers: Mapping[str, Reader]) -> Listing:
-    """Lists samples whose files have one name and the suffixes of their content."""
+    """Lists images of WebDataset: the files of a sample differ only in their suffix."""
     label_of = {
         name.removesuffix(".cls"): read().decode("utf-8", "replace").strip()
         for name, read in readers.items()
@@ -240,7 +240,7 @@ def _pass_over(names: Iterable[str]) -> tuple[list[str], tuple[str, ...]]:
     return images, passed_over.describe(names_of_kind)
 
 
-# Opening an archive reads its whole directory, so each process does it only once.
+# Opening an archive reads its whole directory, so each process opens it only once.
 _open_zip = functools.cache(zipfile.ZipFile)
 
 

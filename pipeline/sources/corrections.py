@@ -18,7 +18,7 @@ _MAX_EXAMPLES = 5
 
 @dataclasses.dataclass(frozen=True)
 class Corrections:
-    """The rows of a corrections file; the photographs are not yet looked for.
+    """The rows of a corrections file, before they are compared with a listing.
 
     file: path of the file. sha256: of its bytes.
     label_of: name -> the label that the photograph has afterwards, with the actions

@@ -18,8 +18,9 @@ from pipeline.system import texts
 
 COLUMNS = ("path", "label", "split", "group")
 
-# Usual names of the columns, in lower case; only file_name is taken without being told,
-# as in metadata.csv and metadata.jsonl of Hugging Face.
+# Usual names of the columns, in lower case, which an error proposes for --csv_columns.
+# Only file_name is used without that flag, as in metadata.csv and metadata.jsonl of
+# Hugging Face.
 _USUAL_NAMES = {
     "path": (
         *("file_name", "filename", "file", "filepath", "file_path", "image_path"),
@@ -42,12 +43,13 @@ def list_csv(
 ) -> Listing:
     """Lists the rows of a table with the columns path, label, [split], [group].
 
-    Paths are relative to the folder of the table. A path that does not exist is looked
-    for below this folder, with any suffix. Instead of a column label, the table may
-    have one column for each class, with 1 for the class of the row and 0 for all
+    Paths are relative to the folder of the table. A path that does not exist is
+    searched below this folder, with any suffix. Instead of a column label, the table
+    may have one column for each class, with 1 for the class of the row and 0 for all
     others. Labels that are numbers get their names from a file beside the table; see
     numbered_classes.
 
+    path: the table; see tables.read_table.
     columns: path, label, split or group -> the name of the column in the table.
 
     Raises:
@@ -105,7 +107,7 @@ def parse_columns(values: Sequence[str]) -> dict[str, str]:
     """Parses the values of --csv_columns, such as path=filename and label=species.
 
     Raises:
-      ValueError: a value is no such pair.
+      ValueError: a value is not such a pair.
     """
     pairs = [value.partition("=") for value in values]
     for name, _, column in pairs:
@@ -156,7 +158,7 @@ def _looks_like_path(column: str, folder: pathlib.Path) -> bool:
 
 
 def _propose(table: Table, column_of: Mapping[str, str]) -> str:
-    """Returns a value for --csv_columns with the names of the table."""
+    """Returns a proposal for --csv_columns, with the column names of the table."""
     in_lower_case = {column.lower(): column for column in table.columns}
     proposed = {}
     for name in ("path", "label"):
@@ -168,7 +170,7 @@ def _propose(table: Table, column_of: Mapping[str, str]) -> str:
 
 
 def _find_class_columns(table: Table, column_of: Mapping[str, str]) -> list[str]:
-    """Returns the columns of a table with one column for each class; [] for no such."""
+    """Returns the class columns of a table that has one for each class; else []."""
     others = [c for c in table.columns if c not in column_of.values()]
     values = {row[c].lower() for _, row in table.rows for c in others}
     is_one_hot = len(others) > 1 and values <= _YES | _NO and bool(values & _YES)

@@ -1,4 +1,4 @@
-"""Draws the images of the source `sample`: five flowers, from a seed, no network."""
+"""Draws the images of the source `sample`: five kinds of flower, from a seed."""
 
 import io
 import math
@@ -29,7 +29,14 @@ CLASSES = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 
 
 def draw_jpeg(label: str, index: int, *, seed: int = 1) -> bytes:
-    """Returns one drawn image as the bytes of a JPEG file, a function of the arguments.
+    """Draws one image and returns the bytes of its JPEG file.
+
+    Equal arguments give the same image.
+
+    Args:
+      label: a name in CLASSES.
+      index: number of the image in its class, from 0.
+      seed: decides all images.
 
     Raises:
       ValueError: unknown label or negative index.
@@ -40,7 +47,11 @@ def draw_jpeg(label: str, index: int, *, seed: int = 1) -> bytes:
 
 
 def draw_image(label: str, index: int, *, seed: int = 1) -> Image.Image:
-    """Returns one drawn RGB image with sides of 180 to 320 pixels; see draw_jpeg."""
+    """Draws one RGB image with sides of 180 to 320 pixels; see draw_jpeg.
+
+    Raises:
+      ValueError: unknown label or negative index.
+    """
     if label not in CLASSES:
         raise ValueError(
             f"The label must be one of {', '.join(CLASSES)}. Received: label={label!r}"
@@ -166,7 +177,7 @@ def _paint_rose(rng: np.random.Generator) -> Painter:
             fill = shade(colour, 0.62 + 0.42 * share + rng.normal(0, 0.03))
             box = (x - size, y - size, x + size, y + size)
             pencil.ellipse(box, fill=fill)
-            # The lit rim of the petal and the shadow it throws inwards.
+            # The bright rim of the petal, and its shadow on the inner petals.
             degrees = math.degrees(angle)
             rim = max(1, int(radius * 0.03))
             pencil.arc(box, degrees - 80, degrees + 80, shade(fill, 1.22), rim)

@@ -61,7 +61,11 @@ def draw_wreath(
     point: float,
     raggedness: float,
 ) -> None:
-    """Draws a wreath of petals; each petal has its own shade and length."""
+    """Draws a wreath of petals; each petal has its own shade and length.
+
+    count: number of petals. inner, outer, width, point: see outline_petal.
+    raggedness: a petal is shorter than `outer` by up to this share, range [0, 1).
+    """
     start = rng.uniform(0, 2 * math.pi)
     for i in range(count):
         angle = start + 2 * math.pi * i / count + rng.normal(0, 0.25 / count)
@@ -83,7 +87,10 @@ def draw_disc(
     dots: int,
     dot_colour: Colour,
 ) -> None:
-    """Draws a disc with dots in the spiral in which the seeds of a sunflower grow."""
+    """Draws a disc with dots in a spiral, like the seeds of a sunflower.
+
+    centre, radius: in pixels. dots: number of dots.
+    """
     box = (centre - radius, centre - radius, centre + radius, centre + radius)
     pencil.ellipse(box, fill=colour, outline=shade(colour, 0.7))
     for i in range(dots):
@@ -99,7 +106,12 @@ def draw_disc(
 def outline_cup_petal(
     foot: Point, radius: float, *, side: float, height: float, width: float
 ) -> Outline:
-    """Returns the outline of one petal of a cup: from the foot to the tip and back."""
+    """Returns the outline of one petal of a cup: from the foot to the tip and back.
+
+    foot, radius, width: in pixels.
+    side: how far the petal leans: negative to the left, positive to the right.
+    height: factor of the height, 1 for a petal of the usual height.
+    """
     x, y = foot
     t = np.linspace(0, 1, 14)
     spine_x = x + side * width * np.sin(0.6 * np.pi * t)

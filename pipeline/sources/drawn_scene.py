@@ -31,7 +31,7 @@ def draw_scene(
     canvas = draw_background(rng, size)
     flowers = int(rng.choice([1, 1, 2, 3, 5]))
     scale = min(canvas.size) * rng.uniform(0.24, 0.46) / math.sqrt(flowers)
-    # One colouring per image: all flowers in it belong to one plant.
+    # All flowers of an image have the same colours, like those of one plant.
     paint = make_painter(rng)
     for centre in place_flowers(rng, flowers, canvas.size, scale):
         sprite, hold = paint(scale * rng.uniform(0.8, 1.2))
@@ -98,7 +98,7 @@ def draw_background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Im
         box = (x - radius, y - radius, x + radius, y + radius)
         pencil.ellipse(box, fill=(*colour, int(rng.integers(30, 120))))
     draw_leaves(rng, canvas, 0.2 * width, front=False)
-    # The background is out of focus anyway, so it is drawn small and enlarged.
+    # The background is blurred, so it is drawn small and enlarged.
     canvas = canvas.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 4.5))))
     return canvas.resize((width * _SUPERSAMPLING, height * _SUPERSAMPLING))
 
@@ -124,7 +124,7 @@ def draw_leaves(
 def place_flowers(
     rng: np.random.Generator, flowers: int, size: tuple[int, int], scale: float
 ) -> list[Point]:
-    """Returns up to `flowers` centres that keep a distance from one another."""
+    """Returns up to `flowers` centres, in pixels, at a distance from one another."""
     centres: list[Point] = []
     for _ in range(60):
         x = rng.uniform(0.25, 0.75) if flowers == 1 else rng.uniform(0.12, 0.88)
@@ -176,7 +176,7 @@ def paste_flower(
 
 
 def photograph(rng: np.random.Generator, image: Image.Image) -> Image.Image:
-    """Returns the image as a camera might: tinted, unevenly lit, noisy and blurred."""
+    """Changes an image as a camera does: tinted, unevenly lit, noisy and blurred."""
     pixels = np.asarray(image, np.float32)
     height, width = pixels.shape[:2]
     warmth = rng.normal(0, 0.07)

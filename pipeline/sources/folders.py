@@ -12,7 +12,7 @@ from pipeline.sources.walk import walk_folder
 
 Reader = Callable[[], bytes]
 
-# One folder for each class.
+# The layout with one folder for each class and no splits.
 _PLAIN = layouts.Layout()
 
 
@@ -33,7 +33,7 @@ def list_folder(folder: pathlib.Path, *, class_level: int | None = None) -> List
     notes = passed_over.describe(walk.passed_over)
     with_files = {name.partition("/")[0] for name in walk.paths}
     empty = [name for name in walk.class_folders if name not in with_files]
-    # An empty folder has its meaning too: test/, or labels/ with texts only.
+    # An empty folder can also tell the layout: test/, or labels/ with only texts.
     names = [*readers, *(f"{name}/" for name in empty)]
     if empty and layouts.find_layout(names, class_level=class_level) == _PLAIN:
         inside = {
@@ -55,16 +55,18 @@ def label_by_folder(
     *,
     class_level: int | None = None,
 ) -> Listing:
-    """Returns the images of a relative name -> reader; a folder is the label.
+    """Lists images whose label is the name of one of their folders.
 
-    A folder that holds everything else is removed from the names. A folder that only
-    repeats the class folders, as in Kaggle's flowers archive, is a second copy: only
-    those of its files that differ from the first copy are listed. Files of one
-    photograph have a group.
+    If one folder holds all the others, it is removed from the names. A folder that only
+    repeats the class folders, as in Kaggle's flowers archive, is a second copy: of its
+    files, only those that differ from the first copy are listed. Files of one
+    photograph get a common group.
 
-    notes: sentences about the source, which the listing gets too.
-    class_level: the folder that is the class, 1 for the first one after those that hold
-      everything else; None finds it out.
+    Args:
+      readers: relative name -> function that reads the file.
+      notes: sentences about the source, for the notes of the listing.
+      class_level: the folder that is the class; 1 is the first one after the folders
+        that hold all others. None finds it out.
 
     Raises:
       ValueError: see layouts.find_layout.

@@ -24,8 +24,8 @@ def list_kaggle(handle: str, *, class_level: int | None = None) -> Listing:
 
     try:
         folder = kagglehub.dataset_download(handle)
-    except Exception as error:  # kagglehub raises many types, those of requests too.
-        # A handle without a version makes kagglehub ask the network for the newest.
+    except Exception as error:  # kagglehub raises exceptions of many types.
+        # For a handle without a version, kagglehub needs the network.
         cache = pathlib.Path(config.get_cache_folder(), "datasets", handle)
         cached_versions = [
             int(marker.stem)
@@ -57,13 +57,13 @@ def list_tfds(name: str, work_dir: pathlib.Path) -> Listing:
     try:
         builder = tfds.builder(name)
         if not builder.data_path.exists():
-            # TFDS itself tries ten times, for minutes; this finds out at once that
-            # there is no network. A slow host or a proxy that refuses this address may
-            # still let TFDS download.
+            # TFDS tries ten times, for minutes. This request fails at once if there is
+            # no network. It may also fail by a slow host or a proxy that refuses this
+            # address; then TFDS may still be able to download.
             with contextlib.suppress(requests.Timeout, requests.exceptions.ProxyError):
                 requests.head("https://storage.googleapis.com", timeout=10)
         builder.download_and_prepare()
-    except Exception as error:  # TFDS raises many types, those of its downloader too.
+    except Exception as error:  # TFDS raises exceptions of many types.
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             "The data set could not be downloaded by tensorflow-datasets "

@@ -22,12 +22,13 @@ def find_split(name: str) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class SourceImage:
-    """One image of a source; its file may not have been opened yet.
+    """One image of a source; its file is not opened yet.
 
-    name: relative path with "/" separators, unique in the source. The name is the key
-      of the image everywhere: an absolute path could change an order or a split.
+    name: relative path with "/" separators, unique in the source. Everything uses it as
+      the key of the image. It is not absolute, so that the order does not depend on the
+      place of the source.
     label: name of the class.
-    read: returns the bytes of the file; can be pickled.
+    read: returns the bytes of the file; pickle must be able to store it.
     split: the split that the source assigns, if it assigns one.
     group: the group that the source assigns, if it assigns one. All images of a group
       get the same split.
@@ -44,7 +45,7 @@ class SourceImage:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """What --corrections decided on one image.
+    """The decision of --corrections on one image.
 
     action: relabel, keep or drop.
     source_label: the label in the source.
@@ -61,7 +62,8 @@ class Decision:
 class AppliedCorrections:
     """The corrections that were applied to a listing.
 
-    file: path of the file. sha256: of its bytes. decisions: one per image of the file.
+    file: path of the file. sha256: of its bytes.
+    decisions: one for each image that the file names.
     """
 
     file: str
@@ -75,7 +77,7 @@ class Listing:
 
     images: in any order; list_images sorts them by name.
     notes: sentences about the source for the user, such as which files were ignored.
-    corrections: those that were applied, if any.
+    corrections: the corrections that were applied; None without any.
     """
 
     images: list[SourceImage]

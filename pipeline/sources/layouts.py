@@ -1,4 +1,4 @@
-"""Finds out which folder of a name is the class, and which is the split."""
+"""Finds out which folder in a relative name is the class, and which is the split."""
 
 import collections
 import dataclasses
@@ -38,7 +38,7 @@ class Layout:
 
     class_level: the folder that is the class; 1 is the first one.
     split_level: the folder that is the split; None without one.
-    note: what was found out, for the user; "" for one folder a class.
+    note: a sentence about the layout, for the user; "" for one folder for each class.
     """
 
     class_level: int = 1
@@ -71,10 +71,10 @@ def find_layout(names: Iterable[str], *, class_level: int | None = None) -> Layo
 
     Args:
       names: relative names of files; each lies in a folder.
-      class_level: the folder that is the class, if the user says so.
+      class_level: the value of --class_level; None without the flag.
 
     Raises:
-      ValueError: the folders are plainly something else than classes.
+      ValueError: the folders are clearly not classes.
     """
     if class_level is not None:
         return Layout(class_level)
@@ -111,7 +111,7 @@ def describe_inner_folders(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _understand(inner_of: Mapping[str, Set[str]]) -> Layout | None:
-    """Returns the layout of splits and years; None for any other one.
+    """Returns the layout of folders that are splits or years; None for any other.
 
     inner_of: first folder -> the folders in it, and "" if it holds files.
     """
@@ -131,7 +131,7 @@ def _understand(inner_of: Mapping[str, Set[str]]) -> Layout | None:
 
 
 def _refuse(inner_of: Mapping[str, Set[str]]) -> None:
-    """Raises ValueError if the first folders are plainly no classes."""
+    """Raises ValueError if the first folders are clearly not classes."""
     firsts = sorted(inner_of)
     inner = set().union(*inner_of.values())
     listed = texts.list_some(firsts)
@@ -185,6 +185,6 @@ def _are_dates(folders: Iterable[str]) -> bool:
 
 
 def _overlap(inner_of: Mapping[str, Set[str]]) -> bool:
-    """Tells whether some folder name is in two of the first folders or more."""
+    """Tells whether two of the first folders hold a folder of the same name."""
     counts = collections.Counter(name for inner in inner_of.values() for name in inner)
     return max(counts.values(), default=0) > 1

@@ -36,7 +36,7 @@ def list_images(
         uncompressed. It must exist as long as the images are read.
       class_level: of a folder or an archive, the folder that is the class, 1 for the
         first one; None finds it out.
-      csv_columns: of csv:, see list_csv.
+      csv_columns: for csv:, the names of the columns; see list_csv.
 
     Raises:
       ValueError: the source cannot be used.
@@ -82,7 +82,7 @@ def list_images(
 
 
 def _propose_tables(source: str) -> str:
-    """Returns a sentence about the tables in a folder; "" without one."""
+    """Returns a sentence that proposes the tables in a folder; "" if it has none."""
     if not os.path.isdir(source):
         return ""
     names = sorted(name for name in os.listdir(source) if name.endswith(TABLES))

@@ -13,7 +13,7 @@ from pipeline.sources.walk import name_all, walk_folder
 def locate(
     folder: pathlib.Path, names: Sequence[str]
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Returns the name of each file relative to the folder, and a note on those found.
+    """Returns the name of each file relative to the folder, and a note on found files.
 
     A name that exists is returned as it is. ISIC_0027419 is found as
     part_1/ISIC_0027419.jpg, and 7.jpg as train_images/7.jpg, if no other file below the

@@ -21,9 +21,12 @@ _NUMBERED = re.compile(r"(\d+)[\s:,;=]+(.*\S)\s*")
 def name_classes(
     folder: pathlib.Path, labels: Sequence[str]
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Returns the labels with the names of a file beside the table, and a note on it.
+    """Replaces labels that are numbers by names from a file, and returns a note on it.
 
-    Labels that are not all numbers, or without such a file, are returned as they are.
+    The labels are returned as they are, without a note, if not all are numbers or if
+    the folder has no such file.
+
+    folder: the folder of the table.
 
     Raises:
       ValueError: the file has no name for a number.

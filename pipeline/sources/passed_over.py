@@ -1,4 +1,4 @@
-"""Tells by their names which files of a folder or an archive are no photographs."""
+"""Tells by the name of a file in a folder or an archive whether it is no photograph."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ _KIND_OF_SUFFIX = {
     **dict.fromkeys(
         (".zip", ".tar", ".tgz", ".gz", ".rar", ".7z"), "archives inside the folder"
     ),
-    # Pillow would read the small preview in many of them.
+    # Of many raw files, Pillow would read the small preview.
     **dict.fromkeys(
         (
             *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2"),
@@ -54,7 +54,7 @@ _KIND_OF_SUFFIX = {
 }
 
 
-# Folders that systems and programs make.
+# Folders that operating systems and programs make.
 _SYSTEM_FOLDERS = {
     *("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"),
     *("__pycache__", "#recycle"),
@@ -67,7 +67,7 @@ _LIBRARY_SUFFIXES = (
 
 
 def find_kind_of_folder(name: str) -> str | None:
-    """Returns the kind of a folder that is passed over; None for another one."""
+    """Returns the kind of a folder that is passed over; None for any other folder."""
     if name in _SYSTEM_FOLDERS:
         return "folders of systems"
     if is_library(name):

@@ -1,4 +1,4 @@
-"""Reads tables of texts: CSV in its usual forms, and JSON lines."""
+"""Reads tables of texts: CSV in its usual forms, JSON lines and JSON lists."""
 
 import codecs
 import csv
@@ -20,8 +20,8 @@ class Table:
     """The rows of a file.
 
     columns: the names of the columns, in their order.
-    rows: per row, the number of its line in the file, and column -> value. Values have
-      no blanks at their ends.
+    rows: for each row, the number of its line in the file (in a JSON list, its place in
+      the list) and column -> value. A value has no blanks at its ends.
     """
 
     columns: tuple[str, ...]
@@ -29,14 +29,14 @@ class Table:
 
 
 def read_table(path: pathlib.Path) -> Table:
-    """Reads a CSV file or a file of JSON lines; the first decides by its content.
+    """Reads a CSV file, a file of JSON lines, or a JSON list of objects.
 
-    CSV: the first line names the columns. Values are separated by commas, semicolons,
-    tabs or bars, whichever gives the first line the most columns. The file is UTF-8, or
-    UTF-16 with a byte order mark.
+    A file is JSON if it begins with { or [. In CSV, the first line names the columns.
+    Values are separated by commas, semicolons, tabs or bars, whichever gives the first
+    line the most columns. The file is UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
-      ValueError: the file cannot be read, or is no such table.
+      ValueError: the file cannot be read, or is not such a table.
     """
     try:
         content = regular_file.read_regular_file(str(path))
@@ -124,7 +124,7 @@ def _read_csv(text: str) -> Table:
 
 
 def _read_json(text: str) -> Table:
-    """Reads one object a line, or one list of objects."""
+    """Reads one JSON object in each line, or one list of objects."""
     if text.lstrip().startswith("["):
         numbered = list(enumerate(json.loads(text), start=1))
     else:

@@ -1,4 +1,4 @@
-"""Groups files that phones and programs keep of one photograph, by their names."""
+"""Groups the files that phones and programs keep of one photograph, by their names."""
 
 import collections
 import dataclasses
@@ -48,7 +48,7 @@ def group_twins(listing: Listing) -> Listing:
 
 
 def _find_original(name: str) -> tuple[str, str]:
-    """Returns the folder, and the stem that the original of this file would have."""
+    """Returns the folder of a file, and the stem that its original would have."""
     path = pathlib.PurePosixPath(name)
     stem = path.stem
     if match := _IPHONE_EDIT.fullmatch(stem):

@@ -30,7 +30,7 @@ def walk_folder(folder: pathlib.Path) -> Walk:
 
     Links to files are followed. Links to folders are followed only where the class
     folders are, and not if they lead back to a folder around them: they could form a
-    circle, or lead to files that the user does not expect. No file is opened.
+    circle, or lead to files that the user does not expect. The files are not opened.
 
     Raises:
       OSError: the folder itself cannot be read.
@@ -70,16 +70,18 @@ def walk_folder(folder: pathlib.Path) -> Walk:
 
 
 def _scan(folder: str | pathlib.Path) -> list[tuple[os.DirEntry[str], str]]:
-    """Returns each entry of a folder with a name that is valid text, in their order."""
+    """Returns the entries of a folder by name, each with a name that is valid text."""
     with os.scandir(folder) as scanned:
         entries = sorted(scanned, key=lambda entry: entry.name)
     return list(zip(entries, name_all([e.name for e in entries]), strict=True))
 
 
 def _judge(entry: os.DirEntry[str], *, follow: bool) -> tuple[str | None, bool]:
-    """Returns the kind of an entry that is passed over, or None; is it a folder.
+    """Returns the kind of an entry that is passed over, and whether it is a folder.
 
-    follow: links to folders are followed.
+    The kind is None for an entry that is used.
+
+    follow: use links to folders.
     """
     is_folder = is_file = False
     if entry.is_symlink():
@@ -107,10 +109,10 @@ def _leads_back(entry: os.DirEntry[str], folder: pathlib.Path) -> bool:
 
 
 def name_all(names: Sequence[str]) -> list[str]:
-    """Returns a distinct name that is valid text for each file name of one folder.
+    """Returns for each file name of a folder a distinct name that is valid text.
 
-    A name in UTF-8 stays as it is. In another, each byte that is not UTF-8 is written
-    as \\xff; if a name is taken, underscores are put before it.
+    A name in UTF-8 stays as it is. In any other name, each byte that is not UTF-8 is
+    written as \\xff. If a file has that name already, underscores are put before it.
 
     names: as os.scandir returns them, in an order that is the same every time.
     """
@@ -128,7 +130,7 @@ def name_all(names: Sequence[str]) -> list[str]:
 
 
 def _is_text(name: str) -> bool:
-    """Tells whether a name has no lone surrogate: bytes that are not UTF-8."""
+    """Tells whether a name is UTF-8; os.scandir turns other bytes into surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:

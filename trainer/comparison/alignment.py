@@ -1,4 +1,4 @@
-"""Brings runs on the same test photographs into one order, or says why it cannot."""
+"""Brings the test photographs of several runs into one order, or raises an error."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.splits.splits_csv import read_test_hashes
 from trainer.comparison.run_results import RunResults
 
-# Names in a message.
+# The number of names in a message.
 _MAX_NAMES = 3
 
 
@@ -97,7 +97,7 @@ def _check_same_labels(run: RunResults, first: RunResults) -> None:
 
 
 def were_checked_by_content(runs: Sequence[RunResults]) -> bool:
-    """Returns whether the photographs are known to be equal files, not only names."""
+    """Returns True if the files were compared by their content, not only by name."""
     prints = {run.config.get("data", {}).get("splits_sha256") for run in runs}
     return (len(prints) == 1 and None not in prints) or all(map(_read_hashes, runs))
 
@@ -119,7 +119,7 @@ def find_data_dir(run: RunResults) -> pathlib.Path | None:
 
 
 def _read_hashes(run: RunResults) -> dict[str, str]:
-    """Returns name -> SHA-256 of the test photographs; empty if nothing has them."""
+    """Returns name -> SHA-256 of the test photographs; empty if the data are gone."""
     data_dir = find_data_dir(run)
     return read_test_hashes(data_dir / "splits.csv") if data_dir else {}
 

@@ -14,7 +14,7 @@ COLUMNS = (
 
 
 def write_changes(path: pathlib.Path, comparisons: Sequence[Comparison]) -> None:
-    """Writes one row for each change, the columns of COLUMNS."""
+    """Writes one row with the columns COLUMNS for each change."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)

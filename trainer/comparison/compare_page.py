@@ -23,7 +23,7 @@ from trainer.comparison.comparison import (
 from trainer.comparison.figures import Estimate
 from trainer.comparison.run_results import RunResults
 
-# In the first lines of the page, by which the next comparison knows it.
+# The first lines of the page hold this text, so that the next comparison recognises it.
 MARK = "written by trainer.compare"
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
@@ -60,7 +60,7 @@ def render_page(
       runs: in one order, see alignment.align_runs.
       figures: those of each run, see figures.run_figures.
       comparisons: of each other run with the first.
-      csv_name: the file that holds every change.
+      csv_name: name of the file that holds every change.
     """
     shown = _select_changes(comparisons)
     rows = {change.row for changes in shown.values() for change in changes}
@@ -96,7 +96,7 @@ def _select_changes(
 ) -> dict[tuple[int, str], list[Change]]:
     """Returns (index of the comparison, kind) -> the changes that the page shows.
 
-    Each kind shows as many as the limit of the page allows.
+    No kind shows more than a common number, chosen so that the page keeps its limit.
     """
     changes = {
         (index, kind): comparison.changes_of(kind)
@@ -148,7 +148,7 @@ def _make_thumbnails(
 ) -> dict[int, str]:
     """Returns row -> JPEG in base64 for the photographs that can be read.
 
-    They come from the prepared data of the first run whose data are still there.
+    The photographs come from the first run whose prepared data are still there.
     """
     for run in runs:
         data_dir = alignment.find_data_dir(run)
@@ -173,7 +173,8 @@ def _try_thumbnail(image_bytes: bytes) -> str | None:
     """Returns the thumbnail, or None if Pillow cannot decode the image."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Large sizes and odd metadata.
+            # Pillow warns of large sizes and odd metadata.
+            warnings.simplefilter("ignore")
             return make_thumbnail(image_bytes, _THUMBNAIL_PX)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

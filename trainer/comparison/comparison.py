@@ -1,4 +1,4 @@
-"""Compares runs on the same test photographs, each with the first."""
+"""Compares each run with the first one, on the same test photographs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Change:
 
     kind: BROKEN if only the first run gets it right, MENDED if only the second does,
       STILL_WRONG if both are wrong.
-    row: of the photograph in both runs.
+    row: index of the photograph in both runs.
     """
 
     kind: str
@@ -51,13 +51,14 @@ class ClassDifference:
 class Comparison:
     """A run compared with the first one.
 
-    differences: figure -> what the second run has more.
+    differences: figure -> its value in the second run less that in the first.
     wins, losses: photographs that only the second, or only the first, gets right.
     p_value: of McNemar's exact test, corrected for the number of comparisons.
-    detectable: the smallest difference in accuracy that most likely shows; None if
-      none does. See paired_tests.detectable_difference.
+    detectable: the smallest difference in accuracy that the test finds with a chance of
+      80 %; None if it finds none. See paired_tests.detectable_difference.
     classes: the classes that occur, in their order.
-    changes: by kind, and within a kind the surest answer of the second run first.
+    changes: sorted by kind, and within a kind by the confidence of the second run, the
+      highest first.
     """
 
     first: RunResults
@@ -74,12 +75,12 @@ class Comparison:
 
     @property
     def count(self) -> int:
-        """Number of test photographs."""
+        """Returns the number of test photographs."""
         return len(self.first.names)
 
     @property
     def is_beyond_chance(self) -> bool:
-        """Whether the test calls the difference in accuracy significant."""
+        """Returns True if the difference in accuracy is significant."""
         return self.p_value < paired_tests.SIGNIFICANCE
 
     def changes_of(self, kind: str) -> list[Change]:

@@ -1,4 +1,4 @@
-"""Computes the figures of a run, and of a pair, with their intervals."""
+"""Computes the figures of a run, and their differences between two runs."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,10 +10,11 @@ from trainer.comparison.run_results import RunResults
 from trainer.evaluation.metrics import confidence_interval
 
 _RESAMPLES = 9999
-# More photographs need no finer limits, and take a minute with all resamples.
+# Above this number of photographs, all resamples would take a minute, and fewer give
+# limits that are fine enough.
 _MANY_PHOTOGRAPHS = 5000
 _FEWER_RESAMPLES = 1999
-# Photographs of all resamples that are in memory at once.
+# Number of rows, over all resamples, that are in memory at once.
 _BATCH_ROWS = 2_000_000
 
 # Takes positions of photographs, int [R, N], and returns a figure of each resample,
@@ -41,7 +42,7 @@ def run_figures(run: RunResults) -> dict[str, Estimate]:
 
 
 def difference_figures(first: RunResults, second: RunResults) -> dict[str, Estimate]:
-    """Returns what the second run has more of each figure than the first.
+    """Returns each figure of the second run less that of the first.
 
     All intervals are paired: they compare both runs on the same photographs.
     """
@@ -68,7 +69,7 @@ def class_rows(run: RunResults) -> list[np.ndarray]:
 
 
 def accuracy_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
-    """Returns the difference of two accuracies on the same photographs.
+    """Returns the second accuracy less the first, on the same photographs.
 
     first, second: bool [N], which photographs each run gets right.
     """
@@ -81,8 +82,9 @@ def accuracy_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
 def average(estimates: Sequence[Estimate]) -> Estimate:
     """Averages independent estimates, such as those of the classes.
 
-    The distances from the mean to its limits are the root of the summed squares of
-    theirs (MOVER; Zou and Donner, 2008, Statistics in Medicine 27, 1693-1702).
+    The distance from the mean to a limit is the root of the summed squares of the same
+    distances of the estimates, divided by their number (MOVER; Zou and Donner, 2008,
+    Statistics in Medicine 27, 1693-1702).
 
     estimates: each has an interval.
     """
@@ -96,7 +98,7 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
 def bootstrap(statistic: Statistic, count: int) -> Estimate:
     """Computes a figure and its bootstrap interval over photographs (percentiles).
 
-    There is no interval if the resamples do not differ.
+    The interval is None if all resamples give the same figure.
 
     count: number of photographs, at least 2.
     """
@@ -119,7 +121,7 @@ def bootstrap(statistic: Statistic, count: int) -> Estimate:
 def photograph_losses(run: RunResults) -> np.ndarray:
     """Returns the log loss of each photograph, float64 [N], in nats.
 
-    A probability of 0 counts as the smallest that scikit-learn's log_loss knows.
+    A probability of 0 counts as the smallest one of scikit-learn's log_loss.
     """
     of_label = run.probabilities[np.arange(len(run.labels)), run.labels]
     return -np.log(np.maximum(of_label, np.finfo(float).eps))
@@ -136,9 +138,9 @@ def _log_loss(run: RunResults) -> Statistic:
 
 
 def _macro_f1(run: RunResults) -> Statistic:
-    """Returns the mean F1 of the classes that occur in a resample.
+    """Returns a statistic: the mean F1 of the classes that occur in each resample.
 
-    scikit-learn computes it for one sample at a time; thousands would take minutes.
+    scikit-learn computes the F1 of one sample at a time; thousands would take minutes.
     """
     right_class = np.where(run.is_right, run.labels, len(run.classes))
 
@@ -154,7 +156,10 @@ def _macro_f1(run: RunResults) -> Statistic:
 
 
 def _count_classes(classes: np.ndarray, num_classes: int) -> np.ndarray:
-    """int [R, N] -> int [R, K]; the class K, which is none, is not counted."""
+    """Counts each class of each resample: int [R, N] -> int [R, K].
+
+    The value K stands for no class and is not counted.
+    """
     resamples = len(classes)
     offsets = np.arange(resamples)[:, None] * (num_classes + 1)
     counts = np.bincount(

@@ -1,7 +1,7 @@
-"""Tests and intervals for two classifiers on the same photographs.
+"""Tests whether two classifiers differ on the same photographs, and by how much.
 
-SciPy has the binomial test; it has no interval for paired proportions, no sample size
-for McNemar's test and no correction after Holm.
+SciPy has the binomial test. It has no interval for paired proportions, no sample size
+for McNemar's test and no correction by Holm's method.
 """
 
 import math
@@ -32,9 +32,10 @@ def mcnemar_p_value(wins: int, losses: int) -> float:
 def difference_interval(wins: int, losses: int, count: int) -> tuple[float, float]:
     """Returns the 95 % interval of the difference of two paired proportions.
 
-    It is the score interval of Tango (1998, Statistics in Medicine 17, 891-908): all
-    differences that the score test does not reject. It lies within [-1, 1], has a width
-    also if no photograph changes, and excludes 0 where McNemar's asymptotic test does.
+    The score interval of Tango (1998, Statistics in Medicine 17, 891-908) holds all
+    differences that the score test does not reject. It lies within [-1, 1]. It is more
+    than a point even if no photograph changes. It excludes 0 if and only if McNemar's
+    asymptotic test rejects 0.
 
     Args:
       wins, losses: see mcnemar_p_value.
@@ -63,7 +64,7 @@ def _constrained_losses_rate(
 ) -> float:
     """Returns the likeliest probability of a loss, given the difference.
 
-    It solves a quadratic equation, Tango's (6).
+    The probability solves the quadratic equation (6) of Tango.
     """
     a = 2 * count
     b = -wins - losses + (2 * count - wins + losses) * difference
@@ -75,8 +76,8 @@ def _constrained_losses_rate(
 def correct_p_values(p_values: Sequence[float]) -> list[float]:
     """Corrects the p-values of several comparisons (Holm, 1979), in the same order.
 
-    With them, the chance that any of the comparisons is called a difference where
-    there is none stays below the significance level.
+    If no runs differ, the chance that any corrected p-value is below the significance
+    level is at most this level.
     """
     order = np.argsort(p_values)
     factors = np.arange(len(p_values), 0, -1)
@@ -108,7 +109,7 @@ def detectable_difference(
     z_power = stats.norm.ppf(POWER)
 
     def excess(difference: float) -> float:
-        # A difference needs at least as many changed photographs.
+        # The share of changed photographs is at least the difference.
         changed = max((wins + losses) / count, difference)
         return (
             math.sqrt(count) * difference

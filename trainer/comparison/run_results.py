@@ -24,8 +24,8 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class RunResults:
     """A finished run and its predictions for N test photographs.
 
-    letter: what the run is called in the comparison.
-    path: its directory, as the user named it.
+    letter: the name of the run in the comparison, such as A.
+    path: directory of the run, as the user named it.
     classes: the K names.
     names: of the photographs.
     labels, predicted: int [N], indices into classes.
@@ -46,7 +46,7 @@ class RunResults:
 
     @property
     def is_right(self) -> np.ndarray:
-        """bool [N]: which photographs get their label."""
+        """Returns whether each prediction is right, bool [N]."""
         return self.predicted == self.labels
 
 

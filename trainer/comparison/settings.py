@@ -11,7 +11,7 @@ from trainer.config.recipes import RECIPES
 from trainer.config.stored_config import config_from_json
 from trainer.config.train_config import TrainConfig
 
-# They say where a run is, not what it is; the data have their hash.
+# These flags say where a run is, not what it is. The data are compared by their hash.
 _DIRECTORIES = ("model_dir", "export_dir", "data_dir", "cache_dir")
 _HASH_DIGITS = 12
 
@@ -26,7 +26,7 @@ class Setting:
 
 
 def differing_settings(first: RunResults, second: RunResults) -> list[Setting]:
-    """Returns what differs: flags, data, and where the runs took place."""
+    """Returns the settings that differ: flags, data, devices and versions."""
     flags = _read_flags([first.config, second.config])
     of_first = _describe(first.config, flags[0])
     of_second = _describe(second.config, flags[1])
@@ -40,9 +40,9 @@ def differing_settings(first: RunResults, second: RunResults) -> list[Setting]:
 def _read_flags(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Returns the flags of each run with the names and spellings of this version.
 
-    What the head search chose replaces the flag. A flag that the version of a run did
-    not have is absent. If this version cannot read the flags of a run, all are
-    returned as they are stored.
+    A value that the head search chose replaces that of the flag. A flag that did not
+    exist when the run began is absent. If this version cannot read the flags of one
+    run, the flags of all runs are returned as they are stored.
     """
     stored = [
         (config.get("flags") or {}) | ((config.get("search") or {}).get("chosen") or {})
@@ -55,7 +55,7 @@ def _read_flags(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _keep_known(config: TrainConfig, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the flags that were stored, or that only an old version did not store."""
+    """Returns the flags that were stored, and those that old versions did not store."""
     inferred = () if "recipe" in stored else ("recipe", *RECIPES["notebook"])
     return {
         name: getattr(config, name)

@@ -1,4 +1,4 @@
-"""Says the outcome of a comparison in figures, sentences and a table of text."""
+"""Describes the outcome of a comparison in figures, sentences and a table of text."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ _MAX_VALUE_WIDTH = 60
 def format_estimate(estimate: Estimate, *, signed: bool = False) -> str:
     """Returns for example "0.848 [0.767, 0.904]", or "1.000 [-]" without an interval.
 
-    signed: write a + before what is not negative.
+    signed: write a + before a number that is not negative.
     """
     value = format_number(estimate.value, signed=signed)
     return f"{value} {format_interval(estimate, signed=signed)}"
@@ -53,10 +53,7 @@ def describe_outcome(comparison: Comparison) -> str:
     if comparison.is_beyond_chance or low > 0 or high < 0:
         verdict = "the difference is beyond chance."
         if not comparison.is_beyond_chance:
-            verdict = (
-                "the test does not exclude chance, but nearly; more test photographs "
-                "can tell."
-            )
+            verdict = "this may still be chance; compare with more test photographs."
         return (
             f"{second} is right on {amount} of {comparison.count} test photographs "
             f"than {first} ({figures}): {verdict}"
@@ -72,7 +69,7 @@ def describe_outcome(comparison: Comparison) -> str:
 
 def _describe_detectable(comparison: Comparison) -> str:
     if comparison.detectable is None:
-        return "So few photographs show no difference at all."
+        return "With so few photographs, even the largest difference would not show."
     return (
         f"A difference of about {comparison.detectable:.2g} would show, with a chance "
         "of 80 %."

@@ -18,9 +18,9 @@ _MARK_BYTES = 4096
 class Outcome:
     """What a comparison found and wrote.
 
-    runs: in the order of the photographs of the first.
+    runs: the first one decides the order of the photographs of all.
     figures: of each run; comparisons: of each other run with the first.
-    page, table: the files.
+    page, table: paths of the two files.
     """
 
     runs: list[RunResults]
@@ -39,8 +39,8 @@ def compare(paths: Sequence[str], out: str) -> Outcome:
         which gets NAME.csv beside it.
 
     Raises:
-      ValueError: the runs cannot be compared, or a file of another origin is in the
-        way; nothing is written.
+      ValueError: the runs cannot be compared, or trainer.compare did not write a file
+        that it would replace; nothing is written.
       OSError: a file cannot be written.
     """
     page, table = _find_targets(out)
@@ -60,7 +60,7 @@ def _find_targets(out: str) -> tuple[pathlib.Path, pathlib.Path]:
     """Returns the paths of the page and of the table.
 
     Raises:
-      ValueError: they cannot be written, or hold something else.
+      ValueError: they cannot be written, or trainer.compare did not write them.
     """
     page = pathlib.Path(out)
     if page.suffix.lower() != ".html" or page.is_dir():

@@ -2,7 +2,7 @@
 
 evaluate.py          classifies every example of a split once, on all workers
 metrics.py           accuracy, AUC, calibration, figures of each class
-reliability.py       what probabilities, prediction sets and unknown scores are worth
+reliability.py       how far probabilities, prediction sets, unknown scores are right
 saliency.py          where a classifier looks in an image
 image_properties.py  brightness, sharpness, size and colour of photographs
 slices.py            the photographs on which a classifier fails more often

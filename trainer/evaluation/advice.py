@@ -1,4 +1,4 @@
-"""Says the result of a run in a sentence, and what would most likely improve it."""
+"""Describes the result of a run, and what would most likely improve it."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.evaluation.metrics import Metrics
 
-# Half of the width of an interval from which more test images are the first advice.
+# If half of the width of the interval is larger, the advice says why it is wide.
 _WIDE = 0.07
 # Below this number of test images no figure says much.
 _FEW = 20
@@ -22,13 +22,13 @@ def describe_result(test: Metrics) -> str:
 
 
 def advise(test: Metrics, classes: Sequence[str], *, weights: str) -> str:
-    """Returns what would most likely improve the result, as a sentence.
+    """Returns what would most likely improve the result, in one or two sentences.
 
     classes: names in the order of the labels.
     weights: value of --weights.
     """
     if test["count"] < _FEW:
-        return "So few test images tell little: add photographs."
+        return "The test images are too few for advice: add photographs."
     confusion = np.array(test["confusion"])
     share = confusion.sum(axis=1) / confusion.sum()
     largest = int(share.argmax())

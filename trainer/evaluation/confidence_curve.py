@@ -32,7 +32,7 @@ def measure_confidence_curve(
     """Measures the accuracy on the surest 100, 90 ... 10 % of N photographs.
 
     Args:
-      probabilities: float [N, K]. labels: int [N].
+      probabilities: float [N, K], range [0, 1]. labels: int [N].
     """
     confidence = probabilities.max(axis=1)
     surest_first = np.argsort(-confidence, kind="stable")
@@ -58,7 +58,7 @@ def describe_confidence(points: Sequence[ConfidencePoint]) -> str:
     [point] = [each for each in points if each["share"] == _SHARE_IN_SENTENCE]
     low, high = point["ci95"]
     return (
-        f"Of the {point['share']:.0%} of the test images that it is surest of, "
+        f"Of the {point['share']:.0%} of the test images with the highest confidence, "
         f"{point['accuracy']:.1%} are right ({point['count']} images, confidence from "
         f"{point['min_confidence']:.2f}; 95 % interval: {low:.1%} to {high:.1%})."
     )

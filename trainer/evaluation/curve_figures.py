@@ -12,9 +12,9 @@ from trainer.evaluation.power_law import predict_error
 
 
 def draw_learning_curve(curve: LearningCurve) -> Figure:
-    """Draws the accuracies, the power law and what it predicts.
+    """Draws the accuracies, the power law and its prediction.
 
-    curve: with points.
+    curve: a curve that has points.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()

@@ -27,7 +27,10 @@ def make_eval_step(
 ) -> Callable:
     """Builds eval_step(batch) -> per-replica (logits, labels, positions, weights).
 
-    frozen_prefix: the batches hold its outputs instead of images.
+    logits: float32 [B, K]; labels, positions: int [B]; weights: float32 [B], 0 for the
+    rows of the padding.
+
+    frozen_prefix: if given, the batches hold its outputs instead of images.
     """
     return _make_eval_step(
         runtime,
@@ -43,16 +46,18 @@ def make_joint_eval_step(
     frozen_prefixes: Sequence[FrozenPrefix | None],
     scorers: Sequence[UnknownScorer],
 ) -> Callable:
-    """Builds the same step for M classifiers; its results begin with three others.
+    """Builds a step that evaluates M classifiers at once.
 
-    These are logits [B, M, K], unknown scores [B, M] and the centres of what the
-    classifiers look at [B, M, 2]; see saliency.find_centre.
+    It is eval_step(batch) -> per-replica (logits, scores, centres, labels, positions,
+    weights). logits: float32 [B, M, K]; scores: float32 [B, M], unknown scores;
+    centres: float32 [B, M, 2], where the classifiers look, see saliency.find_centre;
+    the others as in make_eval_step.
 
     Args:
-      frozen_prefixes: one of each classifier, with a suffix. Their prefixes must be
-        equal, and are computed once for all; None if the classifiers have nothing in
-        common.
-      scorers: one of each classifier.
+      frozen_prefixes: one for each classifier. All have the same prefix, which is
+        computed once, and each has its own suffix. Or None for each classifier, if they
+        share no layers.
+      scorers: one for each classifier.
     """
 
     def compute(images):
@@ -82,7 +87,14 @@ def make_embedding_step(
     classifiers: Sequence[Classifier],
     frozen_prefixes: Sequence[FrozenPrefix | None],
 ) -> Callable:
-    """Builds the same step; its results begin with (embeddings [B, M, D], logits)."""
+    """Builds a step that computes the embeddings of M classifiers.
+
+    It is eval_step(batch) -> per-replica (embeddings, logits, labels, positions,
+    weights). embeddings: [B, M, D]; logits: float32 [B, M, K]; the others as in
+    make_eval_step.
+
+    frozen_prefixes: see make_joint_eval_step.
+    """
 
     def compute(images):
         features = _compute_features(classifiers, frozen_prefixes, images)
@@ -154,8 +166,8 @@ def evaluate(
       eval_step: from make_eval_step, make_joint_eval_step or make_embedding_step.
 
     Returns:
-      Its results but positions and weights, each [N, ...] in stored order: such as
-      logits float32 [N, K] and labels int32 [N].
+      The results of eval_step without positions and weights, each [N, ...] in stored
+      order: such as logits float32 [N, K] and labels int32 [N].
 
     Raises:
       preemption.Stopped: on every worker, if one of them was asked to stop.
@@ -167,10 +179,10 @@ def evaluate(
         image_size=image_size,
         batch_size=batch_size,
     )
-    shard_results = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    local_results = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
     *results, positions = (
         collectives.all_gather(runtime, result, records.count)
-        for result in shard_results
+        for result in local_results
     )
     if not np.array_equal(positions, np.arange(records.count)):
         raise RuntimeError(
@@ -188,10 +200,10 @@ def map_examples(
     image_size: int,
     batch_size: int,
 ) -> Iterator[list[np.ndarray]]:
-    """Runs a step on this worker's shard of a split; every worker has to call it.
+    """Runs a step on this worker's part of a split; every worker has to call this.
 
     Args:
-      step: (batch) -> per-replica (*results, weights).
+      step: step(batch) -> per-replica (*results, weights).
 
     Yields:
       The results for the examples of each batch, in stored order, without the padding.
@@ -212,7 +224,7 @@ def map_examples(
         if collectives.any_worker(runtime, runtime.stop_signal.is_set):
             raise runtime.stop_signal.make_exception()
         outputs = step(collectives.distribute_batch(strategy, ready))
-        if left:  # A GPU still computes: the next batch is copied meanwhile.
+        if left:  # The next batch is copied while a GPU still computes.
             ready = collectives.read_batch(strategy, iterator)
         *results, weights = [
             np.concatenate(strategy.experimental_local_results(part))

@@ -1,4 +1,4 @@
-"""Measures properties of photographs that anybody can see: brightness, sharpness ..."""
+"""Measures what a person can see of a photograph: brightness, sharpness, colour."""
 
 import dataclasses
 import io
@@ -12,7 +12,7 @@ from pipeline import decoding
 from pipeline.loading.prepared_data import Records
 from pipeline.system import parallel
 
-# Each colour reaches from its hue, in degrees, to that of the next one.
+# Each colour begins at its hue, in degrees, and ends where the next one begins.
 COLOURS = {"red": -30, "yellow": 30, "green": 75, "blue": 165, "purple": 265}
 # Below this saturation a photograph counts as grey.
 _MIN_SATURATION = 0.1
@@ -46,7 +46,10 @@ class ImageProperties:
 
 
 def measure_images(records: Records, image_size: int) -> ImageProperties:
-    """Reads every image of a split once, decodes it and measures it."""
+    """Reads every image of a split once, decodes it and measures it.
+
+    image_size: side in pixels that the network sees.
+    """
 
     def measure(example):
         image_bytes = example["image_bytes"]
@@ -56,7 +59,7 @@ def measure_images(records: Records, image_size: int) -> ImageProperties:
     measured = records.dataset.map(measure, num_parallel_calls=parallel.count_cores())
     sizes, rows = [], []
     with warnings.catch_warnings():
-        # Of Pillow, about large sizes, which the preparation limits.
+        # Pillow warns of large sizes; the preparation has limited them already.
         warnings.simplefilter("ignore")
         for image_bytes, *row in measured.as_numpy_iterator():
             rows.append(row)
@@ -93,7 +96,7 @@ def measure_pixels(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
     pixels = image[::_COLOUR_STRIDE, ::_COLOUR_STRIDE]
     largest = tf.reduce_max(pixels, axis=-1)
     chroma = largest - tf.reduce_min(pixels, axis=-1)
-    # Not the mean over pixels, in which black ones would count with any hue.
+    # Not the mean over the pixels: nearly black ones have a random saturation.
     saturation = tf.math.divide_no_nan(tf.reduce_sum(chroma), tf.reduce_sum(largest))
     hue = 360.0 * tf.image.rgb_to_hsv(pixels / 255.0)[..., 0]
     starts = tf.constant(list(COLOURS.values()), tf.float32)

@@ -1,4 +1,4 @@
-"""Says from the accuracies of some heads if more photographs would help."""
+"""Estimates from the accuracies of heads whether more photographs would help."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -9,6 +9,7 @@ from trainer.evaluation import metrics
 from trainer.evaluation.power_law import PowerLaw, fit_power_law, predict_error
 
 _NUM_RESAMPLES = 200
+# The prediction is for this many times the photographs of today.
 _MORE = 2
 
 
@@ -92,7 +93,10 @@ def make_learning_curve(
 
 
 def make_empty_curve(reason: str) -> LearningCurve:
-    """Makes the value for a run without a curve; the reason is a sentence."""
+    """Makes the learning curve of a run that has none.
+
+    reason: why there is none, as a sentence.
+    """
     return LearningCurve(sentence=reason, points=[], power_law=None, prediction=None)
 
 
@@ -130,8 +134,8 @@ def _describe(points: Sequence[CurvePoint], prediction: Prediction | None) -> st
         return (
             f"Accuracy does not grow from {points[0]['photographs']:,} to "
             f"{today['photographs']:,} photographs ({today['accuracy']:.1%} of "
-            f"{today['count']:,} held-out photographs), so nothing can be said about "
-            "more of them."
+            f"{today['count']:,} held-out photographs), so the curve does not show "
+            "whether more of them would help."
         )
     low, high = prediction["gain_ci95"]
     before = prediction["accuracy"] - prediction["gain"]

@@ -65,7 +65,7 @@ class Metrics(TypedDict):
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """float32 [N, K] -> float64 probabilities [N, K]."""
+    """Returns the probabilities float64 [N, K] of logits float32 [N, K]."""
     from scipy import special
 
     return special.softmax(logits.astype(np.float64), axis=1)
@@ -117,8 +117,8 @@ def confidence_interval(correct: int, count: int) -> tuple[float, float]:
 def balanced_accuracy_interval(confusion: np.ndarray) -> tuple[float, float]:
     """Returns the 95 % interval of a balanced accuracy.
 
-    Each recall has Wilson's interval, and the mean has the one that follows from them
-    (Zou, Huang and Zhang, 2009, "A note on confidence interval estimation for a linear
+    Wilson's intervals of the recalls are combined to the interval of their mean (Zou,
+    Huang and Zhang, 2009, "A note on confidence interval estimation for a linear
     function of binomial proportions").
 
     confusion: int [K, K], [true][predicted]; every class occurs.
@@ -174,8 +174,8 @@ def compute_metrics(
     precisions, recalls, f1s, counts = sklearn_metrics.precision_recall_fscore_support(
         labels, predicted, labels=class_ids, zero_division=0.0
     )
-    # One class at a time: scikit-learn's own loop over the classes needs rows that add
-    # up to 1 to a precision that rounded probabilities can miss.
+    # One class at a time: scikit-learn's own loop over the classes refuses rows that do
+    # not add up to 1 exactly enough, and rounded probabilities may not.
     aucs = [
         sklearn_metrics.roc_auc_score(labels == k, probabilities[:, k])
         for k in class_ids

@@ -54,7 +54,7 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
 
 
 def _print_reliability(reliability: Reliability) -> None:
-    """Prints what replies are worth, measured on test."""
+    """Prints how far the replies can be trusted, measured on test."""
     before, after = (
         _format_estimate(reliability[when]["calibration_error"])
         for when in ("before", "after")

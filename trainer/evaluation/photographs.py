@@ -28,8 +28,8 @@ _JPEG_QUALITY = 80
 class Photograph:
     """One photograph in the report.
 
-    sources: JPEG files as data URIs: the photograph, and what is shown beside it.
-    alt: what a reader who does not see it is told.
+    sources: JPEG files as data URIs: the photograph, and the pictures beside it.
+    alt: the text for a reader who cannot see the photograph.
     caption: the line below it. name: its name in the source.
     """
 
@@ -51,7 +51,8 @@ def show_errors(
 ) -> list[Photograph]:
     """Shows the wrong predictions with the highest confidence beside their heat maps.
 
-    probabilities: float [N, K], in the order of the records. labels: int [N].
+    probabilities: float [N, K], range [0, 1], in the order of the records.
+    names, labels: of the same N photographs; labels int [N].
     """
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
@@ -106,7 +107,7 @@ def show_unusual(
 def show_augmented(
     records: Records, *, classes: Sequence[str], preset: str, image_size: int
 ) -> list[Photograph]:
-    """Shows some training images, each before some of its augmented variants.
+    """Shows some training images, each followed by some of its augmented variants.
 
     records: the training split. preset: value of --augment.
     """

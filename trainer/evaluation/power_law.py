@@ -17,7 +17,7 @@ _MIN_POINTS = 4
 
 
 class PowerLaw(TypedDict):
-    """error = asymptote + factor * images ** -exponent.
+    """Holds the constants of error = asymptote + factor * images ** -exponent.
 
     asymptote: range [0, 1]. factor: at least 0. exponent: more than 0.
     """
@@ -28,7 +28,7 @@ class PowerLaw(TypedDict):
 
 
 def predict_error(law: PowerLaw, images: float) -> float:
-    """Returns the error of a classifier trained on so many images."""
+    """Returns the error, a fraction, of a classifier trained on a number of images."""
     return law["asymptote"] + law["factor"] * images ** -law["exponent"]
 
 
@@ -40,7 +40,7 @@ def fit_power_law(
     Args:
       images: float [P], numbers of training images, growing.
       errors: float [P], fractions of wrong predictions.
-      count: images that each error was measured on.
+      count: number of images that each error was measured on.
 
     Returns:
       The power law; None if there are too few points, or if the errors do not fall.
@@ -49,13 +49,13 @@ def fit_power_law(
 
     if len(images) < _MIN_POINTS or errors[-1] >= errors[0]:
         return None
-    # In units of the largest number, so that the factor is an error as well.
+    # The largest number of images becomes 1, so that the factor is an error as well.
     relative = images / images[-1]
 
     def compute(x: np.ndarray, asymptote: float, factor: float, exponent: float):
         return asymptote + factor * x**-exponent
 
-    # The deviation of a fraction; that of one error in all images at the least.
+    # The standard deviation of a fraction, at least that of a single error.
     deviations = np.sqrt(np.maximum(errors * (1 - errors), 1 / count) / count)
     start = (errors[-1] / 2, max(errors[-1] / 2, 1e-6), _START_EXPONENT)
     try:

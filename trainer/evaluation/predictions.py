@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.system.texts import escape_formula, unescape_formula
 
 _COLUMNS = ("name", "label", "predicted")
-# Probabilities are written with nine digits.
+# Probabilities are written with nine digits, so their sum differs a little from 1.
 _TOLERANCE = 1e-4
 
 
@@ -38,9 +38,12 @@ def write_predictions(
 ) -> None:
     """Writes one row for each image: name, label, predicted class, probabilities.
 
-    No name acts as a formula in a spreadsheet; read_predictions returns the real ones.
+    A name that a spreadsheet would take for a formula gets an apostrophe, which
+    read_predictions removes.
 
-    labels: int [N]; probabilities: float [N, K].
+    names: of the N images.
+    labels: int [N]; probabilities: float [N, K], range [0, 1].
+    classes: the K names, in the order of the labels.
     """
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -53,7 +56,7 @@ def write_predictions(
 
 
 def read_predictions(path: pathlib.Path, classes: Sequence[str]) -> Predictions:
-    """Reads what write_predictions wrote; columns behind the classes are ignored.
+    """Reads what write_predictions wrote; columns after the classes are ignored.
 
     classes: those of the run, in the order of the labels.
 

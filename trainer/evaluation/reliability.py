@@ -14,7 +14,7 @@ _IMAGES_PER_BIN = 10
 
 
 class Estimate(TypedDict):
-    """A figure, its 95 % interval and the number of images that it stands on."""
+    """A figure, its 95 % interval and the number of images behind it."""
 
     value: float
     ci95: list[float]
@@ -54,7 +54,7 @@ class Reliability(TypedDict):
     covered: the share that does. set_size: classes in a set, mean.
     unknown_rate: the share of images of known classes that may be called unknown.
     unknown: the share that is.
-    val_count: images that all this was fitted on.
+    val_count: number of validation images that the replies were fitted on.
     """
 
     temperature: float
@@ -75,9 +75,10 @@ def measure_reliability(
     scores: np.ndarray,
     labels: np.ndarray,
 ) -> Reliability:
-    """Measures the replies of a model.
+    """Measures on N test images how far the replies of a model can be trusted.
 
     Args:
+      postprocessing: makes the replies.
       logits: float32 [N, K], before the temperature.
       scores: float32 [N], unknown scores.
       labels: int [N].

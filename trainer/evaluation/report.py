@@ -1,4 +1,4 @@
-"""Writes report.html with its charts as PNG files, and test_predictions.csv."""
+"""Writes report.html, and its charts as PNG files."""
 
 import base64
 import dataclasses
@@ -24,10 +24,10 @@ _TEMPLATES = pathlib.Path(__file__).parent / "templates"
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """What the best weights gave for the test split of N images, in stored order.
+    """The results of the best weights for the N images of the test split, in its order.
 
     records: the test split. names: of its photographs.
-    probabilities: float64 [N, K], calibrated.
+    probabilities: float64 [N, K], range [0, 1], calibrated.
     scores: float32 [N], unknown scores.
     labels: int32 [N].
     """
@@ -54,6 +54,7 @@ def write_report(
       history: the lines of metrics.jsonl.
       classifier: the one that was evaluated.
       train_records: the training split.
+      test: the test split and its results.
     """
     classes = summary["classes"]
     image_size = summary["config"]["image_size"]

@@ -6,15 +6,16 @@ from trainer.models.classifier import Classifier, compute_head, pool_features
 
 
 def compute_heat(classifier: Classifier, features: tf.Tensor) -> tf.Tensor:
-    """Computes where the classifier saw what it predicts (Grad-CAM; Selvaraju, 2017).
+    """Computes how much each place of an image raises the logit of the predicted class.
 
-    Only the head is differentiated, so it costs nearly nothing beside the backbone.
+    The method is Grad-CAM (Selvaraju et al., 2017). It differentiates only the head, so
+    it takes little time beside the backbone.
 
     Args:
-      features: [B, h, w, C], the output of the backbone.
+      features: float [B, h, w, C], the output of the backbone.
 
     Returns:
-      [B, h, w], at least 0.
+      The dtype of features, [B, h, w], at least 0.
     """
     with tf.GradientTape() as tape:
         tape.watch(features)
@@ -28,7 +29,7 @@ def find_centre(heat: tf.Tensor) -> tf.Tensor:
     """Returns the centre of mass of each map.
 
     Args:
-      heat: [B, h, w], at least 0.
+      heat: float [B, h, w], at least 0.
 
     Returns:
       float32 [B, 2], y and x, range (-1, 1) from one edge of the frame to the other; 0

@@ -11,9 +11,11 @@ from trainer.evaluation.image_properties import ImageProperties
 
 # A slice of a number holds the lowest or the highest fifth.
 _SHARE = 0.2
-# A smaller slice, or a smaller rest, says nothing and costs the others their power.
+# A comparison with fewer images shows nothing, and each comparison more weakens the
+# others.
 _MIN_IMAGES = 5
-# The share of marks that may be wrong, of all marks, on average.
+# Of the slices that are marked as worse, at most this share is marked wrongly, on
+# average.
 _FALSE_DISCOVERY_RATE = 0.05
 
 _SHARPNESS = "variance of the Laplacian {}"
@@ -66,9 +68,10 @@ def select_slices(
     labels: np.ndarray,
     classes: Sequence[str],
 ) -> list[Selection]:
-    """Selects the slices of N photographs that anybody can name.
+    """Selects slices of N photographs by properties that a person can see.
 
     Args:
+      properties: of the photographs.
       heat_centres: float [N, 2], where the network looks; see saliency.find_centre.
       labels: int [N].
       classes: names in the order of the labels.
@@ -116,7 +119,7 @@ def compare_slices(
     """Compares the accuracy of each slice with that of all other photographs.
 
     Args:
-      selections: of the same N photographs; each leaves a rest.
+      selections: of the same N photographs; none holds all of them.
       is_correct: bool [N].
 
     Returns:
@@ -154,7 +157,7 @@ def describe_worst(slices: Sequence[Slice]) -> str | None:
     worst = marked[0]
     low, high = worst["ci95"]
     return (
-        f"It fails more often on '{worst['name']}' ({worst['meaning']}): "
+        f"The model fails more often on '{worst['name']}' ({worst['meaning']}): "
         f"{worst['accuracy']:.1%} of {worst['count']} are right (95 % interval: "
         f"{low:.1%} to {high:.1%}), of the other {worst['rest_count']} "
         f"{worst['rest_accuracy']:.1%}. {len(marked)} of {len(slices)} slices are "
@@ -181,7 +184,7 @@ def _select_highest(
 
 
 def _format(threshold: float) -> str:
-    """Returns a number with three digits, or with all of its whole ones."""
+    """Returns a number with three digits; from 100 on, as a whole number."""
     return f"{threshold:,.0f}" if threshold >= 100 else f"{threshold:.3g}"
 
 
@@ -195,7 +198,10 @@ def _describe(
     p_value: float,
     adjusted_p_value: float,
 ) -> Slice:
-    """table: right and wrong predictions of the slice, and of the rest."""
+    """Makes the Slice of a selection.
+
+    table: numbers of right and wrong predictions, of the slice and of the rest.
+    """
     (right, wrong), (rest_right, rest_wrong) = table
     count, rest_count = right + wrong, rest_right + rest_wrong
     return Slice(

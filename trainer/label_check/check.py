@@ -1,4 +1,4 @@
-"""Runs the whole label check and writes label_issues.csv and labels.html."""
+"""Runs the whole label check, and writes label_issues.csv and labels.html."""
 
 import csv
 import importlib.util
@@ -32,7 +32,7 @@ _COLUMNS = ("name", "label", "suggested_label", "score", "split")
 
 
 def check_prepared_data(config: TrainConfig, stop_signal: StopSignal) -> None:
-    """Checks the labels of prepared data, without a run; writes config.model_dir.
+    """Checks the labels of prepared data without a run; writes into config.model_dir.
 
     Raises:
       ValueError: a flag, the data or the weights cannot be used.
@@ -56,7 +56,7 @@ def check_prepared_data(config: TrainConfig, stop_signal: StopSignal) -> None:
 
 
 def check_requirements(config: TrainConfig) -> None:
-    """Checks that --check_labels, if it is set, has the package that it needs.
+    """Checks, with --check_labels, that the package of the label check is installed.
 
     Raises:
       ValueError: cleanlab is not installed.
@@ -69,7 +69,7 @@ def check_requirements(config: TrainConfig) -> None:
 
 
 def check_run(runtime: Runtime, config: TrainConfig, model_dir: pathlib.Path) -> None:
-    """Checks the labels if --check_labels asks for it and the run has not done it.
+    """Checks the labels of a run with --check_labels, unless labels.html exists.
 
     Raises:
       ValueError, preemption.Stopped: see check_labels.
@@ -89,10 +89,10 @@ def check_labels(
 ) -> None:
     """Checks the labels of all splits on features of the pretrained backbone.
 
-    Writes out_dir/label_issues.csv and out_dir/labels.html. Of several workers each
-    computes its share of the features, and the chief writes.
+    Writes out_dir/label_issues.csv and out_dir/labels.html. Each worker computes its
+    share of the features; the chief writes the files.
 
-    work_dir: where the features are, and are cached, without --cache_dir.
+    work_dir: directory of the features if --cache_dir is not set.
 
     Raises:
       ValueError: the data or the weights cannot be used, or there are too few
@@ -171,7 +171,7 @@ def _rank_and_write(
 
 
 def _read_decided(data_dir: str) -> dict[str, dict[str, str]]:
-    """Returns name -> action and label of the corrections that made the data."""
+    """Returns name -> action and label of the corrections in audit.json."""
     path = pathlib.Path(data_dir, "audit.json")
     if not path.is_file():
         return {}
@@ -199,7 +199,7 @@ def _make_thumbnails(
 
 
 def _write_issues(path: pathlib.Path, ranking: Ranking, data: CheckedData) -> None:
-    """Writes all photographs that could be judged, the most suspicious first."""
+    """Writes all photographs that could be checked, the most suspicious first."""
     with (
         files.write_aside(path) as partial,
         open(partial, "w", newline="", encoding="utf-8") as file,

@@ -10,7 +10,8 @@ from pipeline.system import templates
 from trainer.label_check.ranking import LabelIssue, Ranking
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
-# So many a person looks at in one sitting; the page then has at most 9 MB.
+# A person can look at this many at a time. The page is not much larger than its
+# thumbnails.
 _MAX_PHOTOGRAPHS = 300
 _MAX_THUMBNAIL_BYTES = 9_000_000
 THUMBNAIL_PX = 320
@@ -22,7 +23,7 @@ class CheckedData:
 
     names, splits: of each photograph.
     classes: names; a label is an index into them.
-    decided: name -> action and label that --corrections applied before.
+    decided: name -> action and label of the corrections that were applied before.
     """
 
     names: Sequence[str]
@@ -34,8 +35,8 @@ class CheckedData:
 def choose_issues(ranking: Ranking, data: CheckedData) -> list[LabelIssue]:
     """Returns the photographs for the page, the most suspicious first.
 
-    Their label is less probable than the suggested one, and no person has decided on
-    them before.
+    These are at most 300 whose label is less probable than the suggested one, and on
+    which no person has decided before.
     """
     candidates = (
         issue
@@ -56,7 +57,8 @@ def render_page(
 
     Args:
       ranking: of all photographs.
-      issues: those to show, in order; fewer are shown if the page gets too large.
+      issues: the photographs to show, in order; the last ones are left out if the page
+        would be too large.
       thumbnails: position of each issue -> JPEG in base64.
     """
     sizes = itertools.accumulate(len(thumbnails[issue.position]) for issue in issues)

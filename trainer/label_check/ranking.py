@@ -3,7 +3,8 @@
 The score is the self-confidence of confident learning (Northcutt et al., 2021,
 "Confident Learning: Estimating Uncertainty in Dataset Labels"): the probability of the
 given label, predicted without the photograph. Confident learning also estimates how
-many labels are wrong. Both are those of cleanlab. Decision 47 compares other scores.
+many labels are wrong. cleanlab computes both.
+docs/decisions/0047-labels-by-self-confidence.md compares other scores.
 """
 
 import dataclasses
@@ -18,8 +19,8 @@ class LabelIssue:
 
     position: its row in the probabilities.
     suggested: the most probable of the other labels.
-    score: probability of its label, 0 to 1; the lower, the more suspicious.
-    suggested_score: probability of the suggested label.
+    score: probability of its label, range [0, 1]; a low one is suspicious.
+    suggested_score: probability of the suggested label, range [0, 1].
     """
 
     position: int
@@ -31,11 +32,11 @@ class LabelIssue:
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """All photographs that could be judged.
+    """All photographs that could be checked.
 
     issues: the most suspicious first.
     estimated_errors: about how many labels are wrong.
-    not_judged: rows of the photographs that no head could judge.
+    not_judged: rows of the photographs that could not be checked.
     """
 
     issues: Sequence[LabelIssue]
@@ -49,7 +50,7 @@ def rank(labels: np.ndarray, probabilities: np.ndarray) -> Ranking:
     Args:
       labels: int [N].
       probabilities: float [N, K], K >= 2, each row predicted without its photograph;
-        NaN for a photograph that could not be judged.
+        NaN for a photograph that could not be checked.
     """
     # cleanlab imports scikit-learn and pandas, which takes a second.
     from cleanlab import count as cleanlab_count

@@ -5,5 +5,5 @@ calibration.py      the temperature of the probabilities
 prediction_sets.py  the classes that hold the true one with a stated frequency
 unknown.py          how far an image is from the training images
 
-Everything but the images to compare with is fitted on validation.
+The scorer of unknown.py is fitted on training images, everything else on validation.
 """

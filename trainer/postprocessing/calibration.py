@@ -1,9 +1,9 @@
 """Calibrates probabilities by a temperature (Guo et al., 2017).
 
 "On Calibration of Modern Neural Networks": logits are divided by one number, so that
-the order of the classes stays. Few images decide little: the logarithm of the
-temperature is expected near 0, with a standard deviation of 0.5, and the images move it
-from there. docs/decisions/0053-temperature-with-a-prior.md has the measurement.
+the order of the classes stays. The logarithm of the temperature has a normal prior with
+mean 0 and standard deviation 0.5, so that a few images change the temperature only a
+little. docs/decisions/0053-temperature-with-a-prior.md has the measurement.
 """
 
 import numpy as np
@@ -18,6 +18,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Args:
       logits: float32 [N, K], of images that the weights were not trained on.
       labels: int [N].
+
+    Returns:
+      The temperature, range [0.05, 20].
     """
     from scipy import optimize, special
 
@@ -28,5 +31,5 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         return float(loss + (log_temperature / _PRIOR_DEVIATION) ** 2 / 2)
 
     bounds = tuple(np.log(_TEMPERATURES))
-    found = optimize.minimize_scalar(compute_loss, bounds=bounds, method="bounded")
-    return float(np.exp(found.x))
+    minimum = optimize.minimize_scalar(compute_loss, bounds=bounds, method="bounded")
+    return float(np.exp(minimum.x))

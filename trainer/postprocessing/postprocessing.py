@@ -26,7 +26,7 @@ class Postprocessing:
     """The constants of a reply; all but the scorer are fitted on validation.
 
     temperature: logits are divided by it before softmax.
-    coverage: the share of prediction sets that hold the true class.
+    coverage: the share of prediction sets that must hold the true class.
     min_set_probability: a class with at least this probability is in the set; the
       likeliest class is in any case.
     scorer: scores how unlike the training images an image is.
@@ -81,10 +81,10 @@ def make_reply(
     """Makes the numbers of a reply.
 
     Args:
-      logits: [n, K]. embedding: [n, D], the pooled features.
+      logits: float [n, K]. embedding: float [n, D], the pooled features.
 
     Returns:
-      probabilities float32 [n, K], calibrated;
+      probabilities float32 [n, K], range [0, 1], calibrated;
       in_set bool [n, K], whether a class is in the prediction set;
       unknown_score float32 [n]; is_unknown bool [n].
     """
@@ -106,7 +106,7 @@ def make_reply(
 
 
 def write(path: pathlib.Path, postprocessing: Postprocessing) -> None:
-    """Writes a file, whole or not at all; see read()."""
+    """Writes the constants of a reply; the file appears whole or not at all."""
     numbers = {"format": FORMAT} | dataclasses.asdict(postprocessing)
     scorer = numbers.pop("scorer")
     with files.write_aside(path) as partial:
@@ -114,9 +114,10 @@ def write(path: pathlib.Path, postprocessing: Postprocessing) -> None:
 
 
 def read(path: pathlib.Path) -> Postprocessing:
-    """Reads a file that write() wrote.
+    """Reads the constants of a reply from a file that write() wrote.
 
     Raises:
+      OSError: the file cannot be read.
       ValueError: the file has a newer format.
     """
     with np.load(path) as stored:

@@ -19,13 +19,14 @@ def fit_min_probability(
     """Returns the probability from which a class belongs to the prediction set.
 
     Args:
-      probabilities: float [N, K], of images that the weights were not trained on.
+      probabilities: float [N, K], range [0, 1], of images that the weights were not
+        trained on.
       labels: int [N].
-      coverage: least share of the sets that hold the true class, 0 < coverage < 1.
+      coverage: at least this share of the sets must hold the true class, range (0, 1).
 
     Returns:
-      The probability; 0, so that sets hold every class, if N is less than
-      smallest_count(coverage).
+      The probability. If N is less than smallest_count(coverage), it is 0, so that
+      each set holds every class.
     """
     rank = math.ceil((len(labels) + 1) * coverage - _ROUNDING)
     if rank > len(labels):
@@ -35,5 +36,8 @@ def fit_min_probability(
 
 
 def smallest_count(coverage: float) -> int:
-    """Returns the least number of images that `coverage` can be guaranteed with."""
+    """Returns the smallest number of images that can guarantee a coverage.
+
+    coverage: range (0, 1).
+    """
     return math.ceil(coverage / (1 - coverage) - _ROUNDING)

@@ -25,9 +25,9 @@ _ROUNDING = 1e-9
 class UnknownScorer:
     """The constants of the unknown score.
 
-    mean: float32 [D], of the embeddings of training images.
+    mean: float32 [D], the mean embedding of the training images.
     axes: float32 [A, D], orthonormal; they explain 90 % of the variance.
-    weight: of the distance to these axes.
+    weight: factor of the distance between an embedding and the space of these axes.
     """
 
     mean: np.ndarray
@@ -42,7 +42,7 @@ def count_fit_images(num_classes: int) -> int:
 
 
 def choose_fit_images(labels: np.ndarray, max_images: int) -> np.ndarray:
-    """Chooses the training images of a scorer, as many of each class where possible.
+    """Chooses the training images of a scorer, equally many of each class if possible.
 
     Args:
       labels: int [N], in stored order, which is a random order.
@@ -53,7 +53,7 @@ def choose_fit_images(labels: np.ndarray, max_images: int) -> np.ndarray:
     """
     class_ids, counts = np.unique(labels, return_counts=True)
     per_class, left = 1, max_images
-    # What small classes leave goes to the larger ones.
+    # The larger classes get the places that small classes cannot fill.
     for position, count in enumerate(np.sort(counts)):
         per_class = max(1, left // (len(counts) - position))
         left -= min(per_class, count)
@@ -85,10 +85,10 @@ def fit_scorer(embeddings: np.ndarray, logits: np.ndarray) -> UnknownScorer:
 def compute_unknown_score(
     scorer: UnknownScorer, embedding: tf.Tensor, logits: tf.Tensor
 ) -> tf.Tensor:
-    """Computes the unknown score: an image like those of the training has a low one.
+    """Computes the unknown score, which is low for an image like the training images.
 
     Args:
-      embedding: [n, D]. logits: [n, K].
+      embedding: float [n, D]. logits: float [n, K].
 
     Returns:
       float32 [n].
@@ -110,12 +110,13 @@ def compute_unknown_score(
 def fit_threshold(scores: np.ndarray, rate: float) -> float:
     """Returns the score above which an image is called unknown.
 
-    Of all images like those of validation at most `rate` have a higher score, on
-    average. With too few validation images for that, no validation image has.
+    Of all images like those of validation, at most the share `rate` has a higher score,
+    on average. If the validation images are too few for that, the threshold is their
+    highest score.
 
     Args:
       scores: float32 [N], of validation.
-      rate: 0 <= rate < 1.
+      rate: range [0, 1).
     """
     rank = math.ceil((len(scores) + 1) * (1 - rate) - _ROUNDING)
     return float(np.sort(scores)[min(rank, len(scores)) - 1])

@@ -4,9 +4,9 @@ In the order of the work:
 
     regimes.py      from one regime to the next
     epoch.py        one epoch: steps, validation, checkpoint, a line of metrics.jsonl
-    batch_reader.py the batches of a regime, over all its passes
+    batch_reader.py the batches of a regime, pass after pass
     budget.py       --minutes: the steps that a regime has time for
-    validation.py   figures of an epoch, and of weights that a regime could end with
+    validation.py   figures of an epoch, and of the candidates for the final weights
     regime_run.py   what the epochs of one regime need
     loop.py         calls of a few steps each, agreed between the workers
     input_advice.py what to change if training waits for its input

@@ -1,21 +1,26 @@
-"""Defines BatchReader: the batches of a regime, read on and on over its passes."""
+"""Defines BatchReader, which reads the batches of a regime, pass after pass."""
 
 from trainer.training import loop
 from trainer.training.regime_run import RegimeRun
 
 
 class BatchReader:
-    """Holds the batches of a regime, because the start of a pipeline takes time."""
+    """Reads the batches of a regime from one pipeline, which takes time to start."""
 
     def __init__(self, run: RegimeRun):
-        """run: its records are read; nothing is read yet."""
+        """Stores the run, whose training records are read later."""
         self._run = run
         self._batches: loop.BatchStream | None = None
 
     def read_on(self, pass_number: int, step: int) -> loop.BatchStream:
-        """Returns the batches, of which the next one is that of this step of the pass.
+        """Returns the batches; the next one belongs to this step of the pass.
 
-        The first call may begin anywhere; later calls go on where the batches ended.
+        The first call may begin anywhere. A later call must ask for the step after the
+        last batch that was read.
+
+        Args:
+          pass_number: see RegimeRun.place.
+          step: number of steps of the pass that are done.
         """
         config = self._run.config
         # A data service ends after one pass.

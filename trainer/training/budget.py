@@ -14,20 +14,20 @@ from trainer.training.batch_reader import BatchReader
 from trainer.training.regime_run import RegimeRun
 from trainer.training.validation import make_eval_step, validate
 
-# Speed is measured for this time, or for one call of steps if that takes longer.
+# The speed is measured for this time, or for one call of steps if a call takes longer.
 _SECONDS_OF_MEASURING = 3.0
-# Evaluation, report and export build models, trace graphs and start a process, as the
-# beginning of a run does. They take about this many times as long: an estimate, which
-# makes the command end early rather than late.
+# Evaluation, report and export build models, trace graphs and start a process, like the
+# start of a run. They take about this many times as long as the start. The estimate is
+# high, so that the command ends early rather than late.
 _ENDINGS_PER_START = 2.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """What is known of the time of a command before it trains.
+    """The times of a command that are known before it trains.
 
-    started_at: its start, on the clock time.monotonic().
-    start_seconds: what it took until it read the first image.
+    started_at: when the command started, on the clock time.monotonic().
+    start_seconds: time from its start until it read the first image.
     num_final_images: images that the final evaluation classifies.
     """
 
@@ -37,7 +37,10 @@ class Clock:
 
 
 def recall_regime(regime: Regime, stored_steps: int | None) -> Regime:
-    """Returns the regime with the steps that were decided when it began, if any."""
+    """Returns the regime with the number of steps that config.json stores, if any.
+
+    stored_steps: from run_config.read_steps(); None if there is no number.
+    """
     return regime if stored_steps is None else limit_steps(regime, stored_steps)
 
 
@@ -51,13 +54,16 @@ def fit_regime(
 ) -> Regime:
     """Returns the regime with as many steps as fit, and stores their number.
 
-    The chief decides for all workers. Variables of the model are as before.
+    The chief decides for all workers. The variables of the model keep their values.
+    Those of the optimizer do not, so the caller makes a new one.
 
     Args:
-      train_steps: of the run; its optimizer is used up.
-      later: the regimes after it, which share the time in proportion to their steps.
+      run: the regime, with as many steps as it would have without --minutes.
+      train_steps: the steps of the run; see step.make_train_steps.
+      later: the regimes after this one. The time is divided in proportion to the steps.
       clock: what the command has used of its minutes.
-      has_result: there are trained weights already, so no step is better than an error.
+      has_result: there are trained weights already. They are the result if no step
+        fits; without them that is an error.
 
     Raises:
       ValueError: there is no time for one step, and no result yet.
@@ -76,7 +82,7 @@ def fit_regime(
     used = time.monotonic() - clock.started_at
     left = 60 * _minutes_of(run) - used - end_seconds
     share = regime.steps / (regime.steps + sum(each.steps for each in later))
-    # The real optimizer needs a graph of its own.
+    # The new optimizer needs a graph of its own, so the steps are traced again.
     possible = int((share * left - trace_seconds) / step_seconds)
     steps = collectives.broadcast_from_chief(
         run.runtime, min(regime.steps, max(0, possible))
@@ -112,7 +118,7 @@ def _minutes_of(run: RegimeRun) -> float:
 
 
 def _measure_steps(run: RegimeRun, train_steps: Callable) -> tuple[float, float]:
-    """Returns the seconds of the first call, which traces, and of a step after it."""
+    """Returns the seconds of the first call, which traces, and of one later step."""
     reader = BatchReader(run)
     trace_seconds, seconds, steps = 0.0, 0.0, 0
     for pass_number in itertools.count(run.first_pass):
@@ -148,7 +154,7 @@ def _measure_validation(run: RegimeRun) -> float:
 
 
 def _measure_image(run: RegimeRun) -> float:
-    """Returns the seconds in which this worker decodes and classifies an image."""
+    """Returns the seconds that this worker needs to decode and classify an image."""
     batches = make_eval_dataset(
         run.val_images,
         image_size=run.config.image_size,

@@ -15,7 +15,8 @@ import tensorflow as tf
 from pipeline.system import files
 from trainer.training.position import Position
 
-# Files without a number have format 1, which also held the best validation figures.
+# A file without a format number has format 1, which also holds the best figures on
+# validation.
 CHECKPOINT_FORMAT = 2
 
 
@@ -49,8 +50,8 @@ _FIELD_OF_PART = {
 def capture(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
     """Copies the current values of variables.
 
-    If the replicas of a variable differ (batch norm statistics that XLA rounded), its
-    value is [replicas, ...].
+    The value has the shape of the variable. If the replicas of a variable differ (batch
+    norm statistics that XLA rounded), the value is [replicas, ...].
     """
     values = []
     for variable in variables:
@@ -67,7 +68,11 @@ def _list_replicas(variable: keras.Variable) -> Sequence[tf.Variable]:
 def restore_variables(
     variables: Sequence[keras.Variable], values: Sequence[np.ndarray]
 ) -> None:
-    """Assigns the values that capture() returned."""
+    """Assigns the values that capture() returned.
+
+    values: in the order of the variables. If the number of replicas has changed since,
+      every replica gets the value of the first.
+    """
     for variable, value in zip(variables, values, strict=True):
         replicas = _list_replicas(variable)
         if value.shape == tuple(variable.shape):
@@ -75,7 +80,7 @@ def restore_variables(
         elif len(value) == len(replicas):
             for replica, replica_value in zip(replicas, value, strict=True):
                 replica.assign(replica_value)
-        else:  # Another number of devices than when it was saved: use the first value.
+        else:  # The number of replicas has changed: use the value of the first.
             variable.assign(value[0])
 
 
@@ -115,17 +120,17 @@ class CheckpointWriter:
     """Writes checkpoints one after the other, each while the training goes on."""
 
     def __init__(self) -> None:
-        """Nothing is written yet."""
+        """Starts the thread that writes; it writes nothing yet."""
         self._thread = futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending: futures.Future | None = None
 
     def save(
         self, model_dir: pathlib.Path, checkpoint: Checkpoint, *, keep: int
     ) -> None:
-        """Starts to write a checkpoint, after the one before is complete; see save().
+        """Waits for the previous checkpoint, then starts to write this one; see save().
 
         Raises:
-          OSError: the checkpoint before could not be written.
+          OSError: the previous checkpoint could not be written.
         """
         self.wait()
         self._pending = self._thread.submit(save, model_dir, checkpoint, keep=keep)
@@ -141,7 +146,11 @@ class CheckpointWriter:
             pending.result()
 
     def close(self) -> None:
-        """Waits as wait() does, and ends the thread."""
+        """Waits until the last checkpoint is complete, and ends the thread.
+
+        Raises:
+          OSError: the checkpoint could not be written.
+        """
         try:
             self.wait()
         finally:
@@ -171,7 +180,7 @@ def load(path: pathlib.Path) -> Checkpoint:
             f"up to {CHECKPOINT_FORMAT}. Received: {path}; use a newer version of "
             "this project."
         )
-    state.pop("best", None)  # Format 1; it follows from the history.
+    state.pop("best", None)  # Only format 1 has it; the history holds the same.
     state["history"] = tuple(state["history"])
     fields = {field: parts[part] for part, field in _FIELD_OF_PART.items()}
     return Checkpoint(position=Position(**state), **fields)

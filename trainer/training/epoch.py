@@ -22,7 +22,7 @@ from trainer.training.regime_run import RegimeRun
 from trainer.training.step import make_train_steps
 from trainer.training.validation import make_eval_step, validate_epoch
 
-# If the machine fails in a long epoch, the run loses at most this time.
+# If the machine fails in a long epoch, the run loses at most about this time.
 _SECONDS_BETWEEN_CHECKPOINTS = 600.0
 # The first steps of a regime are slower: the graph is traced, and caches are filled.
 _SLOW_STEPS = 4
@@ -34,6 +34,7 @@ def run_epochs(
     """Trains and validates the remaining epochs of a regime.
 
     Args:
+      position: where the run is; its regime is that of `run`.
       best_weights: the best weights so far; see checkpoints.Checkpoint.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Says what holds the input up, and which flag helps, with the numbers of this run."""
+"""Describes what makes the input of a run slow, and which flag helps."""
 
 import math
 
@@ -7,13 +7,17 @@ from trainer.config.train_config import TrainConfig
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.training.regime_run import RegimeRun
 
-# Less than this is not worth a line, or cannot be told from the start of the input.
+# A shorter wait needs no advice. In a short epoch, the start of the input takes a large
+# part of the wait.
 _MIN_WAIT = 0.1
 _MIN_SECONDS = 10.0
 
 
 def advise_on_input(run: RegimeRun, line: EpochMetrics) -> str | None:
-    """Returns what a user reads after an epoch that waited for its input, or None."""
+    """Returns advice for the user if the epoch waited for its input, else None.
+
+    line: the figures of the epoch.
+    """
     if run.inputs.train_features is not None:
         return None
     return describe_wait(
@@ -27,12 +31,13 @@ def advise_on_input(run: RegimeRun, line: EpochMetrics) -> str | None:
 def describe_wait(
     line: EpochMetrics, config: TrainConfig, *, cores: int, num_images: int
 ) -> str | None:
-    """Returns the same for images that are read as --cache and --data_service say.
+    """Returns advice for a run that reads images; None if it hardly waited.
 
     Args:
       line: the figures of the epoch.
-      cores: those that this process may use.
-      num_images: of the training split.
+      config: its --cache and --data_service decide which flag helps.
+      cores: number of cores that this process may use.
+      num_images: number of training images.
     """
     wait = line["input_wait"]
     if wait is None or wait < _MIN_WAIT or line["seconds"] < _MIN_SECONDS:

@@ -12,8 +12,8 @@ from pipeline.loading.prepared_data import Records
 from trainer.distribution import collectives
 from trainer.distribution.runtime import Runtime
 
-# Many steps in one call spare the overhead of Python. They are few enough, in time, to
-# show progress and to react to a signal.
+# A call has many steps, so that Python takes little of the time. It takes only about a
+# second, so that the run shows progress and reacts to a signal.
 _SECONDS_PER_CALL = 1.0
 _MAX_STEPS_PER_CALL = 64
 
@@ -23,7 +23,8 @@ class Update:
     """The result of one call of a few steps.
 
     done: steps of the epoch that are complete now.
-    losses, corrects: for each step of the call, the sum over its examples.
+    losses, corrects: for each step of the call, the sum over its examples of the loss,
+      and the number of correct predictions.
     seconds, waited_seconds: time of the call, and the part of it spent waiting for
       input (NaN if unknown).
     stop: True if a worker was asked to stop.
@@ -48,7 +49,7 @@ class BatchStream:
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, batches: tf.data.Dataset):
-        """Nothing is read yet."""
+        """Starts the pipeline; no batch is read yet."""
         self._strategy = strategy
         self.iterator = iter(batches)
         self.ready: list[dict[str, tf.Tensor]] | None = None

@@ -6,7 +6,11 @@ import tensorflow as tf
 
 
 def sum_weights(batch: dict, class_weights: Sequence[float]) -> tf.Tensor:
-    """Returns the sum of the weights of the examples of a replica: float32 []."""
+    """Returns the sum of the weights of the examples of a replica, float32 [].
+
+    batch: weight float32 [B], label int [B].
+    class_weights: K weights, or empty if all classes have the same.
+    """
     weights = batch["weight"]
     if class_weights:
         weights *= tf.gather(tf.constant(class_weights), batch["label"])
@@ -18,9 +22,14 @@ def mix_class_weights(
     labels: tf.Tensor,
     mixed_labels: tuple[tf.Tensor, tf.Tensor] | None,
 ) -> tf.Tensor:
-    """Returns the weight of each example by its class, or by both: float32 [B].
+    """Returns the weight of each example, float32 [B]: that of its class.
 
-    mixed_labels: see compute_losses.
+    A mixed example has the mean of the weights of its two classes, by their fractions.
+
+    Args:
+      class_weights: K weights.
+      labels: int [B].
+      mixed_labels: see compute_losses.
     """
     of_class = tf.constant(class_weights)
     weights = tf.gather(of_class, labels)
@@ -37,11 +46,15 @@ def compute_losses(
     logits: tf.Tensor,
     label_smoothing: float,
 ) -> tf.Tensor:
-    """Computes the cross-entropy float32 [B], in nats.
+    """Computes the cross-entropy of each example, float32 [B], in nats.
 
-    mixed_labels: labels int32 [B] of the examples mixed in, and the fraction
-      float32 [B] that is left of the example itself.
-    label_smoothing: share of the label that is spread evenly over all classes.
+    Args:
+      labels: int [B].
+      mixed_labels: labels int32 [B] of the examples mixed in, and the fraction float32
+        [B] that is left of the example itself; None without mixing.
+      logits: float32 [B, K].
+      label_smoothing: share of the label that is spread evenly over all classes, range
+        [0, 1).
     """
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     if mixed_labels is not None:

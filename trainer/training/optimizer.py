@@ -15,7 +15,7 @@ def make_optimizer(
     schedule: str,
     total_steps: int,
 ) -> keras.optimizers.Optimizer:
-    """Builds SGD with Nesterov momentum; float16 adds dynamic loss scaling.
+    """Builds SGD with Nesterov momentum; mixed_float16 adds dynamic loss scaling.
 
     schedule: "inverse_time" divides the rate by 1 + 1e-6 * step, "constant" keeps it,
       "cosine" reduces it to zero over total_steps, "warmup_cosine" first increases it

@@ -1,4 +1,4 @@
-"""Defines how far a run has come, and how that changes."""
+"""Defines Position, how far a run has come, and the functions that advance it."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ class Position:
 def advance(position: Position, update: Update) -> Position:
     """Returns the position after a call of a few steps.
 
-    update: of these steps; they may be in a later pass of the same epoch.
+    update: the result of the call.
     """
     loss_sum, correct_sum = position.loss_sum, position.correct_sum
     # One by one, so that the sum does not depend on the number of steps in a call.

@@ -16,7 +16,8 @@ from trainer.models.classifier import Classifier, count_parameters
 from trainer.training.position import Position
 
 _SECONDS_BETWEEN_LINES = 30.0
-# More epochs of less than a second each are not all printed.
+# If a regime has more epochs than this, only some of those shorter than a second are
+# printed.
 _MAX_SHORT_EPOCHS = 20
 
 
@@ -29,7 +30,10 @@ def print_plan(
     weights_from: str,
     balance: ClassBalance,
 ) -> None:
-    """Prints what the run is going to do."""
+    """Prints the plan of a run.
+
+    weights_from: where the initial weights came from, as in config.json.
+    """
     strategy = runtime.strategy
     replicas = strategy.num_replicas_in_sync
     # "/job:localhost/replica:0/task:0/device:CPU:0" is CPU:0.
@@ -152,9 +156,9 @@ def print_budget(
 
 
 def print_duration(regime: Regime, *, step_seconds: float) -> None:
-    """Prints how long a regime takes, once its first steps have shown their speed.
+    """Prints how long a regime will take, if that is a minute or more.
 
-    Less than a minute is not worth a line.
+    step_seconds: time of one of its first steps.
     """
     from tqdm import tqdm
 
@@ -168,7 +172,9 @@ def print_duration(regime: Regime, *, step_seconds: float) -> None:
 def follow(label: str, *, images: int) -> Iterator[Callable]:
     """Yields show(position, images=done), which shows the progress of an epoch.
 
-    It is a bar on a terminal, and elsewhere a plain line every half minute.
+    A terminal shows a bar. Elsewhere a line is printed every half minute.
+
+    label: the beginning of the bar or line. images: number of images of the epoch.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm
@@ -206,9 +212,12 @@ def _format_means(position: Position, images: int) -> tuple[str, str]:
 
 
 def print_epoch(line: EpochMetrics, *, epochs: int) -> None:
-    """Prints the figures of one epoch; of many short epochs only of some.
+    """Prints the figures of one epoch.
 
-    These are every tenth epoch, or ten epochs of more than a hundred.
+    If a regime has more than 20 epochs, those shorter than a second are printed only
+    sometimes: every tenth, or every tenth part of more than a hundred, and the last.
+
+    epochs: number of epochs of the regime.
     """
     is_short = epochs > _MAX_SHORT_EPOCHS and line["seconds"] < 1
     if is_short and line["epoch"] % max(10, epochs // 10) and line["epoch"] != epochs:
@@ -233,7 +242,7 @@ def _format_time_to_go(line: EpochMetrics, epochs: int) -> str:
 
 
 def format_validation(line: EpochMetrics) -> str:
-    """Returns the figures of an epoch on validation that may choose it."""
+    """Returns the figures of an epoch on validation as text."""
     return (
         f"validation loss {line['val_loss']:.4f}, "
         f"accuracy {line['val_accuracy']:.4f}, "
@@ -244,9 +253,10 @@ def format_validation(line: EpochMetrics) -> str:
 def print_average(
     regime: Regime, chosen_by: str, *, accuracies: Mapping[str, float], chosen: str
 ) -> None:
-    """Prints the figure of each candidate for the result of a regime on validation.
+    """Prints the accuracy on validation of each candidate for the result of a regime.
 
-    chosen_by: see ClassBalance.
+    chosen_by: name of the accuracy; see ClassBalance.
+    accuracies: candidate -> its accuracy. chosen: the candidate that is used.
     """
     shown = ", ".join(f"{name} {value:.4f}" for name, value in accuracies.items())
     print(

@@ -18,7 +18,7 @@ from trainer.training.position import Position
 
 @dataclasses.dataclass(frozen=True)
 class RegimeRun:
-    """One regime of a run; nothing in it changes while its epochs run.
+    """One regime of a run; its fields do not change while its epochs run.
 
     first_pass: number of its first pass over the training images, from 1 over all
       regimes, so that no two passes of a run share randomness.
@@ -40,17 +40,17 @@ class RegimeRun:
 
     @property
     def train_records(self) -> Records:
-        """The features of the training images, or the images."""
+        """Returns the features of the training images; without them, the images."""
         return self.inputs.train_features or self.train_images
 
     @property
     def val_records(self) -> Records:
-        """The features of the validation images, or the images."""
+        """Returns the features of the validation images; without them, the images."""
         return self.inputs.val_features or self.val_images
 
     @property
     def pass_steps(self) -> int:
-        """Number of steps of one pass over the training images."""
+        """Returns the number of steps of one pass over the training images."""
         return num_batches(self.train_records.count, self.config.batch_size)
 
     def count_steps(self, epoch: int) -> int:
@@ -59,20 +59,24 @@ class RegimeRun:
         return min(self.regime.epoch_steps, self.regime.steps - done)
 
     def place(self, position: Position) -> tuple[int, int]:
-        """Returns the number of the pass, and the steps of it that are done."""
+        """Returns the number of the current pass, and the number of its steps done."""
         done = position.epoch * self.regime.epoch_steps + position.step
         passes, step = divmod(done, self.pass_steps)
         return self.first_pass + passes, step
 
     @property
     def can_resume_in_epoch(self) -> bool:
-        """False with a data service, which keeps no order: no step can be repeated."""
+        """Returns True if a run can continue within an epoch.
+
+        With a data service it cannot: a service keeps no order, so the rest of an epoch
+        is unknown.
+        """
         return self.config.data_service is None
 
     def count_images(self, steps: int) -> int:
-        """Returns how many images these steps of an epoch train.
+        """Returns how many images the first `steps` steps of an epoch read.
 
-        It is exact for whole passes. The last batch of a pass has fewer images, but
-        they are spread over the batches; see loading/order.py.
+        The number is exact for whole passes. Within a pass it is rounded, because its
+        batches do not all have the same number of images; see loading/order.py.
         """
         return round(steps * self.train_records.count / self.pass_steps)

@@ -56,7 +56,7 @@ def train_regimes(
       checkpoint: where to continue; None starts a new run.
       history: figures of the weights that a new run starts from, if they are the first
         candidate of the first regime.
-      clock: with --minutes, what the command has used of them; see budget.fit_regime.
+      clock: with --minutes, the time that the command has used; see budget.fit_regime.
 
     Returns:
       The last position: its history holds the lines of metrics.jsonl.
@@ -93,8 +93,8 @@ def train_regimes(
             if checkpoint is not None and index == first_regime:
                 best_weights = _restore(classifier, optimizer, checkpoint, model_dir)
             elif index > 0 or position.history:
-                # The weights that a regime starts from are its first candidate, so a
-                # regime that gains nothing loses nothing either.
+                # The weights that a regime starts from are its first candidate: if no
+                # epoch is better, the regime ends with them.
                 best_weights = checkpoints.capture(freezing.list_unfrozen(classifier))
                 position = dataclasses.replace(position, regime=index, epoch=0)
         # Inside defer(), Stopped is raised only where all workers agree to stop and the
@@ -153,7 +153,7 @@ def _read_steps(
 def _fit_to_minutes(
     run: RegimeRun, later: Sequence[Regime], clock: Clock, *, has_result: bool
 ) -> RegimeRun:
-    """Returns the run with a regime that fits, and with a new optimizer."""
+    """Returns the run with a regime that fits into --minutes and a new optimizer."""
     fitted = budget.fit_regime(
         run, build_train_steps(run), later, clock=clock, has_result=has_result
     )
@@ -164,9 +164,9 @@ def _fit_to_minutes(
 def _number_first_pass(
     before: Sequence[Regime], pass_steps: int, position: Position
 ) -> int:
-    """Returns the number of a regime's first pass; a solved head counts as one.
+    """Returns the number of the first pass of a regime; a solved head counts as one.
 
-    before: the regimes before it.
+    before: the regimes before this one.
     """
     is_solved = any(line["epoch"] == 0 for line in position.history)
     passes = sum(num_batches(regime.steps, pass_steps) for regime in before)
@@ -183,9 +183,10 @@ def _use_best_weights(
 def _average_with_start(run: RegimeRun, start_regime: str) -> Sequence[np.ndarray]:
     """Returns the mean of the weights before the regime and after its last epoch.
 
-    Wortsman et al., 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT). Far from
-    each other, two good models can have a bad mean. Therefore it returns one of both if
-    that is clearly better on validation; see find_clearly_better.
+    The method is WiSE-FT (Wortsman et al., 2022, "Robust fine-tuning of zero-shot
+    models"). The mean of two good models can be bad if they are far from each other.
+    Therefore the weights before, or those after the last epoch, are returned if they
+    are clearly better on validation; see find_clearly_better.
 
     start_regime: the regime before, whose best weights are stored.
     """
@@ -262,7 +263,7 @@ def _restore(
     checkpoints.restore_variables(optimizer.variables, checkpoint.optimizer)
     num_stored = len(checkpoint.best_weights)
     num_expected = len(freezing.list_unfrozen(classifier))
-    # There are none until an epoch is complete.
+    # A checkpoint has no best weights until an epoch is complete.
     if num_stored not in (0, num_expected):
         raise ValueError(
             f"The checkpoint holds {num_stored} best weights and the model trains "

@@ -1,6 +1,6 @@
 """Reads and writes config.json of a run, and checks that the run can continue.
 
-The format is described in docs/reference/files.md.
+docs/reference/files.md describes the format.
 """
 
 import dataclasses
@@ -43,8 +43,8 @@ class RunConfig(TypedDict, total=False):
     data: the data set of the run.
     weights_from: where the initial weights came from.
     python, versions: versions of Python and of packages.
-    search: what search_head() found; absent before it.
-    steps: regime -> steps that --minutes left it; absent without that flag.
+    search: the result of search_head(); absent before it.
+    steps: regime -> number of steps that fit into --minutes; absent without that flag.
     """
 
     format: int
@@ -108,7 +108,7 @@ def read_search(model_dir: pathlib.Path) -> dict[str, Any] | None:
 
 
 def record_steps(model_dir: pathlib.Path, regime: str, steps: int) -> None:
-    """Adds the number of steps that --minutes leaves a regime to config.json."""
+    """Adds to config.json the number of steps of a regime that fit into --minutes."""
     content = read_config(model_dir)
     content["steps"] = content.get("steps", {}) | {regime: steps}
     files.write_json(model_dir / CONFIG_FILE, content)
@@ -125,7 +125,8 @@ def check_same_run(
     """Checks that the run in model_dir can continue with these flags.
 
     Raises:
-      ValueError: a flag that decides the result has another value than before.
+      ValueError: a flag that decides the result, or the precision, has another value
+        than before.
     """
     stored = read_config(model_dir)
     before = _to_json(config_from_json(stored["flags"]))
@@ -152,7 +153,7 @@ def _refuse_flag(
 
 
 def fingerprint_data(data_dir: str) -> DataFingerprint:
-    """Returns what tells this data set from another."""
+    """Returns the fingerprint of a data set."""
     info = prepared_data.read_info(data_dir)
     splits = pathlib.Path(data_dir, "splits.csv").read_bytes()
     form = prepared_data.read_stored_form(data_dir)
@@ -180,7 +181,7 @@ def check_same_data(model_dir: pathlib.Path, data: DataFingerprint) -> None:
     """Checks that the data set is the one that the run began with.
 
     Raises:
-      ValueError: it is another one; names the first differences.
+      ValueError: it is another one; the message names the first difference.
     """
     before = read_config(model_dir)["data"]
     # Earlier versions did not write all keys.
@@ -193,7 +194,7 @@ def check_same_data(model_dir: pathlib.Path, data: DataFingerprint) -> None:
 
 
 def _describe_difference(before: DataFingerprint, now: DataFingerprint) -> str:
-    """Returns in words what differs first: classes, numbers of images, or splits."""
+    """Describes the first difference: classes, numbers of images, or splits."""
     new = sorted(set(now["classes"]) - set(before["classes"]))
     missing = sorted(set(before["classes"]) - set(now["classes"]))
     differences = [

@@ -1,6 +1,6 @@
 """Reads and writes the files of a run directory, and locks it.
 
-The formats of the files are described in docs/reference/files.md.
+docs/reference/files.md describes the formats of the files.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from trainer.models.classifier import Classifier, build_classifier, dtype_policy
 from trainer.training import checkpoints
 from trainer.training.run_config import read_config
 
-# HDF5 writes about this much besides the weights.
+# HDF5 writes about this number of bytes in addition to the weights.
 _BYTES_BESIDE_WEIGHTS = 1 << 20
 
 
@@ -38,7 +38,7 @@ def learning_curve_path(model_dir: pathlib.Path) -> pathlib.Path:
 
 
 def read_learning_curve(model_dir: pathlib.Path) -> LearningCurve:
-    """Reads the learning curve; without a file it is an empty one with the reason."""
+    """Reads the learning curve; returns an empty one if the run has no such file."""
     path = learning_curve_path(model_dir)
     if not path.is_file():
         return make_empty_curve(
@@ -58,8 +58,8 @@ def save_best_weights(
     """Saves the weights as the best of a regime, whole or not at all.
 
     Raises:
-      OSError: the disk has no room. It is checked before h5py writes, because h5py ends
-        the process on a full disk.
+      OSError: the disk has no room. The room is checked first, because h5py ends the
+        process on a full disk.
     """
     path = best_weights_path(model_dir, regime)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def restore_classifier(
 def lock_run_dir(model_dir: pathlib.Path) -> Iterator[None]:
     """Locks a run directory, so that only one process trains into it.
 
-    It also removes the partial files that a killed process left behind.
+    It also removes the partial files of a process that was killed.
 
     Raises:
       ValueError: another process holds the lock.
@@ -148,7 +148,7 @@ def lock_run_dir(model_dir: pathlib.Path) -> Iterator[None]:
 
 
 def remove_failed_run(model_dir: pathlib.Path, *, remove_directory: bool) -> None:
-    """Removes everything but the prepared data, which took time and can be used again.
+    """Removes everything of a run but its prepared data, which can be used again.
 
     remove_directory: also remove the directory if it is empty then.
     """
@@ -189,6 +189,6 @@ def _is_prepared_from(data_dir: pathlib.Path, config: TrainConfig) -> bool:
         settings = json.loads((data_dir / "audit.json").read_text())["settings"]
     except (OSError, ValueError, KeyError):
         return False
-    # Before there were corrections, the key was absent.
+    # Versions without --corrections did not write this key.
     prepared_from = (settings["source"], settings["seed"], settings.get("corrections"))
     return prepared_from == (config.source, config.seed, None)

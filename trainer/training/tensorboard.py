@@ -1,4 +1,4 @@
-"""Writes what TensorBoard shows: the figures of each epoch, and profiles of steps."""
+"""Writes files for TensorBoard: the figures of each epoch, and profiles of steps."""
 
 import contextlib
 import pathlib

@@ -57,8 +57,8 @@ def find_errors(
         those of the last candidate.
 
     Returns:
-      float64 [candidates, N]: 0 where it is right. Where balanced accuracy chooses, an
-      error counts more the fewer images its class has, and 1 in the mean.
+      float64 [candidates, N]: 0 for a correct prediction. A wrong one is 1 or, if
+      balanced accuracy chooses, the weight of the image by weigh_classes_equally().
     """
     eval_step = make_eval_step(run)
     errors = []
@@ -91,8 +91,8 @@ def weigh_classes_equally(labels: np.ndarray) -> np.ndarray:
 def find_clearly_better(errors: np.ndarray) -> int:
     """Returns the row with the fewest errors, or 0 if row 0 is not clearly worse.
 
-    It is clearly worse if the mean of the differences, image by image, is more than two
-    of its standard errors.
+    Row 0 is clearly worse if the mean of the differences, image by image, is more than
+    two of its standard errors.
 
     errors: float64 [candidates, N]; see find_errors.
     """
@@ -112,7 +112,11 @@ def make_eval_step(run: RegimeRun) -> Callable:
 
 
 def validate(run: RegimeRun, eval_step: Callable) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the logits and the labels of the validation images."""
+    """Returns the logits, float32 [N, K], and the labels, int32 [N], of validation.
+
+    Raises:
+      preemption.Stopped: see evaluate.evaluate.
+    """
     logits, labels = evaluate.evaluate(
         run.runtime,
         eval_step,

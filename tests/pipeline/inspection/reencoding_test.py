@@ -174,9 +174,7 @@ def test_without_pillow_heif_one_line_names_the_extra(monkeypatch):
         report = _inspect(image_bytes)
     finally:
         opening.load_heif_reader.cache_clear()
-    assert report.problem == (
-        "HEIF needs the extra heif: pip install 'photograph-classifier[heif]'"
-    )
+    assert report.problem == "HEIF needs the extra heif: pip install -e '.[heif]'"
 
 
 def _cut_out(mode: str = "RGBA") -> Image.Image:

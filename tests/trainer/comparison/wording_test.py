@@ -71,8 +71,8 @@ def test_no_difference_and_too_few_photographs(make_pair):
     equal = _outcome(make_pair, both=2, wins=0, losses=0, neither=0)
     assert equal == (
         "B and A cannot be told apart with 2 test photographs: B is right on as many "
-        "(+0.000 [-0.658, +0.658], p = 1.000). So few photographs show no difference "
-        "at all."
+        "(+0.000 [-0.658, +0.658], p = 1.000). With so few photographs, even the "
+        "largest difference would not show."
     )
 
 
@@ -80,8 +80,8 @@ def test_the_border_between_both(make_pair):
     # The table of Cavo et al., 2012: p = 0.0525, and the interval excludes 0.
     assert _outcome(make_pair, both=59, wins=16, losses=6, neither=80) == (
         "B is right on 10 more of 161 test photographs than A (+0.062 [+0.005, "
-        "+0.124], p = 0.052): the test does not exclude chance, but nearly; more test "
-        "photographs can tell."
+        "+0.124], p = 0.052): this may still be chance; compare with more test "
+        "photographs."
     )
 
 

@@ -33,7 +33,7 @@ def test_the_most_frequent_mistake_is_named():
     assert "wide" not in advice
     fewest = _metrics([[1, 0, 0], [0, 1, 0], [0, 1, 0]])
     assert advise(fewest, CLASSES, weights="random") == (
-        "So few test images tell little: add photographs."
+        "The test images are too few for advice: add photographs."
     )
     few = _metrics([[9, 1, 0], [0, 7, 3], [0, 0, 10]])
     assert "has few images" in advise(few, CLASSES, weights="imagenet")

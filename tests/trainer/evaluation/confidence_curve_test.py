@@ -35,7 +35,7 @@ def test_the_surest_images_are_counted():
 
 def test_the_sentence_is_about_the_surest_80_percent():
     assert describe_confidence(_measure()) == (
-        "Of the 80% of the test images that it is surest of, 87.5% are right (8 "
+        "Of the 80% of the test images with the highest confidence, 87.5% are right (8 "
         "images, confidence from 0.61; 95 % interval: 52.9% to 97.8%)."
     )
 

@@ -52,5 +52,5 @@ def test_a_flat_curve_predicts_nothing():
     assert curve["prediction"] is None
     assert curve["sentence"] == (
         "Accuracy does not grow from 80 to 800 photographs (80.0% of 50 held-out "
-        "photographs), so nothing can be said about more of them."
+        "photographs), so the curve does not show whether more of them would help."
     )

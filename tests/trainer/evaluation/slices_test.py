@@ -56,8 +56,8 @@ def test_a_slice_that_is_worse_is_marked_and_described():
     )
     assert worst["p_value"] == stats.fisher_exact(table, "less").pvalue
     assert describe_worst(slices) == (
-        "It fails more often on 'dark' (mean brightness below 39.8 of 255): 50.0% of "
-        "40 are right (95 % interval: 35.2% to 64.8%), of the other 160 "
+        "The model fails more often on 'dark' (mean brightness below 39.8 of 255): "
+        "50.0% of 40 are right (95 % interval: 35.2% to 64.8%), of the other 160 "
         f"{right / 160:.1%}. 1 of {len(slices)} slices are worse beyond chance."
     )
 
