@@ -191,7 +191,7 @@ def inspect_image(
 ) -> ImageReport | None:
     """Reads, checks, decodes and hashes one image.
 
-    min_side_px, max_side_px, sample_bits: see inspect_images.
+    min_side_px, form: see inspect_images.
     decode: decodes the image for the hash.
 
     Returns:
