@@ -4,7 +4,7 @@ import base64
 import dataclasses
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,6 +15,7 @@ from trainer.evaluation import advice, figures, photographs
 from trainer.evaluation.confidence_curve import describe_confidence
 from trainer.evaluation.curve_figures import draw_confidence_curve, draw_learning_curve
 from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.evaluation.metrics import ClassMetrics
 from trainer.evaluation.photographs import Photograph
 from trainer.evaluation.summary import Summary, regime_summary
 from trainer.models.classifier import Classifier
@@ -120,6 +121,8 @@ def render_page(
             summary["test"], summary["classes"], weights=summary["config"]["weights"]
         ),
         test=summary["test"],
+        classes=_order_classes(summary["test"]["per_class"]),
+        max_rows=figures.MAX_CONFUSION_CLASSES,
         confidence_sentence=describe_confidence(summary["confidence_curve"]),
         slices=sorted(summary["slices"], key=lambda each: each["adjusted_p_value"]),
         learning_curve=summary["learning_curve"],
@@ -133,6 +136,16 @@ def render_page(
         },
         shown=shown,
     )
+
+
+def _order_classes(
+    per_class: Mapping[str, ClassMetrics],
+) -> list[tuple[str, ClassMetrics]]:
+    """Returns the classes in their order, or many of them with the worst first."""
+    rows = list(per_class.items())
+    if len(rows) > figures.MAX_CONFUSION_CLASSES:
+        rows.sort(key=lambda row: row[1]["f1"])
+    return rows
 
 
 def _encode_png(figure: Figure) -> bytes:

@@ -18,6 +18,8 @@ from trainer.training.position import Position
 _SECONDS_BETWEEN_LINES = 30.0
 # More epochs of less than a second each are not all printed.
 _MAX_SHORT_EPOCHS = 20
+# As many names fit on a line or two.
+_MAX_CLASSES_SHOWN = 10
 
 
 def print_plan(
@@ -39,8 +41,7 @@ def print_plan(
     parameters = count_parameters(classifier.model.weights)
     xla = "on" if runtime.jit else "off"
     lines = {
-        "data": f"{config.data_dir}: {counts}; {len(info.classes)} classes: "
-        + ", ".join(info.classes),
+        "data": f"{config.data_dir}: {counts}; {_list_classes(info.classes)}",
         "devices": f"{type(strategy).__name__}, {replicas} replica(s): {devices}",
         "precision": f"{runtime.precision} ({runtime.reason}); XLA {xla}",
         "batch": f"{config.batch_size} global, {config.batch_size // replicas} per "
@@ -76,6 +77,13 @@ def _describe_recipe(config: TrainConfig) -> str:
     if config.cached_views:
         views = f"{config.cached_views} augmented views computed once"
     return f"{head}; {views}; label smoothing {config.label_smoothing:g}"
+
+
+def _list_classes(classes: Sequence[str]) -> str:
+    """Names the classes; of many, the first ones."""
+    shown = ", ".join(classes[:_MAX_CLASSES_SHOWN])
+    more = len(classes) - _MAX_CLASSES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _describe_balance(balance: ClassBalance) -> str:
