@@ -10,8 +10,10 @@ from pipeline.system.texts import escape_controls
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.reliability import Bin
 
-# A larger confusion matrix cannot be read.
-MAX_CONFUSION_CLASSES = 30
+# A larger confusion matrix cannot be read on a page.
+MAX_CONFUSION_CLASSES = 20
+# In a larger one, zeros hide the other numbers.
+_MAX_CLASSES_WITH_ZEROS = 10
 
 
 def draw_curves(history: Sequence[EpochMetrics]) -> Figure:
@@ -61,7 +63,8 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
             -(mistakes.sum(axis=0) + mistakes.sum(axis=1)), kind="stable"
         )
         shown = sorted(order[:MAX_CONFUSION_CLASSES].tolist())
-    side = max(4.0, 0.7 * len(shown) + 1.5)
+    # The page shows 9 inches; a larger picture would have smaller letters.
+    side = min(max(4.0, 0.7 * len(shown) + 1.5), 9.0)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     fractions = (confusion / confusion.sum(axis=1, keepdims=True))[np.ix_(shown, shown)]
@@ -74,7 +77,8 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     axes.set(xlabel="predicted", ylabel="true")
     for (row, column), count in np.ndenumerate(confusion):
         colour = "white" if fractions[row, column] > 0.5 else "black"
-        axes.text(column, row, str(count), ha="center", va="center", color=colour)
+        if count or len(shown) <= _MAX_CLASSES_WITH_ZEROS:
+            axes.text(column, row, str(count), ha="center", va="center", color=colour)
     return figure
 
 
