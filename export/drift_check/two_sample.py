@@ -64,9 +64,12 @@ def _permute(num_old: int, num_new: int, rng: np.random.Generator) -> np.ndarray
     Returns:
       float32 [1 + PERMUTATIONS, num_old + num_new], 1 for the new sample.
     """
-    is_new = np.zeros((PERMUTATIONS + 1, num_old + num_new), np.float32)
-    is_new[:, num_old:] = 1
-    is_new[1:] = rng.permuted(is_new[1:], axis=1)
+    count = num_old + num_new
+    is_new = np.zeros((PERMUTATIONS + 1, count), np.float32)
+    is_new[0, num_old:] = 1
+    # The rows with the smallest numbers; a tenth of the time of rng.permuted.
+    order = rng.random((PERMUTATIONS, count)).argpartition(num_new - 1, axis=1)
+    np.put_along_axis(is_new[1:], order[:, :num_new], 1, axis=1)
     return is_new
 
 
