@@ -9,7 +9,8 @@ in trainer.embedded.
 
 Each score is fitted on the pooled features and logits of the training photographs and
 is higher for an unknown photograph. With --features FILE, an npz of `names` and pooled
-`features` of a frozen backbone, the classifier is a logistic regression on them.
+`features` of a frozen backbone, the classifier is a logistic regression on them; TITLE
+names the backbone. --work_dir keeps what the runs gave.
 """
 
 import argparse
@@ -129,6 +130,20 @@ def run_fold(photographs, weights, left_out):
     return outputs | {"drawn": (*drawn, np.full(len(drawn[0]), -1))}
 
 
+def read_or_run_fold(photographs, weights, left_out, work_dir):
+    """Does the same, once for each work_dir."""
+    if work_dir is None:
+        return run_fold(photographs, weights, left_out)
+    path = work_dir / f"{left_out}.npz"
+    if not path.is_file():
+        outputs = run_fold(photographs, weights, left_out)
+        parts = {f"{k}{i}": v for k, vs in outputs.items() for i, v in enumerate(vs)}
+        np.savez(path, **parts)
+    with np.load(path) as stored:
+        splits = sorted({key[:-1] for key in stored})
+        return {k: tuple(stored[f"{k}{i}"] for i in range(3)) for k in splits}
+
+
 def run_frozen_fold(photographs, features_of, left_out):
     """Returns the same of a logistic regression on features of a frozen backbone."""
     from sklearn.linear_model import LogisticRegression
@@ -186,13 +201,13 @@ def mean_and_interval(values):
     return f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}]"
 
 
-def main(photographs, weights, features_path):
+def main(photographs, weights, features_path, *, title, work_dir):
     header = tables.describe_machine("scikit-learn")
     sys.path.insert(0, str(tables.ROOT))
     flowers = sorted(path.name for path in photographs.iterdir() if path.is_dir())
     samples = {}
     for left_out in flowers:
-        outputs = run_fold(photographs, weights, left_out)
+        outputs = read_or_run_fold(photographs, weights, left_out, work_dir)
         samples[left_out] = measure(outputs)
         for name, row in samples[left_out].items():
             print(left_out, name, [round(value, 3) for value in row], flush=True)
@@ -203,10 +218,10 @@ def main(photographs, weights, features_path):
         for left_out in flowers:
             outputs = run_frozen_fold(photographs, features_of, left_out)
             frozen[left_out] = measure(outputs)
-    save(samples, frozen, header)
+    save(samples, frozen, header, title)
 
 
-def save(samples, frozen, header):
+def save(samples, frozen, header, title):
     rows = [make_row(name, samples, frozen) for name in unknown_scores.SCORES]
     tables.save(
         "unknown",
@@ -222,7 +237,7 @@ def save(samples, frozen, header):
             "drawings",
             "flagged known",
             "flagged left-out",
-            "left-out class, frozen ResNet50",
+            f"left-out class, frozen {title}",
         ],
         rows=rows,
         samples={"finetuned": samples, "frozen": frozen},
@@ -242,5 +257,13 @@ if __name__ == "__main__":
     parser.add_argument("photographs", type=lambda text: pathlib.Path(text).resolve())
     parser.add_argument("weights", type=lambda text: str(pathlib.Path(text).resolve()))
     parser.add_argument("--features", help="npz of a frozen backbone's features")
+    parser.add_argument("--title", default="ResNet50", help="that backbone's name")
+    parser.add_argument("--work_dir", type=pathlib.Path)
     given = parser.parse_args()
-    main(given.photographs, given.weights, given.features)
+    main(
+        given.photographs,
+        given.weights,
+        given.features,
+        title=given.title,
+        work_dir=given.work_dir,
+    )

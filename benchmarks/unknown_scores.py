@@ -73,6 +73,16 @@ def fit_vim(features, logits, labels):
     return lambda z, x: alpha * residual(z) - log_sum_exp(x)
 
 
+def fit_vim_of_class(features, logits, labels):
+    """ViM less its mean over training images that are predicted as the class."""
+    score = fit_vim(features, logits, labels)
+    scores, predicted = score(features, logits), logits.argmax(axis=1)
+    means = np.full(logits.shape[1], scores.mean())
+    for k in np.unique(predicted):
+        means[k] = scores[predicted == k].mean()
+    return lambda z, x: score(z, x) - means[x.argmax(axis=1)]
+
+
 SCORES = {
     "maximum softmax": fit_max_softmax,
     "energy": fit_energy,
@@ -83,4 +93,5 @@ SCORES = {
         for k in (1, 5, 10, 20)
     },
     "ViM": fit_vim,
+    "ViM, less the mean of the class": fit_vim_of_class,
 }

@@ -41,7 +41,7 @@ flags.DEFINE_float(
     None,
     "Exit with 1 if p is below this, such as 0.01. It is then also the limit of 'drift "
     "found'.",
-    # Of five tests with 4,999 permutations the smallest possible p is 0.001.
+    # Of six tests with 4,999 permutations the smallest possible p is 0.0012.
     lower_bound=0.002,
     upper_bound=1.0,
 )

@@ -19,7 +19,7 @@ Ask = Callable[[str, list[bytes]], Mapping[str, np.ndarray]]
 Item = TypeVar("Item")
 
 _ARRAYS = (
-    *("embeddings", "class_ids", "confidences", "unknown_scores"),
+    *("embeddings", "probabilities", "unknown_scores"),
     *("measures", "hashes", "decoded"),
 )
 
@@ -29,23 +29,34 @@ class Answers:
     """The answers of a model for n images, and what is measured of the images.
 
     embeddings: float32 [n, D].
-    class_ids: int64 [n], the class with the largest probability of each image.
-    confidences: float32 [n], these probabilities, range [0, 1].
+    probabilities: float32 [n, K].
     unknown_scores: float32 [n], or None if the model has no such output.
     measures: float32 [n, 4]; see image_measures.
     hashes: bool [n, 256]; see perceptual_hash.
     decoded: bool [n]. Where it is False, the other values mean nothing.
-    num_classes: K, the number of probabilities.
     """
 
     embeddings: np.ndarray
-    class_ids: np.ndarray
-    confidences: np.ndarray
+    probabilities: np.ndarray
     unknown_scores: np.ndarray | None
     measures: np.ndarray
     hashes: np.ndarray
     decoded: np.ndarray
-    num_classes: int
+
+    @property
+    def class_ids(self) -> np.ndarray:
+        """The classes with the largest probability, int64 [n]."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """The largest probabilities, float32 [n]."""
+        return self.probabilities.max(axis=1)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.probabilities.shape[1]
 
     def take(self, rows: np.ndarray) -> "Answers":
         """Returns the answers for some of the images.
@@ -112,18 +123,15 @@ def _ask_batch(
     measured = [_measure(image_bytes) for image_bytes in images]
     features = _ask_checked(ask, "features", images)
     predicted = _ask_checked(ask, "serving_default", images)
-    probabilities = predicted["probabilities"]
     return Answers(
         embeddings=features["embedding"].astype(np.float32),
-        class_ids=probabilities.argmax(axis=1),
-        confidences=probabilities.max(axis=1).astype(np.float32),
+        probabilities=predicted["probabilities"].astype(np.float32),
         unknown_scores=predicted.get("unknown_score"),
         measures=np.stack([measures for measures, _, _ in measured]),
         hashes=np.stack([hash_bits for _, hash_bits, _ in measured]),
         decoded=features["decode_ok"]
         & predicted["decode_ok"]
         & np.array([is_measured for _, _, is_measured in measured]),
-        num_classes=probabilities.shape[1],
     )
 
 

@@ -11,7 +11,7 @@ from export.drift_check.effects import MeanShift, ShareShift
 from export.drift_check.reference import Reference
 from pipeline.system import versions
 
-FORMAT = 1
+FORMAT = 2
 
 # With fewer images, a permutation test finds only changes that are obvious.
 MIN_PHOTOGRAPHS = 10
@@ -66,6 +66,7 @@ class DriftReport(TypedDict):
     tests: test -> p-value, adjusted for the number of tests (Holm).
     single_tests: test -> p-value of the test alone.
     class_shares: share of each predicted class, the largest difference first.
+    missing_class: the class that is likeliest missing; its test says how likely.
     confidence: mean of the largest probability.
     unknown_score: its mean; None if the model or its reference has none.
     measures: mean of each measure of image_measures.
@@ -81,6 +82,7 @@ class DriftReport(TypedDict):
     tests: dict[str, float]
     single_tests: dict[str, float]
     class_shares: list[ShareShift]
+    missing_class: str
     confidence: MeanShift
     unknown_score: MeanShift | None
     measures: list[MeanShift]
@@ -135,6 +137,9 @@ def compare(
         tests=tests,
         single_tests=single_tests,
         class_shares=_compare_classes(reference, new.class_ids),
+        missing_class=reference.classes[
+            two_sample.find_missing_class(reference.probabilities, _round(new))
+        ],
         confidence=effects.compare_means(
             "confidence", reference.confidences, new.confidences
         ),
@@ -200,6 +205,9 @@ def run_tests(reference: Reference, new: Answers) -> dict[str, float]:
             np.bincount(new.class_ids, minlength=size),
             rng,
         ),
+        "missing_class": two_sample.missing_class_p_value(
+            reference.probabilities, _round(new), rng
+        ),
         "confidence": two_sample.rank_p_value(reference.confidences, new.confidences),
     }
     if new.unknown_scores is not None and len(reference.unknown_scores):
@@ -207,6 +215,11 @@ def run_tests(reference: Reference, new: Answers) -> dict[str, float]:
             reference.unknown_scores, new.unknown_scores
         )
     return p_values
+
+
+def _round(new: Answers) -> np.ndarray:
+    """Returns probabilities as the reference has them: rounding alone is no drift."""
+    return new.probabilities.astype(np.float16)
 
 
 def _compare_classes(reference: Reference, class_ids: np.ndarray) -> list[ShareShift]:

@@ -20,7 +20,7 @@ from pipeline.system import files, versions
 REFERENCE_FILE = "assets.extra/reference.npz"
 # The first version of this project that writes the file.
 FIRST_VERSION = "0.3.0"
-FORMAT = 1
+FORMAT = 2
 
 # Largest number of components; docs/decisions/0051-drift.md has the measurement.
 _DIMENSIONS = 64
@@ -40,6 +40,7 @@ class Reference:
     embeddings: float16 [n, d], reduced.
     class_ids: int64 [n], the predicted classes.
     confidences: float32 [n], the largest probability of each image, range [0, 1].
+    probabilities: float16 [n, K].
     unknown_scores: float32 [n]; empty if the model has no such output.
     measures: float32 [n, 4]; see image_measures.
     """
@@ -53,6 +54,7 @@ class Reference:
     embeddings: np.ndarray
     class_ids: np.ndarray
     confidences: np.ndarray
+    probabilities: np.ndarray
     unknown_scores: np.ndarray
     measures: np.ndarray
 
@@ -92,6 +94,7 @@ def make_reference(
         embeddings=((answers.embeddings - center) @ projection).astype(np.float16),
         class_ids=answers.class_ids,
         confidences=answers.confidences,
+        probabilities=answers.probabilities.astype(np.float16),
         unknown_scores=np.empty(0, np.float32) if scores is None else scores,
         measures=answers.measures,
     )
@@ -164,6 +167,12 @@ def read_reference(version_dir: pathlib.Path) -> Reference:
         raise ValueError(
             f"{path} has format {file_format}, and this version of the project reads "
             f"formats up to {FORMAT}: use version {stored['project']}, or a newer one."
+        )
+    if file_format < FORMAT:
+        raise ValueError(
+            f"{path} has format {file_format}, which lacks the probabilities that the "
+            f"comparison needs since format {FORMAT}. Export the run again with python "
+            "-m export.main."
         )
     return Reference(
         **stored

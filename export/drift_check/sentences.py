@@ -19,6 +19,8 @@ TESTS = {
     "appearance": "brightness, contrast, saturation and sharpness (kernel two-sample "
     "test)",
     "class_shares": "shares of the predicted classes (chi-squared)",
+    "missing_class": "whether one of the classes is missing (likelihood ratio of the "
+    "probabilities)",
     "confidence": "confidence, the largest probability (Mann-Whitney)",
     "unknown_score": "unknown_score (Mann-Whitney)",
 }
@@ -59,8 +61,15 @@ def list_changes(report: DriftReport, limit: float) -> list[str]:
         return []
     tests = report["tests"]
     lines = []
+    shares, missing = report["class_shares"], None
+    if tests["missing_class"] < limit:
+        missing = report["missing_class"]
+        (shift,) = (each for each in shares if each["name"] == missing)
+        lines.append(
+            f"{escape_controls(missing)} is missing, or nearly: {describe_share(shift)}"
+        )
     if tests["class_shares"] < limit:
-        changed = [s for s in report["class_shares"] if _is_clear(s["ci95"])]
+        changed = [s for s in shares if _is_clear(s["ci95"]) and s["name"] != missing]
         lines += [describe_share(shift) for shift in changed[:_MAX_CLASSES]]
     if tests["confidence"] < limit:
         lines.append(describe_mean(report["confidence"], "the mean confidence is"))

@@ -25,6 +25,8 @@ def arguments(tmp_path) -> list[str]:
     return [
         "--regimes=head",
         "--head_epochs=1",
+        # The chief decides the steps for both workers.
+        "--minutes=1000",
         f"--data_dir={tmp_path / 'data'}",
         f"--model_dir={tmp_path / 'run'}",
     ]
@@ -66,6 +68,7 @@ def _environment(
 def _assert_two_workers_trained(tmp_path: pathlib.Path) -> None:
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["replicas"] == 2
+    assert config["steps"]["head"] > 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     test_count = prepared_data.read_info(str(tmp_path / "data")).counts["test"]
     assert summary["test"]["count"] == test_count

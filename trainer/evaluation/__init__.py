@@ -2,6 +2,7 @@
 
 evaluate.py          classifies every example of a split once, on all workers
 metrics.py           accuracy, AUC, calibration, figures of each class
+calibration_error.py how far confidence is from accuracy, with its interval
 reliability.py       how far probabilities, prediction sets, unknown scores are right
 saliency.py          where a classifier looks in an image
 image_properties.py  brightness, sharpness, size and colour of photographs

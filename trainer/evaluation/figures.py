@@ -10,6 +10,11 @@ from pipeline.system.texts import escape_controls
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.reliability import Bin
 
+# A larger confusion matrix cannot be read on a page.
+MAX_CONFUSION_CLASSES = 20
+# In a larger one, zeros hide the other numbers.
+_MAX_CLASSES_WITH_ZEROS = 10
+
 
 def draw_curves(history: Sequence[EpochMetrics]) -> Figure:
     """Draws loss and accuracy over the epochs; dotted lines separate the regimes."""
@@ -47,20 +52,33 @@ def draw_curves(history: Sequence[EpochMetrics]) -> Figure:
 
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Draws a confusion matrix int [K, K], [true][predicted]."""
-    side = max(4.0, 0.7 * len(classes) + 1.5)
+    """Draws a confusion matrix int [K, K], [true][predicted].
+
+    Of many classes it draws those with the most mistakes, as true or as predicted ones.
+    """
+    shown: list[int] = list(range(len(classes)))
+    if len(classes) > MAX_CONFUSION_CLASSES:
+        mistakes = confusion - np.diag(np.diag(confusion))
+        order = np.argsort(
+            -(mistakes.sum(axis=0) + mistakes.sum(axis=1)), kind="stable"
+        )
+        shown = sorted(order[:MAX_CONFUSION_CLASSES].tolist())
+    # The page shows 9 inches; a larger picture would have smaller letters.
+    side = min(max(4.0, 0.7 * len(shown) + 1.5), 9.0)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    fractions = confusion / confusion.sum(axis=1, keepdims=True)
+    fractions = (confusion / confusion.sum(axis=1, keepdims=True))[np.ix_(shown, shown)]
+    confusion = confusion[np.ix_(shown, shown)]
     axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-    names = [escape_controls(name) for name in classes]
+    names = [escape_controls(classes[k]) for k in shown]
     # Without parse_math, two dollar signs in a name would begin a formula.
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true")
     for (row, column), count in np.ndenumerate(confusion):
         colour = "white" if fractions[row, column] > 0.5 else "black"
-        axes.text(column, row, str(count), ha="center", va="center", color=colour)
+        if count or len(shown) <= _MAX_CLASSES_WITH_ZEROS:
+            axes.text(column, row, str(count), ha="center", va="center", color=colour)
     return figure
 
 

@@ -1,16 +1,17 @@
 """Measures on the test split how far replies can be trusted."""
 
-from collections.abc import Callable
 from typing import TypedDict
 
 import numpy as np
 
 from trainer.evaluation import metrics
+from trainer.evaluation.calibration_error import (
+    estimate_calibration_error,
+    split_by_confidence,
+)
 from trainer.postprocessing.postprocessing import Postprocessing
 
 _NUM_RESAMPLES = 1000
-_MAX_BINS = 10
-_IMAGES_PER_BIN = 10
 
 
 class Estimate(TypedDict):
@@ -27,7 +28,7 @@ class Probabilities(TypedDict):
     loss: mean cross-entropy in nats.
     brier: mean squared error over all classes (Brier, 1950), range [0, 2].
     calibration_error: mean |accuracy - confidence| over bins of equal numbers of images
-      (Nguyen and O'Connor, 2015).
+      (Nguyen and O'Connor, 2015), less what chance adds; see calibration_error.py.
     """
 
     loss: Estimate
@@ -110,35 +111,21 @@ def _measure_probabilities(
     errors[rows, labels] -= 1
     confidence = probabilities.max(axis=1)
     is_correct = probabilities.argmax(axis=1) == labels
+    error = estimate_calibration_error(confidence, is_correct)
     return Probabilities(
         loss=_estimate_mean(-np.log(likelihood)),
         brier=_estimate_mean((errors**2).sum(axis=1)),
-        calibration_error=_bootstrap(
-            lambda sample: _calibration_error(confidence[sample], is_correct[sample]),
-            len(labels),
+        calibration_error=Estimate(
+            value=error.value, ci95=[error.low, error.high], count=len(labels)
         ),
     )
-
-
-def _split_by_confidence(confidence: np.ndarray) -> list[np.ndarray]:
-    """Returns positions of images in bins of equal size, the least confident first."""
-    num_bins = min(_MAX_BINS, max(1, len(confidence) // _IMAGES_PER_BIN))
-    return np.array_split(np.argsort(confidence, kind="stable"), num_bins)
-
-
-def _calibration_error(confidence: np.ndarray, is_correct: np.ndarray) -> float:
-    gaps = [
-        abs(is_correct[rows].mean() - confidence[rows].mean()) * len(rows)
-        for rows in _split_by_confidence(confidence)
-    ]
-    return float(sum(gaps) / len(confidence))
 
 
 def _make_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[Bin]:
     confidence = probabilities.max(axis=1)
     is_correct = probabilities.argmax(axis=1) == labels
     bins = []
-    for rows in _split_by_confidence(confidence):
+    for rows in split_by_confidence(confidence):
         share = _estimate_share(is_correct[rows])
         bins.append(
             Bin(
@@ -161,24 +148,18 @@ def _estimate_share(is_true: np.ndarray) -> Estimate:
 
 
 def _estimate_mean(values: np.ndarray) -> Estimate:
-    return _bootstrap(lambda sample: float(values[sample].mean()), len(values))
+    """Returns the mean of all images, with a bootstrap interval (percentiles).
 
-
-def _bootstrap(statistic: Callable[[np.ndarray], float], count: int) -> Estimate:
-    """Returns a statistic of all images, with a bootstrap interval (percentiles).
-
-    statistic: positions of images, int [count] -> a number.
+    values: float or int [N].
     """
     from scipy import stats
 
-    positions = np.arange(count)
-    value = statistic(positions)
+    value, count = float(values.mean()), len(values)
     if count == 1:
         return Estimate(value=value, ci95=[value, value], count=count)
     interval = stats.bootstrap(
-        (positions,),
-        statistic,
-        vectorized=False,
+        (values,),
+        np.mean,
         n_resamples=_NUM_RESAMPLES,
         method="percentile",
         rng=0,

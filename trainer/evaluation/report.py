@@ -5,6 +5,7 @@ import dataclasses
 import io
 import pathlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,11 +16,23 @@ from trainer.evaluation import advice, figures, photographs
 from trainer.evaluation.confidence_curve import describe_confidence
 from trainer.evaluation.curve_figures import draw_confidence_curve, draw_learning_curve
 from trainer.evaluation.epoch_metrics import EpochMetrics
+from trainer.evaluation.metrics import Metrics, confidence_interval
 from trainer.evaluation.photographs import Photograph
 from trainer.evaluation.summary import Summary, regime_summary
 from trainer.models.classifier import Classifier
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
+# The rows of a table that are not folded away.
+_MAX_ROWS = 30
+
+
+class ClassRow(NamedTuple):
+    """A class in the report; recall and precision as texts, with their intervals."""
+
+    name: str
+    recall: str
+    precision: str
+    recall_value: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +134,9 @@ def render_page(
             summary["test"], summary["classes"], weights=summary["config"]["weights"]
         ),
         test=summary["test"],
+        class_rows=_describe_classes(summary["test"]),
+        max_rows=_MAX_ROWS,
+        max_confusion=figures.MAX_CONFUSION_CLASSES,
         confidence_sentence=describe_confidence(summary["confidence_curve"]),
         slices=sorted(summary["slices"], key=lambda each: each["adjusted_p_value"]),
         learning_curve=summary["learning_curve"],
@@ -134,6 +150,31 @@ def render_page(
         },
         shown=shown,
     )
+
+
+def _describe_classes(test: Metrics) -> list[ClassRow]:
+    """Returns a row for each class; of many classes, the least recall comes first."""
+    confusion = np.array(test["confusion"])
+    rows = [
+        ClassRow(
+            name=name,
+            recall=_describe_share(confusion[k, k], confusion[k].sum()),
+            precision=_describe_share(confusion[k, k], confusion[:, k].sum()),
+            recall_value=figures_of_class["recall"],
+        )
+        for k, (name, figures_of_class) in enumerate(test["per_class"].items())
+    ]
+    if len(rows) > _MAX_ROWS:
+        rows.sort(key=lambda row: row.recall_value)
+    return rows
+
+
+def _describe_share(right: int, count: int) -> str:
+    """Returns a share with its 95 % interval and the number of images."""
+    if not count:
+        return "no image"
+    low, high = confidence_interval(int(right), int(count))
+    return f"{right / count:.3f} [{low:.3f}, {high:.3f}] of {count}"
 
 
 def _encode_png(figure: Figure) -> bytes:

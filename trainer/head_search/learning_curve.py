@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.system import console
 from trainer.evaluation.learning_curve import (
     LearningCurve,
     make_empty_curve,
@@ -68,7 +69,9 @@ def measure_learning_curve(
             strength=strength,
             class_weights=class_weights,
         )
-        for out in held_out
+        for out in console.track(
+            held_out, total=num_folds, label="learning curve", unit="folds"
+        )
     ]
     return make_learning_curve(
         numbers,

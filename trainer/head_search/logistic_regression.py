@@ -50,6 +50,8 @@ def solve_regression(
     with warnings.catch_warnings(), threadpoolctl.threadpool_limits(threads):
         # After so many iterations no prediction changes, and a user can change nothing.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # Many classes with few photographs each are no mistake.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         solver.fit(features.astype(np.float64), labels, of_class[labels])
     if len(present) == 2:  # scikit-learn then has one column: the difference.
         kernel[:, present] = np.stack([-0.5, 0.5]) * solver.coef_.T

@@ -224,6 +224,8 @@ def _print_outcome(ranking: Ranking, data: CheckedData, labels: np.ndarray) -> N
         f"\nlabels checked: {len(ranking.issues)} photographs; about "
         f"{ranking.estimated_errors} labels may be wrong (confident learning)"
     )
+    if ranking.warning:
+        print(f"WARNING: {ranking.warning}")
     if ranking.not_judged:
         lonely = sorted({classes[labels[i]] for i in ranking.not_judged})
         more = f" and {len(lonely) - 5} more" if len(lonely) > 5 else ""

@@ -43,6 +43,19 @@ class Ranking:
     estimated_errors: int
     not_judged: Sequence[int]
 
+    @property
+    def warning(self) -> str | None:
+        """Says so if the predictions are too poor for a check; otherwise None."""
+        count = len(self.issues)
+        doubted = sum(issue.score < issue.suggested_score for issue in self.issues)
+        if 2 * doubted <= count:
+            return None
+        return (
+            f"The predictions disagree with {doubted} of {count} labels. Either most "
+            "labels are wrong, or the head cannot tell these classes apart; then the "
+            "list and the estimate say little: try another --backbone or --weights."
+        )
+
 
 def rank(labels: np.ndarray, probabilities: np.ndarray) -> Ranking:
     """Ranks the photographs, those with equal scores by their position.

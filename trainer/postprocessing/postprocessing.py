@@ -17,7 +17,7 @@ from trainer.postprocessing.unknown import (
     fit_threshold,
 )
 
-FORMAT = 1
+FORMAT = 2
 FILE = "postprocessing.npz"
 
 
@@ -118,15 +118,22 @@ def read(path: pathlib.Path) -> Postprocessing:
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: the file has a newer format.
+      ValueError: the file has another format.
     """
     with np.load(path) as stored:
         arrays = dict(stored)
     numbers = json.loads(str(arrays.pop("numbers")))
-    if numbers.pop("format") > FORMAT:
+    file_format = numbers.pop("format")
+    if file_format > FORMAT:
         raise ValueError(
             f"This version reads {path.name} up to format {FORMAT}. Received: {path}; "
             "use a newer version of this project."
+        )
+    if file_format < FORMAT:
+        raise ValueError(
+            f"The unknown score changed since {path.name} of format {file_format}. "
+            f"Received: {path}; delete this file and give the command that trained the "
+            "run again, which only evaluates and exports it."
         )
     weight = float(arrays.pop("weight"))
     return Postprocessing(scorer=UnknownScorer(weight=weight, **arrays), **numbers)

@@ -2,7 +2,8 @@
 
 The score is ViM (Wang et al., 2022, "ViM: Out-Of-Distribution with Virtual-logit
 Matching"): how much of the pooled features lies outside the space in which those of the
-training images vary, less the log-sum-exp of the logits.
+training images vary, less the log-sum-exp of the logits. What training images of the
+predicted class have on average is subtracted, because classes differ in it.
 docs/decisions/0052-unknown-score.md compares it with other scores.
 """
 
@@ -11,6 +12,7 @@ import math
 
 import numpy as np
 import tensorflow as tf
+from scipy import special
 
 # More training images of a class do not make the score better.
 _FIT_IMAGES_PER_CLASS = 50
@@ -28,11 +30,14 @@ class UnknownScorer:
     mean: float32 [D], the mean embedding of the training images.
     axes: float32 [A, D], orthonormal; they explain 90 % of the variance.
     weight: factor of the distance between an embedding and the space of these axes.
+    class_scores: float32 [K], the mean of ViM over training images that are predicted
+      as the class.
     """
 
     mean: np.ndarray
     axes: np.ndarray
     weight: float
+    class_scores: np.ndarray
 
 
 def count_fit_images(num_classes: int) -> int:
@@ -73,12 +78,20 @@ def fit_scorer(embeddings: np.ndarray, logits: np.ndarray) -> UnknownScorer:
     explained = np.cumsum(singular_values**2)
     count = int(np.searchsorted(explained, _EXPLAINED_VARIANCE * explained[-1])) + 1
     axes = axes[:count]
-    distance = np.linalg.norm(centred - centred @ axes.T @ axes, axis=1).mean()
+    distances = np.linalg.norm(centred - centred @ axes.T @ axes, axis=1)
+    # Both terms of the score then have the same size on the training images.
+    weight = float(logits.max(axis=1).mean() / max(distances.mean(), 1e-6))
+    scores = weight * distances - special.logsumexp(logits.astype(np.float64), axis=1)
+    predicted = logits.argmax(axis=1)
+    counts = np.bincount(predicted, minlength=logits.shape[1])
+    sums = np.bincount(predicted, weights=scores, minlength=logits.shape[1])
+    # A class that is never predicted has the mean of all.
+    class_scores = np.where(counts, sums / np.maximum(counts, 1), scores.mean())
     return UnknownScorer(
         mean=mean.astype(np.float32),
         axes=axes.astype(np.float32),
-        # Both terms of the score then have the same size on the training images.
-        weight=float(logits.max(axis=1).mean() / max(distance, 1e-6)),
+        weight=weight,
+        class_scores=class_scores.astype(np.float32),
     )
 
 
@@ -104,7 +117,8 @@ def compute_unknown_score(
     energy = largest[:, 0] + tf.math.log(
         tf.reduce_sum(tf.exp(logits - largest), axis=1)
     )
-    return scorer.weight * distance - energy
+    of_class = tf.gather(scorer.class_scores, tf.argmax(logits, axis=1))
+    return scorer.weight * distance - energy - of_class
 
 
 def fit_threshold(scores: np.ndarray, rate: float) -> float:

@@ -19,6 +19,8 @@ _SECONDS_BETWEEN_LINES = 30.0
 # If a regime has more epochs than this, only some of those shorter than a second are
 # printed.
 _MAX_SHORT_EPOCHS = 20
+# As many names fit on a line or two.
+_MAX_CLASSES_SHOWN = 10
 
 
 def print_plan(
@@ -43,8 +45,7 @@ def print_plan(
     parameters = count_parameters(classifier.model.weights)
     xla = "on" if runtime.jit else "off"
     lines = {
-        "data": f"{config.data_dir}: {counts}; {len(info.classes)} classes: "
-        + ", ".join(info.classes),
+        "data": f"{config.data_dir}: {counts}; {_list_classes(info.classes)}",
         "devices": f"{type(strategy).__name__}, {replicas} replica(s): {devices}",
         "precision": f"{runtime.precision} ({runtime.reason}); XLA {xla}",
         "batch": f"{config.batch_size} global, {config.batch_size // replicas} per "
@@ -80,6 +81,13 @@ def _describe_recipe(config: TrainConfig) -> str:
     if config.cached_views:
         views = f"{config.cached_views} augmented views computed once"
     return f"{head}; {views}; label smoothing {config.label_smoothing:g}"
+
+
+def _list_classes(classes: Sequence[str]) -> str:
+    """Names the classes; of many, the first ones."""
+    shown = ", ".join(classes[:_MAX_CLASSES_SHOWN])
+    more = len(classes) - _MAX_CLASSES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _describe_balance(balance: ClassBalance) -> str:

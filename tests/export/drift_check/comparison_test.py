@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from fakes.answers import make_answers
+from fakes.answers import make_answers, make_probabilities
 from scipy import stats
 
 from export.drift_check import comparison, reference, two_sample
@@ -24,20 +24,22 @@ def _compare(old, new, left_out=()):
 def test_moved_embeddings_are_found_and_only_they():
     report = _compare(make_answers(80, seed=1), make_answers(40, seed=2, shift=1.0))
     assert report["single_tests"]["embedding"] == 1 / (1 + two_sample.PERMUTATIONS)
-    assert report["p"] == report["tests"]["embedding"] == pytest.approx(4 / 5000)
+    assert report["p"] == report["tests"]["embedding"] == pytest.approx(5 / 5000)
     assert report["tests"]["class_shares"] > 0.05
     assert report["tests"]["confidence"] > 0.05
     assert list(report["tests"]) == [
-        *("embedding", "appearance", "class_shares", "confidence")
+        *("embedding", "appearance", "class_shares", "missing_class", "confidence")
     ]
     assert report["version"] == "EXPORT/7"
 
 
 def test_a_missing_class_is_found_by_the_shares():
     old, new = make_answers(200, seed=1), make_answers(100, seed=2)
-    new = dataclasses.replace(new, class_ids=new.class_ids % 2)
-    report = _compare(old, new)
-    assert report["tests"]["class_shares"] < 0.001
+    probabilities = make_probabilities(new.class_ids % 2, new.confidences, 3)
+    report = _compare(old, dataclasses.replace(new, probabilities=probabilities))
+    assert report["tests"]["class_shares"] <= 0.001
+    assert report["tests"]["missing_class"] == pytest.approx(5 / 5000)
+    assert report["missing_class"] == "tulip"
     shares = {shift["name"]: shift for shift in report["class_shares"]}
     tulip = shares["tulip"]
     assert tulip["new"] == 0
@@ -51,13 +53,15 @@ def test_dark_photographs_are_found_by_their_appearance():
     new = make_answers(40, seed=2)
     new.measures[:, 0] /= 3
     report = _compare(make_answers(80, seed=1), new)
-    assert report["tests"]["appearance"] == pytest.approx(4 / 5000)
+    assert report["tests"]["appearance"] == pytest.approx(5 / 5000)
     assert report["tests"]["embedding"] > 0.05
 
 
 def test_a_lower_confidence_is_found():
     old, new = make_answers(100, seed=1), make_answers(60, seed=2)
-    report = _compare(old, dataclasses.replace(new, confidences=new.confidences - 0.3))
+    confidences = 0.34 + (new.confidences - 0.34) / 3
+    probabilities = make_probabilities(new.class_ids, confidences, 3)
+    report = _compare(old, dataclasses.replace(new, probabilities=probabilities))
     assert report["tests"]["confidence"] < 0.001
     assert report["confidence"]["ci95"][1] < 0
 

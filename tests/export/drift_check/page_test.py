@@ -51,7 +51,7 @@ def test_names_and_classes_are_text_and_photographs_have_alternatives(tmp_path):
         assert image["alt"] == f"{row['name']}, predicted as {row['label']}"
         assert image["src"].startswith("data:image/jpeg;base64,")
     assert "&lt;b&gt;broken" in text
-    assert "drift found (p = 0.0008, 30 new photographs against 80" in text
+    assert "drift found (p = 0.001, 30 new photographs against 80" in text
     assert "unknown_score" not in text
     assert 'name="viewport"' in text
 

@@ -83,11 +83,18 @@ def test_an_export_without_a_reference_names_the_version_that_writes_it(tmp_path
 
 
 def test_a_reference_of_a_later_format_is_refused(tmp_path):
-    made = dataclasses.replace(_make(), format=2, project="9.0")
+    made = dataclasses.replace(_make(), format=3, project="9.0")
     reference.write_reference(tmp_path, made)
     with pytest.raises(
-        ValueError, match=r"has format 2, .* up to 1: use version 9\.0,"
+        ValueError, match=r"has format 3, .* up to 2: use version 9\.0,"
     ):
+        reference.read_reference(tmp_path)
+
+
+def test_a_reference_of_an_earlier_format_is_refused(tmp_path):
+    reference.write_reference(tmp_path, dataclasses.replace(_make(), format=1))
+    message = r"has format 1, which lacks the probabilities .* Export the run again"
+    with pytest.raises(ValueError, match=message):
         reference.read_reference(tmp_path)
 
 

@@ -1,6 +1,6 @@
 import dataclasses
 
-from fakes.answers import make_answers
+from fakes.answers import make_answers, make_probabilities
 
 from export.drift_check import comparison, reference, sentences
 
@@ -18,13 +18,21 @@ def test_a_change_of_the_light_and_of_the_classes_is_said():
     new = make_answers(60, seed=2, shift=1.0)
     measures = new.measures.copy()
     measures[:, 0] /= 4
-    new = dataclasses.replace(new, class_ids=new.class_ids * 0 + 1, measures=measures)
+    probabilities = make_probabilities(new.class_ids * 0 + 1, new.confidences, 3)
+    new = dataclasses.replace(new, probabilities=probabilities, measures=measures)
     report = _report(new)
-    line = "drift found (p = 0.0008, 60 new photographs against 100 of the reference)"
+    line = "drift found (p = 0.001, 60 new photographs against 100 of the reference)"
     assert sentences.headline(report, 0.01) == line
     changes = sentences.list_changes(report, 0.01)
-    share = report["class_shares"][0]["reference"]
+    shares = {shift["name"]: shift["reference"] for shift in report["class_shares"]}
+    share = shares["\x1b[31mrose"]
+    missing = report["missing_class"]
     assert changes[0].startswith(
+        f"{missing} is missing, or nearly: 0% of the new photographs are predicted as "
+        f"{missing}, against {shares[missing]:.0%} of the reference (difference -"
+    )
+    assert sum(f"predicted as {missing}" in line for line in changes) == 1
+    assert changes[1].startswith(
         r"100% of the new photographs are predicted as \x1b[31mrose, against "
         f"{share:.0%} of the reference (difference +"
     )

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from export.drift_check import two_sample
 
@@ -48,7 +48,7 @@ def test_columns_get_the_deviation_1_in_both_samples_together():
 
 
 def test_of_large_samples_a_part_is_compared(monkeypatch):
-    monkeypatch.setattr(two_sample, "MAX_KERNEL_ROWS", 20)
+    monkeypatch.setattr(two_sample, "MAX_ROWS", 20)
     rng = np.random.default_rng(0)
     assert two_sample._thin_out(np.arange(50).reshape(50, 1), rng).shape == (20, 1)
     assert len(np.unique(two_sample._thin_out(np.arange(50), rng))) == 20
@@ -61,17 +61,24 @@ def test_of_large_samples_a_part_is_compared(monkeypatch):
 def test_the_p_values_of_unchanged_samples_are_uniform(monkeypatch):
     monkeypatch.setattr(two_sample, "PERMUTATIONS", 99)
     rng = np.random.default_rng(1)
-    kernel_p_values, share_p_values = [], []
+    kernel_p_values, share_p_values, missing_p_values = [], [], []
     for _ in range(400):
         pooled = rng.normal(size=(36, 4))
         kernel_p_values.append(two_sample.kernel_p_value(pooled[:24], pooled[24:], rng))
+        probabilities = special.softmax(3 * pooled, axis=1)
+        missing_p_values.append(
+            two_sample.missing_class_p_value(
+                probabilities[:24], probabilities[24:], rng
+            )
+        )
         counts = [
             np.bincount(rng.integers(0, 4, size), minlength=4) for size in (60, 30)
         ]
         share_p_values.append(two_sample.class_share_p_value(*counts, rng))
     # At most 0.0001 of all seeds would fail here.
-    assert stats.kstest(kernel_p_values, "uniform").pvalue > 1e-4
-    for p_values in (kernel_p_values, share_p_values):
+    for p_values in (kernel_p_values, missing_p_values):
+        assert stats.kstest(p_values, "uniform").pvalue > 1e-4
+    for p_values in (kernel_p_values, share_p_values, missing_p_values):
         alarms = int((np.array(p_values) <= 0.1).sum())
         assert stats.binomtest(alarms, 400, 0.1, "greater").pvalue > 1e-4
 
@@ -89,6 +96,37 @@ def test_classes_that_are_all_one_show_nothing():
     assert two_sample.class_share_p_value(np.array([9, 0]), np.array([5, 0]), rng) == 1
     p_value = two_sample.class_share_p_value(np.array([30, 0]), np.array([0, 30]), rng)
     assert p_value == 1 / (1 + two_sample.PERMUTATIONS)
+
+
+def _draw_probabilities(rng, labels):
+    """Of a model that is right for about 85 % of the images, and calibrated."""
+    return special.softmax(rng.normal(size=(len(labels), 5)) + 3 * np.eye(5)[labels], 1)
+
+
+def test_a_missing_class_is_found_where_predicted_shares_hardly_show_it(monkeypatch):
+    monkeypatch.setattr(two_sample, "PERMUTATIONS", 999)
+    rng = np.random.default_rng(0)
+    by_ratio, by_shares = 0, 0
+    for _ in range(20):
+        reference = _draw_probabilities(rng, rng.integers(0, 5, 150))
+        new = _draw_probabilities(rng, rng.choice([0, 1, 3, 4], 50))
+        by_ratio += two_sample.missing_class_p_value(reference, new, rng) < 0.0017
+        counts = [
+            np.bincount(sample.argmax(axis=1), minlength=5)
+            for sample in (reference, new)
+        ]
+        by_shares += two_sample.class_share_p_value(*counts, rng) < 0.0017
+        assert two_sample.find_missing_class(reference, new) == 2
+    assert by_ratio >= 10 > 3 >= by_shares
+
+
+def test_the_ratio_of_a_missing_class_is_that_of_its_definition():
+    reference, new = np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([[0.2, 0.8], [0, 1]])
+    ratios = two_sample._missing_class_ratios(reference, new)
+    # The mean probabilities are 0.4 and 0.6; 1 counts as 0.99.
+    expected = np.log([[0.5, 0.5], [0.1, 0.9], [0.8, 0.2], [1, 0.01]])
+    np.testing.assert_allclose(ratios, expected - np.log([0.6, 0.4]))
+    assert two_sample.find_missing_class(reference, new) == 0
 
 
 def test_values_are_compared_by_their_ranks():

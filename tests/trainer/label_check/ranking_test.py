@@ -30,6 +30,16 @@ def test_the_number_of_wrong_labels_is_estimated():
     assert {issue.position for issue in ranked.issues[:20]} == set(range(20))
 
 
+def test_poor_predictions_are_a_warning():
+    labels = np.arange(40) % 4
+    probabilities = np.full((40, 4), 0.1)
+    probabilities[np.arange(40), (labels + (np.arange(40) < 20)) % 4] = 0.7
+    assert rank(labels, probabilities).warning is None
+    probabilities[20] = [0.1, 0.7, 0.1, 0.1]
+    message = rank(labels, probabilities).warning
+    assert message.startswith("The predictions disagree with 21 of 40 labels.")
+
+
 @pytest.mark.parametrize("num_classes", [2, 200])
 def test_classes_without_a_photograph_are_no_problem(num_classes):
     labels = np.array([0, 0, 1, 1])

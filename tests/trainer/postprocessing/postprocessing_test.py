@@ -61,10 +61,17 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_a_newer_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(postprocessing, "FORMAT", 2)
     postprocessing.write(tmp_path / "a.npz", _fit()[0])
     monkeypatch.setattr(postprocessing, "FORMAT", 1)
     with pytest.raises(ValueError, match="up to format 1"):
+        postprocessing.read(tmp_path / "a.npz")
+
+
+def test_an_older_format_is_refused_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(postprocessing, "FORMAT", 1)
+    postprocessing.write(tmp_path / "a.npz", _fit()[0])
+    monkeypatch.setattr(postprocessing, "FORMAT", 2)
+    with pytest.raises(ValueError, match=r"of format 1\. .*delete this file"):
         postprocessing.read(tmp_path / "a.npz")
 
 

@@ -26,7 +26,7 @@ def test_what_leaves_the_space_of_the_training_has_a_higher_score():
     assert scores[0].max() < scores[1].min()
 
 
-def test_the_score_is_the_residual_less_the_energy():
+def test_the_score_is_the_residual_less_the_energy_and_the_mean_of_the_class():
     rng = np.random.default_rng(1)
     embeddings, kernel = _draw(rng, 40), rng.normal(size=(6, 3)).astype("f4")
     logits = embeddings @ kernel
@@ -38,9 +38,25 @@ def test_the_score_is_the_residual_less_the_energy():
     assert scorer.weight * lengths.mean() == pytest.approx(
         logits.max(axis=1).mean(), rel=1e-4
     )
-    wanted = scorer.weight * lengths - special.logsumexp(logits, axis=1)
+    vim = scorer.weight * lengths - special.logsumexp(logits, axis=1)
+    predicted = logits.argmax(axis=1)
+    assert len(np.unique(predicted)) == 3
+    means = np.array([vim[predicted == k].mean() for k in range(3)])
+    np.testing.assert_allclose(scorer.class_scores, means, rtol=1e-4, atol=1e-4)
+    wanted = vim - means[predicted]
     found = unknown.compute_unknown_score(scorer, embeddings, logits)
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_a_class_that_is_never_predicted_has_the_mean_of_all():
+    rng = np.random.default_rng(3)
+    embeddings = _draw(rng, 40)
+    logits = rng.normal(size=(40, 3)).astype("f4") - np.array([0, 0, 50], "f4")
+    scorer = unknown.fit_scorer(embeddings, logits)
+    counts = np.bincount(logits.argmax(axis=1), minlength=3)
+    assert counts[2] == 0
+    mean = (counts[:2] * scorer.class_scores[:2]).sum() / 40
+    assert scorer.class_scores[2] == pytest.approx(mean, rel=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 2])
