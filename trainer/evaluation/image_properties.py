@@ -48,6 +48,7 @@ class ImageProperties:
 def measure_images(records: Records, image_size: int) -> ImageProperties:
     """Reads every image of a split once, decodes it and measures it."""
 
+    @tf.autograph.experimental.do_not_convert
     def measure(example):
         image_bytes = example["image_bytes"]
         image = decoding.decode_and_resize(image_bytes, image_size)
