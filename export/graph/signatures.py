@@ -21,9 +21,9 @@ number of pooled features.
 | `features`        | `image_bytes` string [n]       | `embedding` float32 [n, D],     |
 |                   |                                | `decode_ok` bool [n]            |
 
-Probabilities are calibrated; `in_set` are the classes that hold the true one with the
-frequency --coverage of the trainer; an image like none of the training is unknown. See
-trainer/postprocessing.
+Probabilities are calibrated. `in_set` marks a set of classes, which holds the true
+class as often as the trainer's flag --coverage says. An image that resembles no
+training image is unknown. See trainer/postprocessing.
 
 A bad image gets a blank row: probabilities, scores and embedding 0, class_id -1, label
 and classes "", booleans False. In `predict_strict` it is an error (INVALID_ARGUMENT).

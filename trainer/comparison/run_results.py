@@ -24,7 +24,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class RunResults:
     """A finished run and its predictions for N test photographs.
 
-    letter: what the run is called in the comparison.
+    letter: the name of the run in the comparison.
     path: its directory, as the user named it.
     classes: the K names.
     names: of the photographs.
