@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 REPOSITORY = pathlib.Path(__file__).parent.parent.parent
 # A command that takes the flags of trainer.main and writes no report and no export.
+# With the flag --epochs_only it does not evaluate the best weights either.
 TRAIN_ONLY = str(REPOSITORY / "tests" / "fakes" / "train_only.py")
 
 
