@@ -22,12 +22,19 @@ REPOSITORY = pathlib.Path(__file__).parent.parent.parent
 TRAIN_ONLY = str(REPOSITORY / "tests" / "fakes" / "train_only.py")
 
 
-def run(*arguments: str, timeout_seconds: float = 300) -> subprocess.CompletedProcess:
-    """Runs a Python command line in the repository, as a user would."""
+def run(
+    *arguments: str,
+    timeout_seconds: float = 300,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess:
+    """Runs a Python command line in the repository, as a user would.
+
+    environment: variables beside those of this process.
+    """
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=REPOSITORY,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
         capture_output=True,
         text=True,
         timeout=timeout_seconds,
