@@ -200,7 +200,7 @@ def test_xla_compiles_the_core_on_replicas_and_changes_no_loss(data_dir, tmp_pat
     compiled = fakes.run(
         *(*flags, f"--model_dir={tmp_path / 'xla'}"),
         *("--xla=on", "--virtual_devices=2"),
-        # XLA writes what it compiles. Not in a fork: the variable is read at the import.
+        # XLA writes what it compiles. It reads the variable when it is imported.
         environment={"XLA_FLAGS": f"--xla_dump_to={dump}"},
     )
     assert compiled.returncode == 0, compiled.stderr[-3000:]
