@@ -123,7 +123,7 @@ def ask_for(ask, paths, change=None):
     return answers.join(list(answers.ask_in_batches(ask, paths, read)))
 
 
-def draw(plain, new, training, classes, seed, count, labels, change):
+def draw(plain, new, training, *, classes, seed, count, labels, change):
     """Compares one draw; returns test -> p-value, "overall" included."""
     rng = np.random.default_rng([seed, count])
     order = rng.permutation(len(labels))
@@ -183,7 +183,16 @@ def measure(version_dir, paths_of):
         draws = NULL_DRAWS if change == "none" else POWER_DRAWS
         for count in COUNTS:
             drawn[change, count] = [
-                draw(plain, new, training, classes, seed, count, labels, change)
+                draw(
+                    plain,
+                    new,
+                    training,
+                    classes=classes,
+                    seed=seed,
+                    count=count,
+                    labels=labels,
+                    change=change,
+                )
                 for seed in range(draws)
             ]
             print(make_row(change, count, drawn[change, count]), flush=True)

@@ -34,7 +34,14 @@ def image_data_generator(folder, options):
         for split in ("validation", "test")
     )
     base = build_base(constructor, options)
-    fit(base, [base], train, validation, test, options)
+    fit(
+        base,
+        [base],
+        train=train,
+        validation=validation,
+        test=test,
+        options=options,
+    )
 
 
 def image_dataset_from_directory(folder, options):
@@ -65,7 +72,14 @@ def image_dataset_from_directory(folder, options):
         keras.layers.RandomFlip("horizontal"),
     ]
     first = [*augmentation, keras.layers.Lambda(preprocess), base]
-    fit(base, first, train, validation, test, options)
+    fit(
+        base,
+        first,
+        train=train,
+        validation=validation,
+        test=test,
+        options=options,
+    )
 
 
 def find_backbone(name):
@@ -90,7 +104,7 @@ def build_base(constructor, options):
     return base
 
 
-def fit(base, first_layers, train, validation, test, options):
+def fit(base, first_layers, *, train, validation, test, options):
     """Both regimes of the notebook, by compile() and fit()."""
     import keras
 

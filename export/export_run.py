@@ -119,7 +119,7 @@ def export_run(
             reference_added = thread.submit(add_reference, candidate, classes, data_dir)
             start = time.monotonic()
             difference = check_export(candidate, images, pixels, expected)
-            # It has loaded the version as a server does, and sent more requests to it.
+            # The check loads the version as a server does, and sends more requests.
             load_seconds = time.monotonic() - start
             reference_added.result()
         version_dir = publish.publish(

@@ -23,9 +23,9 @@ number of pooled features.
 | `preparation`     | `image_bytes` string [n],      | `background` string [n],        |
 |                   | which is not looked at         | `sample_bits` int64 [n]         |
 
-Probabilities are calibrated; `in_set` are the classes that hold the true one with the
-frequency --coverage of the trainer; an image like none of the training is unknown. See
-trainer/postprocessing.
+Probabilities are calibrated. `in_set` marks a set of classes, which holds the true
+class as often as the trainer's flag --coverage says. An image that resembles no
+training image is unknown. See trainer/postprocessing.
 
 A bad image gets a blank row: probabilities, scores and embedding 0, class_id -1, label
 and classes "", booleans False. In `predict_strict` it is an error (INVALID_ARGUMENT).

@@ -10,8 +10,8 @@ from export.drift_check import answers, reference
 from export.protocol.status import StatusError
 from pipeline.loading import prepared_data
 
-# A random part of a larger split is enough: more photographs make a comparison with a
-# few hundred new ones hardly sharper, and the embedding has 64 components.
+# A random part of a larger split is enough. With more photographs, a comparison with a
+# few hundred new ones would hardly be sharper; the embedding has 64 components.
 _MAX_VALIDATION, _MAX_TRAINING = 1_000, 500
 
 

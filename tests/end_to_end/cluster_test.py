@@ -3,75 +3,41 @@
 import json
 import os
 import pathlib
-import random
-import socket
 import subprocess
-import sys
 
 import fakes
 import pytest
 import yaml
+from fakes import shallow_net
 
-from pipeline import prepare
 from pipeline.loading import prepared_data
 
 CLUSTER = fakes.REPOSITORY / "trainer" / "cluster"
 
 
-@pytest.fixture
-def arguments(tmp_path) -> list[str]:
-    source = fakes.write_folder(tmp_path / "photos", per_class=25)
-    prepare.prepare(str(source), str(tmp_path / "data"))
-    return [
-        "--regimes=head",
-        "--head_epochs=1",
-        # The chief decides the steps for both workers.
-        "--minutes=1000",
-        f"--data_dir={tmp_path / 'data'}",
-        f"--model_dir={tmp_path / 'run'}",
-    ]
+def _write_programs(tmp_path: pathlib.Path, **programs: str) -> dict[str, str]:
+    """Writes shell programs; returns an environment that finds them before all others.
 
-
-def _free_neighbours() -> int:
-    """A port of 20000 and more that is free and so is the next one."""
-    # Tests that run beside this one look for ports too.
-    for port in random.sample(range(20_000, 30_000, 10), 1000):
-        with socket.socket() as first, socket.socket() as second:
-            try:
-                first.bind(("localhost", port))
-                second.bind(("localhost", port + 1))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free port")
-
-
-def _environment(
-    tmp_path: pathlib.Path,
-    *,
-    python: str = f'exec {sys.executable} "$@"',
-    **variables: str,
-) -> dict[str, str]:
-    """With this Python as `python`, and what is in tmp_path/bin before all else.
-
-    python: the shell commands that `python` stands for.
+    python: writes its TF_CONFIG and its arguments to a file instead of running them.
     """
     bin_dir = tmp_path / "bin"
-    bin_dir.mkdir(exist_ok=True)
-    if not (bin_dir / "python").exists():
-        (bin_dir / "python").write_text(f"#!/bin/sh\n{python}\n")
-        (bin_dir / "python").chmod(0o755)
-    path = f"{bin_dir}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "CUDA_VISIBLE_DEVICES": "", **variables}
+    bin_dir.mkdir()
+    python = (
+        f'printf "%s\\0" "$TF_CONFIG" "$@" > {tmp_path}/$$.call; exit ${{STATUS:-0}}'
+    )
+    for name, body in {"python": python, **programs}.items():
+        (bin_dir / name).write_text(f"#!/bin/bash\n{body}\n")
+        (bin_dir / name).chmod(0o755)
+    return {**os.environ, "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}"}
 
 
-def _assert_two_workers_trained(tmp_path: pathlib.Path) -> None:
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["replicas"] == 2
-    assert config["steps"]["head"] > 0
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    test_count = prepared_data.read_info(str(tmp_path / "data")).counts["test"]
-    assert summary["test"]["count"] == test_count
+def _read_calls(tmp_path: pathlib.Path) -> list[tuple[dict, list[str]]]:
+    """Returns TF_CONFIG and arguments of each call of `python`, in order of workers."""
+    calls = []
+    for path in tmp_path.glob("*.call"):
+        tf_config, *arguments = path.read_text().split("\0")[:-1]
+        calls.append((json.loads(tf_config), arguments))
+    return sorted(calls, key=lambda call: call[0]["task"]["index"])
 
 
 def test_the_kubernetes_objects_fit_together():
@@ -93,78 +59,94 @@ def test_the_kubernetes_objects_fit_together():
 
 
 @pytest.mark.slow
-def test_the_kubernetes_command_walks_the_whole_way_with_two_processes(
-    tmp_path, arguments
+def test_two_workers_with_the_commands_of_kubernetes_walk_the_whole_way(
+    tmp_path, data_dir
 ):
     _, job = yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    port = _free_neighbours()
-    shell, flag, script, name = container["command"]
-    here = script.replace(
-        "photographs-%g.photographs:2222", f"localhost:{str(port)[:-1]}%g"
-    )
-    assert here != script
-    workers = []
+    shallow_net.register()
+    weights = tmp_path / "backbone.weights.h5"
+    fakes.make_classifier("ShallowNet").backbone.save_weights(weights)
+    run_dir = tmp_path / "run"
+    arguments = [
+        *(*fakes.SHALLOW_MODEL_FLAGS, "--regimes=head", "--head_epochs=1"),
+        "--minutes=1000",  # The chief decides the steps for both workers.
+        # Each worker reads the weights of the backbone from a file.
+        *(f"--weights={weights}", f"--data_dir={data_dir}", f"--model_dir={run_dir}"),
+    ]
+    environment = {**_write_programs(tmp_path), "WORKERS": "2"}
     for index in range(2):
-        with open(tmp_path / f"{index}.out", "w") as output:
-            workers.append(
-                subprocess.Popen(
-                    # Each worker reads the weights of the backbone from a file.
-                    [
-                        *(shell, flag, here, name, *arguments),
-                        *(*fakes.TINY_MODEL_FLAGS, "--weights=embedded"),
-                    ],
-                    cwd=fakes.REPOSITORY,
-                    env=_environment(
-                        tmp_path, WORKERS="2", JOB_COMPLETION_INDEX=str(index)
-                    ),
-                    stdout=output,
-                )
-            )
-    assert [worker.wait(timeout=240) for worker in workers] == [0, 0]
-    _assert_two_workers_trained(tmp_path)
+        subprocess.run(
+            [*container["command"], *arguments],
+            env={**environment, "JOB_COMPLETION_INDEX": str(index)},
+            check=True,
+        )
+    calls = _read_calls(tmp_path)
+    hosts = [f"photographs-{index}.photographs:2222" for index in range(2)]
+    assert calls == [
+        (
+            {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}},
+            ["-m", "trainer.main", *arguments],
+        )
+        for index in range(2)
+    ]
+    # The same calls, with other names of the hosts.
+    codes, (chief, other) = fakes.run_workers(*(command for _, command in calls))
+    assert codes == [0, 0], chief + other
+    config = json.loads((run_dir / "config.json").read_text())
+    assert config["replicas"] == 2
+    assert config["steps"]["head"] > 0
+    summary = json.loads((run_dir / "summary.json").read_text())
+    test_count = prepared_data.read_info(data_dir).counts["test"]
+    assert summary["test"]["count"] == test_count
     # The chief alone writes and exports.
-    chief, other = ((tmp_path / f"{index}.out").read_text() for index in range(2))
     assert "2 replica(s)" in chief
     assert "serve:" in chief
     assert "serve:" not in other
-    run_dir = tmp_path / "run"
     assert len((run_dir / "metrics.jsonl").read_text().splitlines()) == 1
     assert len(list((run_dir / "export").glob("[0-9]*"))) == 1
     assert (run_dir / "report.html").is_file()
 
 
-@pytest.mark.slow
-def test_the_slurm_script_trains_with_two_processes(tmp_path, arguments):
+# What Slurm's programs do: name the hosts, start a command on each, queue a job again.
+_SLURM = {
+    "scontrol": """
+if [ "$1 $2" = "show hostnames" ]; then
+  test "$3" = "node[1-2]" && echo node1 && echo node2
+else
+  echo "$@" >> "$REQUEUED"
+fi""",
+    "srun": """
+[ "$1" = --kill-on-bad-exit=1 ] || exit 64
+shift
+for SLURM_PROCID in 0 1; do export SLURM_PROCID; "$@" || status=$?; done
+exit ${status:-0}""",
+}
+
+
+@pytest.mark.parametrize("status", [0, 1, 143])
+def test_slurm_starts_the_workers_and_queues_a_stopped_run_again(tmp_path, status):
     script = CLUSTER / "slurm.sh"
-    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
-    environment = _environment(
-        tmp_path,
-        # In place of `python -m trainer.main`, which exports in the test above.
-        python='test "$1 $2" = "-m trainer.main" && shift 2 && '
-        f'exec {sys.executable} {fakes.TRAIN_ONLY} "$@"',
-        SLURM_JOB_ID=str(_free_neighbours() - 20_000),
-        SLURM_JOB_NODELIST="node[1-2]",
-    )
-    # What these two do on a cluster: name the hosts, start the command on each.
-    commands = {
-        "scontrol": 'test "$*" = "show hostnames node[1-2]" && '
-        "echo localhost && echo localhost",
-        "srun": 'shift; for i in 0 1; do SLURM_PROCID=$i "$@" & done; wait %1 && '
-        "wait %2",
+    arguments = ["--data_dir=DATA", "--model_dir=a directory", "--head_epochs=1"]
+    requeued = tmp_path / "requeued"
+    environment = {
+        **_write_programs(tmp_path, **_SLURM),
+        "SLURM_JOB_ID": "1027031",
+        "SLURM_JOB_NODELIST": "node[1-2]",
+        "REQUEUED": str(requeued),
+        "STATUS": str(status),
     }
-    for name, body in commands.items():
-        path = tmp_path / "bin" / name
-        path.write_text(f"#!/bin/bash\n{body}\n")
-        path.chmod(0o755)
-    done = subprocess.run(
-        ["bash", script, *arguments, *fakes.SHALLOW_MODEL_FLAGS],
-        cwd=fakes.REPOSITORY,
-        env=environment,
-        timeout=240,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    _assert_two_workers_trained(tmp_path)
+    done = subprocess.run(["bash", script, *arguments], env=environment, check=False)
+    assert done.returncode == status
+    # The number of the job decides the ports.
+    hosts = ["node1:27031", "node2:27032"]
+    assert _read_calls(tmp_path) == [
+        (
+            {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}},
+            ["-m", "trainer.main", *arguments],
+        )
+        for index in range(2)
+    ]
+    # Only a run that SIGTERM has stopped can be continued.
+    expected = "requeue 1027031\n" if status == 143 else ""
+    assert (requeued.read_text() if requeued.exists() else "") == expected

@@ -1,4 +1,8 @@
-"""The three commands as a user types them, in processes of their own."""
+"""The three commands as a user types them.
+
+Those that do not end in a mistake run in forks; docs_commands_test.py and demo_test.py
+start processes.
+"""
 
 import csv
 import json
@@ -7,6 +11,7 @@ import pathlib
 import fakes
 import numpy as np
 import pytest
+from fakes import shallow_net
 
 
 def _error_line(done) -> str:
@@ -27,16 +32,16 @@ def walked(photographs, tmp_path_factory) -> pathlib.Path:
     base = tmp_path_factory.mktemp("walk")
     (photographs / "circle" / "notes.jpg").write_text("not an image")
     weights = base / "backbone.weights.h5"
-    fakes.make_classifier().backbone.save_weights(weights)
+    shallow_net.register()
+    fakes.make_classifier("ShallowNet").backbone.save_weights(weights)
     steps = [
         ["pipeline.main", f"--source={photographs}", f"--out={base / 'data'}"],
         [
             "trainer.main",
-            *fakes.TINY_MODEL_FLAGS,
+            *fakes.SHALLOW_MODEL_FLAGS,
             f"--weights={weights}",
             f"--data_dir={base / 'data'}",
             f"--model_dir={base / 'run'}",
-            "--freeze_layers=60",
             "--head_epochs=2",
             "--finetune_epochs=3",
         ],
@@ -46,8 +51,8 @@ def walked(photographs, tmp_path_factory) -> pathlib.Path:
             f"--export_dir={base / 'export'}",
         ],
     ]
-    for name, arguments in zip(("prepare", "train", "export"), steps, strict=True):
-        done = fakes.run("-m", *arguments)
+    done_steps = fakes.run_forked([(("-m", *arguments), None) for arguments in steps])
+    for name, done in zip(("prepare", "train", "export"), done_steps, strict=True):
         (base / f"{name}.out").write_text(done.stdout)
         assert done.returncode == 0, done.stderr[-3000:]
     return base
@@ -70,7 +75,7 @@ def test_the_run_directory_holds_what_is_promised(walked):
     )
     low, high = test["ci95"]
     assert low <= test["accuracy"] <= high
-    assert summary["config"]["freeze_layers"] == 60
+    assert summary["config"]["freeze_layers"] == 9
     lines = [json.loads(s) for s in (run / "metrics.jsonl").read_text().splitlines()]
     assert [(s["regime"], s["epoch"]) for s in lines] == [
         ("head", 1),
@@ -107,8 +112,8 @@ def test_the_screen_says_what_will_happen_and_what_happened(walked):
         "1 replica",
         "float32 (set by --precision)",
         "batch     8 global",
-        "60 of the backbone's 86 layers are frozen, up to conv_pw_9_bn",
-        "(139,648 of them in the backbone)",
+        "9 of the backbone's 19 layers are frozen, up to conv_dw_2_bn",
+        "(3,104 of them in the backbone)",
         "finetune 3/3",
         "report.html",
     ):
@@ -127,9 +132,11 @@ def test_the_exports_are_the_trainers_predictions_on_the_test_split(
     script.write_text(PROBE)
     paths = [str(photographs / row["name"]) for row in rows]
     expected = np.array([[float(row[c]) for c in fakes.CLASSES] for row in rows])
+    jobs = []
     for export_dir in (walked / "run" / "export", walked / "export"):
         (version,) = export_dir.glob("[0-9]*")
-        done = fakes.run(str(script), str(version), *paths)
+        jobs.append(((str(script), str(version), *paths), None))
+    for done in fakes.run_forked(jobs):
         assert done.returncode == 0, done.stderr[-2000:]
         found = json.loads(done.stdout.splitlines()[-1])
         # Folding may change one by 1e-5, and the file's digits are rounded.
@@ -261,14 +268,15 @@ def test_a_tfds_set_comes_with_its_own_splits_or_is_split_anew(
 ):
     first = tmp_path / "tfds" / "photographs" / "1.0.0"
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    done = fakes.run_fork(
+        "-m", "pipeline.main", f"--source={photographs}", f"--out={first}"
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
     flags = ("--noresplit", "--resplit")
-    commands = [
-        [f"--source={photographs}", f"--out={first}"],
-        *(["--source=tfds:photographs", f"--out={tmp_path / f}", f] for f in flags),
-    ]
-    for command in commands:
+    for flag in flags:
         # Not in a fork: tensorflow-datasets reads the variable when it is imported.
-        done = fakes.run("-m", "pipeline.main", *command)
+        out = f"--out={tmp_path / flag}"
+        done = fakes.run("-m", "pipeline.main", "--source=tfds:photographs", out, flag)
         assert done.returncode == 0, done.stderr[-2000:]
     counts = {
         flag: json.loads((tmp_path / flag / "audit.json").read_text())["classes"]

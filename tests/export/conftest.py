@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
+from fakes import shallow_net
 from fakes.image_files import photograph
 
 from export.checks.c_api_process import answer_with_c_api
@@ -82,15 +83,20 @@ def replies(answer, images, pixels):
     return dict(zip(names, copy.deepcopy(answer["replies"]), strict=True))
 
 
-@pytest.fixture(scope="session")
-def trained_run(tmp_path_factory, data_dir, images) -> pathlib.Path:
-    """A run with random weights, as trainer.main leaves it."""
-    base = tmp_path_factory.mktemp("export") / "run"
+def _write_run(
+    base: pathlib.Path,
+    backbone: str,
+    model_flags: tuple[str, ...],
+    *,
+    data_dir: str,
+    images: list[bytes],
+) -> pathlib.Path:
+    """Writes a run with random weights, as trainer.main leaves it."""
     values = flags.FlagValues()
     define_flags(values)
     values(
         [
-            *("p", *fakes.TINY_MODEL_FLAGS, "--regimes=head"),
+            *("p", *model_flags, "--regimes=head"),
             *(f"--data_dir={data_dir}", f"--model_dir={base}"),
         ]
     )
@@ -120,7 +126,7 @@ def trained_run(tmp_path_factory, data_dir, images) -> pathlib.Path:
             "head": {f"val_{name}": value for name, value in metrics.items()},
         },
     )
-    classifier = fakes.make_classifier()
+    classifier = fakes.make_classifier(backbone)
     # Random weights magnify rounding; a trained model's probabilities are calmer.
     kernel = classifier.head.get_layer("logits").kernel
     kernel.assign(kernel * 0.2)
@@ -128,6 +134,31 @@ def trained_run(tmp_path_factory, data_dir, images) -> pathlib.Path:
     postprocessing_file.write(base / postprocessing_file.FILE, constants)
     run_dir.save_best_weights(classifier, base, "head")
     return base
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory, data_dir, images) -> pathlib.Path:
+    """A run of the smallest backbone of keras.applications."""
+    return _write_run(
+        tmp_path_factory.mktemp("export") / "run",
+        "MobileNet",
+        fakes.TINY_MODEL_FLAGS,
+        data_dir=data_dir,
+        images=images,
+    )
+
+
+@pytest.fixture(scope="session")
+def shallow_run(tmp_path_factory, data_dir, images) -> pathlib.Path:
+    """A run of a backbone of 19 layers, for tests in which its layers prove nothing."""
+    shallow_net.register()
+    return _write_run(
+        tmp_path_factory.mktemp("export") / "run",
+        "ShallowNet",
+        fakes.SHALLOW_MODEL_FLAGS,
+        data_dir=data_dir,
+        images=images,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -18,15 +18,23 @@ from collections.abc import Iterator, Mapping, Sequence
 
 REPOSITORY = pathlib.Path(__file__).parent.parent.parent
 # A command that takes the flags of trainer.main and writes no report and no export.
+# With the flag --epochs_only it does not evaluate the best weights either.
 TRAIN_ONLY = str(REPOSITORY / "tests" / "fakes" / "train_only.py")
 
 
-def run(*arguments: str, timeout_seconds: float = 300) -> subprocess.CompletedProcess:
-    """Runs a Python command line in the repository, as a user would."""
+def run(
+    *arguments: str,
+    timeout_seconds: float = 300,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess:
+    """Runs a Python command line in the repository, as a user would.
+
+    environment: variables beside those of this process.
+    """
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=REPOSITORY,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
         capture_output=True,
         text=True,
         timeout=timeout_seconds,

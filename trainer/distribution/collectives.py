@@ -72,6 +72,7 @@ def make_input_context(runtime: Runtime) -> tf.distribute.InputContext:
 # Not by strategy.distribute_datasets_from_function: it reads through its own iterator
 # for each device. The tuner of that iterator cannot be turned off, and it sleeps longer
 # and longer, up to a minute. The end of an epoch waits until the tuner wakes up.
+@tf.autograph.experimental.do_not_convert
 def read_batch(
     strategy: tf.distribute.Strategy, iterator: tf.data.Iterator
 ) -> list[dict[str, tf.Tensor]]:
@@ -80,6 +81,7 @@ def read_batch(
     return copy_batch(strategy, parts)
 
 
+@tf.autograph.experimental.do_not_convert
 def copy_batch(
     strategy: tf.distribute.Strategy, parts: Sequence[dict[str, tf.Tensor]]
 ) -> list[dict[str, tf.Tensor]]:
@@ -91,6 +93,7 @@ def copy_batch(
     return copied
 
 
+@tf.autograph.experimental.do_not_convert
 def distribute_batch(
     strategy: tf.distribute.Strategy, parts: Sequence[dict[str, tf.Tensor]]
 ) -> dict[str, Any]:

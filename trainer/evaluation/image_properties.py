@@ -51,6 +51,7 @@ def measure_images(records: Records, image_size: int) -> ImageProperties:
     image_size: side in pixels that the network sees.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def measure(example):
         image_bytes = example["image_bytes"]
         image = decoding.decode_and_resize(image_bytes, image_size)

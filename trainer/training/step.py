@@ -104,6 +104,7 @@ def make_train_steps(
     return train_steps
 
 
+@tf.autograph.experimental.do_not_convert
 def _reduce(
     op: str, strategy: tf.distribute.Strategy, function: Callable, *arguments: Any
 ) -> tf.Tensor:
@@ -240,6 +241,7 @@ def _scales_loss(optimizer: keras.optimizers.Optimizer) -> bool:
     return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
+@tf.autograph.experimental.do_not_convert
 def _read_clock(runtime: Runtime, after: list[tf.Tensor]) -> tf.Tensor:
     """Reads the time in seconds once the tensors `after` are computed."""
     if runtime.deterministic:  # TensorFlow then allows no clock.

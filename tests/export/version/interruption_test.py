@@ -77,10 +77,10 @@ MOMENTS = {
 
 
 @pytest.mark.slow
-def test_a_killed_export_leaves_whole_versions_or_none(trained_run, tmp_path):
+def test_a_killed_export_leaves_whole_versions_or_none(shallow_run, tmp_path):
     export_dir = tmp_path / "export"
     moments = json.dumps(list(MOMENTS))
-    arguments = ("-c", DRIVER, str(trained_run), str(export_dir), moments)
+    arguments = ("-c", DRIVER, str(shallow_run), str(export_dir), moments)
     (done,) = fakes.run_forked([(arguments, None)], timeout_seconds=900)
     assert done.returncode == 0, done.stderr[-2000:]
     states = [json.loads(line) for line in done.stdout.splitlines() if line[0] == "{"]
@@ -93,7 +93,7 @@ def test_a_killed_export_leaves_whole_versions_or_none(trained_run, tmp_path):
         labels = re.findall(r'" value: (\d+)', state["models.config"])
         assert set(labels) <= set(versions), moment
     done = fakes.run_fork(
-        "-m", "export.main", f"--model_dir={trained_run}", f"--export_dir={export_dir}"
+        "-m", "export.main", f"--model_dir={shallow_run}", f"--export_dir={export_dir}"
     )
     assert done.returncode == 0, done.stderr[-2000:]
     versions = publish.list_versions(export_dir)

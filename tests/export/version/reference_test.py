@@ -40,10 +40,10 @@ def test_an_export_holds_the_answers_for_its_validation_images(
 
 
 def test_without_prepared_data_one_line_says_that_there_is_no_reference(
-    trained_run, tmp_path, monkeypatch, capsys
+    shallow_run, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(export_run, "_find_prepared_data", lambda *_: None)
-    version = export_run.export_run(str(trained_run), str(tmp_path))
+    version = export_run.export_run(str(shallow_run), str(tmp_path))
     lines = [line for line in capsys.readouterr().out.splitlines() if "refer" in line]
     assert len(lines) == 1
     assert lines[0].startswith("the prepared data are gone, so this export holds no")

@@ -20,7 +20,7 @@ from trainer.features import array_file
 
 def _command(data_dir, model_dir, *more):
     return [
-        fakes.TRAIN_ONLY,
+        *(fakes.TRAIN_ONLY, "--epochs_only"),
         *fakes.SHALLOW_MODEL_FLAGS,
         f"--data_dir={data_dir}",
         f"--model_dir={model_dir}",
@@ -57,7 +57,13 @@ def test_a_whole_run_on_views_is_the_exact_run_on_any_number_of_replicas(
             "--virtual_devices=2",
         ],
     }
-    jobs = [(_command(data_dir, tmp_path / name, *runs[name]), None) for name in runs]
+    commands = {
+        name: _command(data_dir, tmp_path / name, *flags)
+        for name, flags in runs.items()
+    }
+    # One run evaluates its best weights too, with features on two replicas.
+    commands["two replicas"].remove("--epochs_only")
+    jobs = [(command, None) for command in commands.values()]
     for name, done in zip(runs, fakes.run_forked(jobs), strict=True):
         assert done.returncode == 0, done.stderr[-3000:]
         assert ("train features view 4/4" in done.stderr) == (name != "exact")
@@ -80,7 +86,7 @@ def test_prepared_data_outlive_a_lack_of_room(tmp_path):
     run_dir = tmp_path / "run"
     command = [
         *(fakes.TRAIN_ONLY, *fakes.SHALLOW_MODEL_FLAGS, "--regimes=head"),
-        *("--head_epochs=1", "--cached_views=1"),
+        *("--head_epochs=1", "--cached_views=1", "--epochs_only"),
         *(f"--source={photographs}", f"--model_dir={run_dir}"),
     ]
     done = fakes.run_fork(*command, "--cache_gb=0.000001")
@@ -119,9 +125,9 @@ def one_replica(data_dir, tmp_path_factory):
 
     @functools.cache
     def train(precision):
-        done = fakes.run_fork(
-            *_command(data_dir, base / precision, *_half_head(precision))
-        )
+        command = _command(data_dir, base / precision, *_half_head(precision))
+        command.remove("--epochs_only")  # It evaluates too, in float32.
+        done = fakes.run_fork(*command)
         assert done.returncode == 0, done.stderr[-3000:]
         return _losses(base / precision)
 
@@ -216,6 +222,8 @@ def test_there_may_be_more_workers_than_validation_images(data_dir, tmp_path):
         run_dir = tmp_path / str(workers)
         flags = ("--cached_views=2", "--regimes=head", "--batch_size=12")
         command = _command(few, run_dir, *flags)
+        if workers == 3:  # They evaluate too.
+            command.remove("--epochs_only")
         codes, outputs = fakes.run_workers(*[command] * workers)
         assert codes == [0] * workers, outputs
         found[workers] = _losses(run_dir)

@@ -204,7 +204,7 @@ def test_a_run_starts_from_the_solved_head_and_continues_to_the_same_bits(
 def test_two_workers_start_from_the_head_of_one(data_dir, tmp_path):
     found = {}
     for workers in (1, 2):
-        command = _command(data_dir, tmp_path / str(workers))
+        command = [*_command(data_dir, tmp_path / str(workers)), "--epochs_only"]
         codes, outputs = fakes.run_workers(*[command] * workers)
         assert codes == [0] * workers, outputs
         found[workers] = _lines(tmp_path / str(workers))

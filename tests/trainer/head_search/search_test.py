@@ -88,12 +88,13 @@ def test_a_run_sweeps_keeps_the_best_and_continues_with_it(data_dir, searched):
 def test_two_workers_find_the_head_that_one_finds(data_dir, tmp_path, searched):
     """Each has the features of its share alone; the chief trains the heads on all."""
     run_dir = tmp_path / "run"
-    command = (fakes.TRAIN_ONLY, *_flags(data_dir, run_dir), "--regimes=head")
+    flags = (*_flags(data_dir, run_dir), "--regimes=head", "--epochs_only")
+    command = (fakes.TRAIN_ONLY, *flags)
     codes, outputs = fakes.run_workers(command, command)
     assert codes == [0, 0], outputs
     *_, summary = searched
     alone = summary["search"]
-    together = json.loads((run_dir / "summary.json").read_text())["search"]
+    together = json.loads((run_dir / "config.json").read_text())["search"]
     assert len(together["sweep"]) == 144
     heads = [
         {

@@ -108,12 +108,14 @@ def test_a_run_checks_its_labels_at_the_end_and_after_an_interruption(
 def test_mistakes_are_one_line_and_nothing_is_written(flipped_dir, tmp_path):
     data = f"--data_dir={flipped_dir}"
     out = tmp_path / "labels"
-    for flags, problem in {
+    mistakes = {
         (data, "--weights=random"): "Received: --check_labels --weights=random",
         (f"--data_dir={tmp_path}",): "which holds no prepared data",
         (data, *_FLAGS[:1], "--backbone=ResNet50"): "--backbone=ResNet50",
-    }.items():
-        done = fakes.run("-m", "trainer.check_labels", *flags, f"--out={out}")
+    }
+    command = ("-m", "trainer.check_labels", f"--out={out}")
+    results = fakes.run_forked([((*command, *flags), None) for flags in mistakes])
+    for problem, done in zip(mistakes.values(), results, strict=True):
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
         assert line.startswith("trainer.check_labels: error: ")
