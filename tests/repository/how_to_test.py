@@ -80,7 +80,8 @@ def test_add_a_source(copy):
         "import Listing, SourceImage\n"
         "from pipeline.sources.json_file import list_json\n",
     )
-    _replace(listing, '("kaggle", "tfds", "csv")', '("kaggle", "tfds", "csv", "json")')
+    check = folder / "check_source.py"
+    _replace(check, '("kaggle", "tfds")', '("kaggle", "tfds", "json")')
     _insert_before(listing, "    elif os.path.isdir(source):\n", branch, 4)
     path = "tests/pipeline/sources/json_file_test.py"
     (copy / path).write_text(test)

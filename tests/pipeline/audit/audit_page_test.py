@@ -120,7 +120,8 @@ def _large_audit(count: int) -> Audit:
 def test_the_page_of_very_many_findings_is_small(tmp_path):
     audit = _large_audit(30_000)
     listing = Listing([report.image for report in audit.usable])
-    content = audit_json.audit_to_json(listing, audit, {}, {"conflicts": "drop"})
+    settings = {"conflicts": "drop", "background": "white"}
+    content = audit_json.audit_to_json(listing, audit, {}, settings)
     audit_page.write_page(tmp_path, content, audit)
     with open(tmp_path / "audit.csv", encoding="utf-8") as file:
         assert sum(1 for _ in file) > 100_000
