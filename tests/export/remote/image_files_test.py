@@ -72,7 +72,7 @@ def test_an_image_of_12_bits_is_sent_as_it_was_stored(tmp_path):
 
 
 def test_heif_without_its_package_is_an_error_that_names_it(tmp_path, monkeypatch):
-    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra heif")
     pillow_heif.from_pillow(Image.new("RGB", (20, 20))).save(tmp_path / "a.heic")
     stored = image_files.read_as_stored(str(tmp_path / "a.heic"), StoredForm)
     with Image.open(io.BytesIO(stored)) as image:

@@ -51,7 +51,7 @@ def _inspect(image_bytes: bytes, name: str = "a/a"):
 
 
 def _encode_heif(image: Image.Image, **options) -> bytes:
-    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra heif")
     file = io.BytesIO()
     pillow_heif.from_pillow(image).save(file, **options)
     return file.getvalue()
@@ -396,7 +396,7 @@ def test_one_image_of_16_bits_leaves_all_as_they_are():
     ],
 )
 def test_what_cannot_be_used_is_named(image_bytes, problem):
-    pytest.importorskip("pillow_heif")
+    pytest.importorskip("pillow_heif", reason="needs the extra heif")
     assert _inspect(image_bytes).problem == problem
 
 
