@@ -95,8 +95,11 @@ def test_classify_gives_every_class_best_first(signatures):
     assert set(reply) == {"classes", "scores"}
     names = np.array(fakes.CLASSES, np.bytes_)
     np.testing.assert_array_equal(reply["classes"][:3], names[order])
-    np.testing.assert_array_equal(
-        reply["scores"][:3], -np.sort(-probabilities["probabilities"], axis=1)
+    # Another number of rows may round otherwise: six here, three above.
+    np.testing.assert_allclose(
+        reply["scores"][:3],
+        -np.sort(-probabilities["probabilities"], axis=1),
+        rtol=1e-5,
     )
     np.testing.assert_array_equal(reply["scores"][3:], 0.0)
     assert set(reply["classes"].numpy()[3:].ravel()) == {b""}
