@@ -8,8 +8,8 @@ same photographs:
 
 - best: `python -m trainer.main` with its defaults, head and finetune.
 - notebook: the same with --recipe=notebook.
-- scikit-learn: LogisticRegression on the pooled features of plain Keras, without
-  augmentation; the C of seven with the best validation accuracy.
+- scikit-learn, Keras' guide, fastai: see recipe_peers.py. fastai runs only with
+  --fastai_python, the interpreter of an environment with fastai (2.8) and PyTorch.
 """
 
 import argparse
@@ -23,9 +23,9 @@ import sys
 import tempfile
 
 import numpy as np
+import recipe_peers
 import tables
 
-SIDE = 224
 BACKBONE = ["--backbone=MobileNet", "--backbone_args=alpha=0.25"]
 RECIPES = ("notebook", "best")
 PEER = "scikit-learn"
@@ -62,49 +62,6 @@ def write_csv(path, photographs, split_of):
             writer.writerow([os.path.join(photographs, name), label, split])
 
 
-def compute_features(photographs, names, weights):
-    """Returns the pooled features of plain Keras, float32 [N, D]."""
-    import keras
-    import tensorflow as tf
-
-    backbone = keras.applications.MobileNet(
-        alpha=0.25,
-        include_top=False,
-        weights=weights,
-        pooling="avg",
-        input_shape=(SIDE, SIDE, 3),
-    )
-
-    def decode(name):
-        path = tf.strings.join([photographs, "/", name])
-        image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
-        return keras.applications.mobilenet.preprocess_input(
-            tf.image.resize(image, (SIDE, SIDE))
-        )
-
-    images = tf.data.Dataset.from_tensor_slices(list(names)).map(decode).batch(64)
-    return backbone.predict(images, verbose=0)
-
-
-def run_peer(features_of, split_of):
-    """Returns the test accuracy of scikit-learn."""
-    from sklearn.linear_model import LogisticRegression
-
-    features, labels = {}, {}
-    for split in ("train", "validation", "test"):
-        names = [name for name, each in split_of.items() if each == split]
-        features[split] = np.stack([features_of[name] for name in names])
-        labels[split] = [name.split("/")[0] for name in names]
-    models = [
-        LogisticRegression(C=c, max_iter=5000).fit(features["train"], labels["train"])
-        for c in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-    ]
-    best = max(
-        models, key=lambda m: m.score(features["validation"], labels["validation"])
-    )
-    return best.score(features["test"], labels["test"])
-
-
 def run_ours(csv_path, weights, recipe):
     """Returns regime -> test accuracy."""
     with tempfile.TemporaryDirectory() as out:
@@ -125,7 +82,7 @@ def run_ours(csv_path, weights, recipe):
         return {name: summary[name]["test_accuracy"] for name in summary["regimes"]}
 
 
-def main(photographs, weights, counts, num_seeds):
+def main(photographs, weights, counts, *, num_seeds, fastai_python):
     header = tables.describe_machine("scikit-learn")
     folders = sorted(path for path in photographs.iterdir() if path.is_dir())
     names_by_class = {
@@ -133,7 +90,7 @@ def main(photographs, weights, counts, num_seeds):
         for folder in folders
     }
     names = [name for group in names_by_class.values() for name in group]
-    features = compute_features(str(photographs), names, weights)
+    features = recipe_peers.compute_features(photographs, names, weights)
     features_of = dict(zip(names, features, strict=True))
     found = {}
     rows = []
@@ -141,20 +98,28 @@ def main(photographs, weights, counts, num_seeds):
         figures = {PEER: []}
         for seed in range(num_seeds):
             split_of = draw(names_by_class, count, seed)
-            figures[PEER].append(run_peer(features_of, split_of))
+            figures[PEER].append(recipe_peers.scikit_learn(features_of, split_of))
+            figures.setdefault("Keras' guide", []).append(
+                recipe_peers.keras_guide(photographs, weights, split_of)
+            )
             with tempfile.TemporaryDirectory() as folder:
                 csv_path = pathlib.Path(folder, "split.csv")
                 write_csv(csv_path, photographs, split_of)
+                if fastai_python:
+                    figures.setdefault("fastai", []).append(
+                        recipe_peers.fastai(csv_path, weights, fastai_python)
+                    )
                 for recipe in RECIPES:
                     for regime, accuracy in run_ours(csv_path, weights, recipe).items():
                         figures.setdefault(f"{recipe}, {regime}", []).append(accuracy)
-            print(count, seed, {n: round(v[-1], 4) for n, v in figures.items()})
+            latest = {name: round(values[-1], 4) for name, values in figures.items()}
+            print(count, seed, latest, flush=True)
         found[str(count)] = figures
         rows += [make_row(count, name, figures) for name in figures]
         tables.save(
             "recipes",
             about=(
-                f"MobileNet 0.25 at {SIDE} px; accuracy on all photographs that "
+                f"MobileNet 0.25 at {recipe_peers.SIDE} px; accuracy on all photographs that "
                 f"were not drawn, mean over {num_seeds} draws; differences are paired "
                 "by draw, with the 95 % interval of Student's t."
             ),
@@ -184,5 +149,12 @@ if __name__ == "__main__":
     parser.add_argument("weights", type=lambda text: str(pathlib.Path(text).resolve()))
     parser.add_argument("--counts", type=int, nargs="+", default=[20, 40, 80, 160])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--fastai_python")
     given = parser.parse_args()
-    main(given.photographs, given.weights, given.counts, given.seeds)
+    main(
+        given.photographs,
+        given.weights,
+        given.counts,
+        num_seeds=given.seeds,
+        fastai_python=given.fastai_python,
+    )

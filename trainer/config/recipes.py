@@ -14,6 +14,7 @@ RECIPES: Mapping[str, Mapping[str, object]] = {
         "cached_views": 0,
         "class_weights": "none",
         "head_start": "random",
+        "normalize_features": False,
         "head_units": 512,
         "head_epochs": 5,
         "finetune_epochs": 10,
@@ -30,7 +31,7 @@ RECIPES: Mapping[str, Mapping[str, object]] = {
 # Defaults with a flag that a solved head does not have, such as --dropout.
 TRAINED_HEAD: Mapping[str, object] = {
     name: RECIPES["notebook"][name]
-    for name in ("head_start", "head_units", "head_epochs")
+    for name in ("head_start", "normalize_features", "head_units", "head_epochs")
 }
 
 # Defaults with --weights=embedded: what those weights were trained for, and a finetune

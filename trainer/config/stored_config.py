@@ -28,7 +28,7 @@ def config_from_json(flags: Mapping[str, Any]) -> TrainConfig:
     if "recipe" not in flags:
         values = {**RECIPES["notebook"], "recipe": "notebook"}
     # What runs did before there was a choice.
-    values |= {"class_weights": "none", "epoch_steps": 0}
+    values |= {"class_weights": "none", "epoch_steps": 0, "normalize_features": False}
     for name, spec in get_specs(TrainConfig).items():
         stored_name = name if name in flags else spec.old_name or name
         if stored_name in flags:

@@ -106,6 +106,11 @@ class TrainConfig:
     pooling: str = flag(
         "avg", "How the head pools the backbone's features.", choices=POOLINGS
     )
+    normalize_features: bool = flag(
+        True,
+        "The head divides the pooled features of an image by their root mean square, so "
+        "that only their proportions count.",
+    )
     head_units: int = flag(0, "Units of the head's hidden layer; 0: the head has none.")
     head_start: str = flag(
         "logistic",
@@ -296,4 +301,9 @@ class TrainConfig:
     @property
     def head(self) -> HeadConfig:
         """The settings of the head."""
-        return HeadConfig(self.pooling, self.head_units, self.dropout)
+        return HeadConfig(
+            pooling=self.pooling,
+            units=self.head_units,
+            dropout=self.dropout,
+            normalized=self.normalize_features,
+        )

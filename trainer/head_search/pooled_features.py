@@ -28,7 +28,7 @@ _ROWS_PER_READ = 4096
 
 @dataclasses.dataclass(frozen=True)
 class PooledSplit:
-    """The pooled features of one split, in stored order.
+    """The pooled features of one split, in stored order, as the head sees them.
 
     plain: float [N, D], features of the images as they are; None if not needed.
     views: float [N, D] each, features of the augmented views; empty if they are not
@@ -95,10 +95,16 @@ def extract_pooled(
     train, validation = {}, {}
     for index, pooling in enumerate(poolings):
         train[pooling] = _gather_split(
-            runtime, plain=train_plain[index : index + 1], views=[train_views[index]]
+            runtime,
+            plain=train_plain[index : index + 1],
+            views=[train_views[index]],
+            normalized=config.normalize_features,
         )
         validation[pooling] = _gather_split(
-            runtime, plain=[val_plain[index]], views=val_views[index : index + 1]
+            runtime,
+            plain=[val_plain[index]],
+            views=val_views[index : index + 1],
+            normalized=config.normalize_features,
         )
     return train, validation
 
@@ -134,7 +140,11 @@ def extract_plain(
             image_size=config.image_size,
             batch_size=config.batch_size,
         )
-        pooled.append(_gather_split(runtime, plain=plain, views=[]))
+        pooled.append(
+            _gather_split(
+                runtime, plain=plain, views=[], normalized=config.normalize_features
+            )
+        )
     return pooled
 
 
@@ -174,11 +184,15 @@ def _make_pooled_prefix(
 
 
 def _gather_split(
-    runtime: Runtime, *, plain: Sequence[Records], views: Sequence[Records]
+    runtime: Runtime,
+    *,
+    plain: Sequence[Records],
+    views: Sequence[Records],
+    normalized: bool,
 ) -> PooledSplit:
     """Gathers the features of all workers.
 
-    plain, views: one or no records each.
+    plain, views: one or no records each. normalized: see HeadConfig.
     """
     plain_features: list[np.ndarray] = []
     view_features: list[np.ndarray] = []
@@ -186,11 +200,24 @@ def _gather_split(
         view_features, labels = _gather(runtime, records)
     for records in plain:
         plain_features, labels = _gather(runtime, records)
+    if normalized:
+        plain_features = [normalize(features) for features in plain_features]
+        view_features = [normalize(features) for features in view_features]
     return PooledSplit(
         plain=plain_features[0] if plain_features else None,
         views=view_features,
         labels=labels,
     )
+
+
+def normalize(features: np.ndarray) -> np.ndarray:
+    """Divides each row by its root mean square, as a normalised head does.
+
+    float [N, D] -> float32 [N, D]; a row of zeros stays.
+    """
+    rows = features.astype(np.float32)
+    rms = np.sqrt(np.mean(np.square(rows), axis=1, keepdims=True))
+    return rows / np.maximum(rms, 1e-6)
 
 
 def _gather(runtime: Runtime, records: Records) -> tuple[list[np.ndarray], np.ndarray]:

@@ -70,6 +70,11 @@ def build_classifier(
         "max": keras.layers.GlobalMaxPooling2D,
     }[head.pooling]
     x = pool(name=f"{head.pooling}_pooling")(features)
+    if head.normalized:  # In float32: the squares of half precision overflow.
+        x = keras.layers.UnitNormalization(dtype="float32", name="normalized")(x)
+        x = keras.layers.Rescaling(
+            math.sqrt(x.shape[-1]), dtype="float32", name="rescaled"
+        )(x)
     if head.units:
         x = keras.layers.Dense(head.units, activation="relu", name="hidden")(x)
     x = keras.layers.Dropout(head.dropout, name="dropout")(x)
