@@ -74,13 +74,18 @@ def fit_vim(features, logits, labels):
 
 
 def fit_vim_of_class(features, logits, labels):
-    """ViM less its mean over training images that are predicted as the class."""
+    """ViM less its mean over training images that are predicted as the class.
+
+    Of an image, the mean over the classes, weighted by their probabilities.
+    """
+    from scipy import special
+
     score = fit_vim(features, logits, labels)
     scores, predicted = score(features, logits), logits.argmax(axis=1)
     means = np.full(logits.shape[1], scores.mean())
     for k in np.unique(predicted):
         means[k] = scores[predicted == k].mean()
-    return lambda z, x: score(z, x) - means[x.argmax(axis=1)]
+    return lambda z, x: score(z, x) - special.softmax(x, axis=1) @ means
 
 
 SCORES = {

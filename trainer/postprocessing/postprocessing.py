@@ -17,7 +17,7 @@ from trainer.postprocessing.unknown import (
     fit_threshold,
 )
 
-FORMAT = 2
+FORMAT = 3
 FILE = "postprocessing.npz"
 
 

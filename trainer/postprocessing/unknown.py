@@ -2,8 +2,9 @@
 
 The score is ViM (Wang et al., 2022, "ViM: Out-Of-Distribution with Virtual-logit
 Matching"): how much of the pooled features lies outside the space in which those of the
-training images vary, less the log-sum-exp of the logits. What training images of the
-predicted class have on average is subtracted, because classes differ in it.
+training images vary, less the log-sum-exp of the logits. What training images of each
+class have on average is subtracted, weighted by the probabilities of the classes, because
+classes differ in it.
 docs/decisions/0052-unknown-score.md compares it with other scores.
 """
 
@@ -20,6 +21,10 @@ _MIN_FIT_IMAGES = 250
 _MAX_FIT_IMAGES = 1000
 
 _EXPLAINED_VARIANCE = 0.9
+# The least mean distance that counts, as a part of the mean norm of the centred features,
+# of which it is about 0.3. A handful of images lies within its own axes; without this
+# limit the weight would be so large that the scores show how a processor rounds.
+_MIN_DISTANCE = 0.01
 _ROUNDING = 1e-9
 
 
@@ -79,8 +84,9 @@ def fit_scorer(embeddings: np.ndarray, logits: np.ndarray) -> UnknownScorer:
     count = int(np.searchsorted(explained, _EXPLAINED_VARIANCE * explained[-1])) + 1
     axes = axes[:count]
     distances = np.linalg.norm(centred - centred @ axes.T @ axes, axis=1)
+    least = _MIN_DISTANCE * np.linalg.norm(centred, axis=1).mean()
     # Both terms of the score then have the same size on the training images.
-    weight = float(logits.max(axis=1).mean() / max(distances.mean(), 1e-6))
+    weight = float(logits.max(axis=1).mean() / max(distances.mean(), least, 1e-6))
     scores = weight * distances - special.logsumexp(logits.astype(np.float64), axis=1)
     predicted = logits.argmax(axis=1)
     counts = np.bincount(predicted, minlength=logits.shape[1])
@@ -114,11 +120,13 @@ def compute_unknown_score(
     logits = tf.cast(logits, tf.float32)
     # Not tf.reduce_logsumexp, which puts an operation of training into the graph.
     largest = tf.reduce_max(logits, axis=1, keepdims=True)
-    energy = largest[:, 0] + tf.math.log(
-        tf.reduce_sum(tf.exp(logits - largest), axis=1)
-    )
-    of_class = tf.gather(scorer.class_scores, tf.argmax(logits, axis=1))
-    return scorer.weight * distance - energy - of_class
+    weights = tf.exp(logits - largest)
+    sums = tf.reduce_sum(weights, axis=1)
+    energy = largest[:, 0] + tf.math.log(sums)
+    # Not the score of the largest logit alone: where two classes are about as probable,
+    # the rounding of another batch or of bfloat16 would decide which one that is.
+    of_classes = tf.linalg.matvec(weights, scorer.class_scores) / sums
+    return scorer.weight * distance - energy - of_classes
 
 
 def fit_threshold(scores: np.ndarray, rate: float) -> float:

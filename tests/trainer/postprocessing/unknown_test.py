@@ -26,7 +26,7 @@ def test_what_leaves_the_space_of_the_training_has_a_higher_score():
     assert scores[0].max() < scores[1].min()
 
 
-def test_the_score_is_the_residual_less_the_energy_and_the_mean_of_the_class():
+def test_the_score_is_the_residual_less_the_energy_and_the_means_of_the_classes():
     rng = np.random.default_rng(1)
     embeddings, kernel = _draw(rng, 40), rng.normal(size=(6, 3)).astype("f4")
     logits = embeddings @ kernel
@@ -43,9 +43,34 @@ def test_the_score_is_the_residual_less_the_energy_and_the_mean_of_the_class():
     assert len(np.unique(predicted)) == 3
     means = np.array([vim[predicted == k].mean() for k in range(3)])
     np.testing.assert_allclose(scorer.class_scores, means, rtol=1e-4, atol=1e-4)
-    wanted = vim - means[predicted]
+    wanted = vim - special.softmax(logits, axis=1) @ means
     found = unknown.compute_unknown_score(scorer, embeddings, logits)
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_two_equally_probable_classes_do_not_decide_by_rounding():
+    rng = np.random.default_rng(2)
+    embeddings, kernel = _draw(rng, 40), rng.normal(size=(6, 3)).astype("f4")
+    scorer = unknown.fit_scorer(embeddings, embeddings @ kernel)
+    assert np.ptp(scorer.class_scores) > 0.1
+    logits = np.array([[2, 2 + 1e-6, 0], [2 + 1e-6, 2, 0]], "f4")
+    assert logits.argmax(axis=1).tolist() == [1, 0]
+    scores = unknown.compute_unknown_score(scorer, embeddings[[0, 0]], logits)
+    assert abs(scores[0] - scores[1]) < 1e-5
+
+
+def test_a_handful_of_images_gives_scores_that_do_not_show_rounding():
+    rng = np.random.default_rng(4)
+    embeddings = rng.normal(size=(5, 256)).astype("f4")
+    logits = rng.normal(size=(5, 3)).astype("f4")
+    scorer = unknown.fit_scorer(embeddings, logits)
+    assert len(scorer.axes) == 4  # All that five images vary in: no distance is left.
+    rounded = embeddings * np.float32(1 + 1e-6)
+    scores = [
+        unknown.compute_unknown_score(scorer, each, logits).numpy()
+        for each in (embeddings, rounded)
+    ]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-4)
 
 
 def test_a_class_that_is_never_predicted_has_the_mean_of_all():
