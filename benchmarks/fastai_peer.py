@@ -1,10 +1,10 @@
 """Fine-tunes MobileNet (alpha 0.25) with fastai, from Keras' weights.
 
-`python benchmarks/fastai_peer.py SPLIT.csv BACKBONE.npz`, in an environment with fastai
-and PyTorch; recipe_peers.py writes both files. All that fastai chooses by itself is left
-to it: the augmentation, the head, the optimizer and the rates of Learner.fine_tune().
-20 epochs, and batches of 16 instead of 64 below 320 photographs: fastai drops the rest
-of an epoch. Prints {"test": accuracy} on its last line.
+`python benchmarks/fastai_peer.py SPLIT.csv BACKBONE.npz`, in an environment with
+fastai and PyTorch; recipe_peers.py writes both files. All that fastai chooses by itself
+is left to it: the augmentation, the head, the optimizer and the rates of fine_tune().
+20 epochs, and batches of 16 instead of 64 below 320 photographs, because fastai drops
+the rest of an epoch. Prints {"test": accuracy} on its last line.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The peers of recipes.py: each returns its accuracy on the test photographs.
 
-A peer gets `split_of` (name -> split; the class is the name's folder), the folder of the
-photographs and the weights of MobileNet (alpha 0.25), so that all of them start from the
-same network.
+A peer gets `split_of` (name -> split; the class is the name's folder), the folder of
+the photographs and the weights of MobileNet (alpha 0.25), so that all of them start
+from the same network.
 """
 
 import json

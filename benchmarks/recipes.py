@@ -119,9 +119,9 @@ def main(photographs, weights, counts, *, num_seeds, fastai_python):
         tables.save(
             "recipes",
             about=(
-                f"MobileNet 0.25 at {recipe_peers.SIDE} px; accuracy on all photographs that "
-                f"were not drawn, mean over {num_seeds} draws; differences are paired "
-                "by draw, with the 95 % interval of Student's t."
+                f"MobileNet 0.25 at {recipe_peers.SIDE} px; accuracy on photographs "
+                f"that were not drawn, mean over {num_seeds} draws; differences are "
+                "paired by draw, with the 95 % interval of Student's t."
             ),
             header=header,
             columns=["photographs a class", "contestant", "accuracy", f"less {PEER}"],

@@ -380,15 +380,12 @@ def test_memory_holds_what_is_in_flight_and_no_more(server, tmp_path):
 
 def test_pythons_tensorflow_is_not_loaded():
     script = """
-import sys, time
-start = time.monotonic()
+import sys
 from export import client
 assert "tensorflow.python" not in sys.modules and "keras" not in sys.modules
-print(time.monotonic() - start)
 """
     done = fakes.run("-c", script)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 2  # Python's TensorFlow alone takes more
 
 
 def test_every_address_is_one_of_loopback(server, folder):

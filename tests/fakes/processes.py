@@ -24,7 +24,7 @@ TRAIN_ONLY = str(REPOSITORY / "tests" / "fakes" / "train_only.py")
 
 def run(
     *arguments: str,
-    timeout_seconds: float = 300,
+    timeout_seconds: float = 600,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess:
     """Runs a Python command line in the repository, as a user would.
@@ -99,7 +99,7 @@ class Forked:
         """Returns the exit status, or None while the command runs."""
         return int(self._status.read_text()) if self._status.exists() else None
 
-    def wait(self, timeout: float = 300) -> int:
+    def wait(self, timeout: float = 600) -> int:
         """Waits for the end and returns the exit status."""
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
@@ -149,7 +149,7 @@ def _fork_server() -> subprocess.Popen:
 
 
 def run_forked(
-    jobs: Sequence[tuple[Sequence[str], Kill | None]], *, timeout_seconds: float = 550
+    jobs: Sequence[tuple[Sequence[str], Kill | None]], *, timeout_seconds: float = 900
 ) -> list[subprocess.CompletedProcess]:
     """Runs command lines one after another in forks of one process.
 

@@ -5,8 +5,9 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class HeadConfig:
-    """The settings of a head: pooling, normalisation, Dense(units, relu), dropout, Dense(classes).
+    """The settings of a head.
 
+    Its layers: pooling, normalisation, Dense(units, relu), dropout, Dense(classes).
     With units=0 there is no hidden layer, and dropout drops the pooled features.
 
     pooling: "avg" or "max".

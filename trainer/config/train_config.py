@@ -107,9 +107,7 @@ class TrainConfig:
         "avg", "How the head pools the backbone's features.", choices=POOLINGS
     )
     normalize_features: bool = flag(
-        True,
-        "The head divides the pooled features of an image by their root mean square, so "
-        "that only their proportions count.",
+        True, "Divide the pooled features of each image by their root mean square."
     )
     head_units: int = flag(0, "Units of the head's hidden layer; 0: the head has none.")
     head_start: str = flag(
@@ -122,9 +120,7 @@ class TrainConfig:
     )
     dropout: float = flag(0.0, "Share of the hidden units that training drops.")
     head_epochs: int = flag(
-        0,
-        "Epochs of the head regime: the backbone is frozen. May be 0 with "
-        "--head_start=logistic.",
+        0, "Epochs of the head regime; may be 0 with --head_start=logistic."
     )
     head_lr: float = flag(0.01, "Learning rate of the head regime.")
     freeze_layers: int | None = flag(
@@ -138,8 +134,7 @@ class TrainConfig:
     )
     finetune_epochs: int = flag(5, "Epochs of the finetune regime.")
     finetune_steps: int = flag(
-        300,
-        "Fewest steps of the finetune regime; few photographs then have more epochs.",
+        300, "Fewest steps of finetune; few photographs then have more epochs."
     )
     minutes: float | None = flag(
         None,
@@ -162,8 +157,7 @@ class TrainConfig:
         choices=FINETUNE_RESULTS,
     )
     label_smoothing: float = flag(
-        0.1,
-        "Share of each label that is spread evenly over all classes in training.",
+        0.1, "Share of each label that training spreads evenly over all classes."
     )
     class_weights: str = flag(
         "auto",
@@ -281,8 +275,7 @@ class TrainConfig:
         "true class.",
     )
     unknown_rate: float = flag(
-        0.05,
-        "Share of images of known classes that a server may call unknown.",
+        0.05, "Share of images of known classes that a server may call unknown."
     )
     check_labels: bool = flag(
         False,
@@ -302,8 +295,5 @@ class TrainConfig:
     def head(self) -> HeadConfig:
         """The settings of the head."""
         return HeadConfig(
-            pooling=self.pooling,
-            units=self.head_units,
-            dropout=self.dropout,
-            normalized=self.normalize_features,
+            self.pooling, self.head_units, self.dropout, self.normalize_features
         )

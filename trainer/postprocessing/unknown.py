@@ -3,8 +3,8 @@
 The score is ViM (Wang et al., 2022, "ViM: Out-Of-Distribution with Virtual-logit
 Matching"): how much of the pooled features lies outside the space in which those of the
 training images vary, less the log-sum-exp of the logits. What training images of each
-class have on average is subtracted, weighted by the probabilities of the classes, because
-classes differ in it.
+class have on average is subtracted, weighted by the probabilities of the classes,
+because classes differ in it.
 docs/decisions/0052-unknown-score.md compares it with other scores.
 """
 
@@ -21,9 +21,9 @@ _MIN_FIT_IMAGES = 250
 _MAX_FIT_IMAGES = 1000
 
 _EXPLAINED_VARIANCE = 0.9
-# The least mean distance that counts, as a part of the mean norm of the centred features,
-# of which it is about 0.3. A handful of images lies within its own axes; without this
-# limit the weight would be so large that the scores show how a processor rounds.
+# The least mean distance that counts, as a part of the mean norm of the centred
+# features, of which it is about 0.3. A handful of images lies within its own axes;
+# without this limit the weight would be so large that the scores show rounding.
 _MIN_DISTANCE = 0.01
 _ROUNDING = 1e-9
 

@@ -43,9 +43,9 @@ def test_a_bad_image_changes_only_its_own_row(signatures):
     for name, values in alone.items():
         rows = reply[name].numpy()
         if name in ("probabilities", "unknown_score"):
-            # The few images of the scorer magnify rounding.
-            rtol = 1e-3 if name == "unknown_score" else 1e-7
-            np.testing.assert_allclose(rows[[0, -1]], values, rtol=rtol, atol=1e-6)
+            # Another number of rows rounds otherwise; scores are in the hundreds.
+            atol = 1e-2 if name == "unknown_score" else 1e-5
+            np.testing.assert_allclose(rows[[0, -1]], values, rtol=0, atol=atol)
             np.testing.assert_array_equal(rows[1:-1], 0.0)
         else:
             np.testing.assert_array_equal(rows[[0, -1]], values)

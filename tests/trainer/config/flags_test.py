@@ -101,6 +101,7 @@ def test_a_flag_of_a_trained_head_trains_the_head(flag):
     assert (config.head_start, config.head_epochs) == ("random", 5)
     assert config.head_units == (16 if "units" in flag else 512)
     assert config.finetune_result == "average"
+    assert not config.normalize_features
 
 
 def test_a_run_without_the_head_regime_ends_with_its_best_epoch():
@@ -221,8 +222,10 @@ def test_the_config_of_an_earlier_version_is_read():
     # Before there were class weights, all images had the same weight.
     stored = json.loads(json.dumps(dataclasses.asdict(_parse())))
     assert config_from_json(stored).class_weights == "auto"
-    del stored["class_weights"]
+    assert config_from_json(stored).normalize_features
+    del stored["class_weights"], stored["normalize_features"]
     assert config_from_json(stored).class_weights == "none"
+    assert not config_from_json(stored).normalize_features
     stored = json.loads(json.dumps(dataclasses.asdict(config)))
     # Its default of --freeze_layers was stored beside --freeze_until.
     stored["freeze_until"] = "conv1_conv"

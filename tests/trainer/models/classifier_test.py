@@ -1,12 +1,15 @@
 import fakes
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from trainer.config.head_config import HeadConfig
+from trainer.head_search.pooled_features import normalize
 from trainer.models import backbones
 from trainer.models.classifier import (
     build_classifier,
+    compute_head,
     compute_logits,
     dtype_policy,
 )
@@ -51,6 +54,25 @@ def test_pooling_units_and_dropout_are_what_was_asked_for():
     assert head.get_layer("hidden").units == 11
     assert head.get_layer("dropout").rate == 0.5
     assert head.get_layer("logits").activation is keras.activations.linear
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_a_normalized_head_sees_the_proportions_of_the_pooled_features(policy):
+    with dtype_policy(policy):
+        head = HeadConfig("avg", units=0, dropout=0.0, normalized=True)
+        classifier = _tiny(head=head)
+    kernel, bias = classifier.head.get_layer("logits").get_weights()
+    pooled = np.random.default_rng(0).uniform(0, 40_000, (4, 256)).astype("f4")
+    expected = pooled / np.sqrt((pooled**2).mean(axis=1, keepdims=True)) @ kernel + bias
+    # What the head search trains on is what the head computes.
+    np.testing.assert_allclose(normalize(pooled) @ kernel + bias, expected, atol=1e-4)
+    for features in (pooled, pooled / 64):
+        logits = compute_head(classifier, tf.constant(features))
+        np.testing.assert_allclose(logits, expected, atol=1e-3)
+    zeros = compute_head(classifier, tf.zeros([1, 256]))
+    np.testing.assert_allclose(
+        zeros[0], normalize(np.zeros((1, 256)))[0] @ kernel + bias
+    )
 
 
 def test_dropout_follows_from_its_seed_and_is_off_without_one():
