@@ -15,8 +15,8 @@ from pipeline.audit import (
 )
 from pipeline.audit.decide import Audit, decide
 from pipeline.inspection import reencoding
-from pipeline.inspection.image_report import (
-    ImageReport,
+from pipeline.inspection.image_report import ImageReport
+from pipeline.inspection.inspect_images import (
     find_sample_bits,
     hash_pixels,
     inspect_images,

@@ -15,6 +15,7 @@ from pipeline.audit.decide import Audit
 from pipeline.audit.doubts import MEANINGS
 from pipeline.audit.findings import Finding, list_findings
 from pipeline.inspection.image_report import ImageReport
+from pipeline.inspection.opening import is_common
 from pipeline.inspection.reencoding import StoredForm
 from pipeline.inspection.thumbnail import make_thumbnail
 from pipeline.system import files, templates
@@ -30,8 +31,8 @@ _MAX_THUMBNAILS_OF_SINGLES = 8
 _MAX_THUMBNAILS = 300
 _MAX_CORRECTIONS = 300
 _THUMBNAIL_PX = 140
-# Problems of images that are left out but are safe and quick to decode.
-_CAN_BE_SHOWN = ("too small", "unsupported: animated")
+# The problem of images that are left out but are quick to decode.
+_CAN_BE_SHOWN = "too small"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _make_thumbnails(
         report.image.name: report
         for report in (*audit.readable, *audit.rejected)
         if report.image.name in names
-        and (report.problem or _CAN_BE_SHOWN[0]).startswith(_CAN_BE_SHOWN)
+        and (report.problem or _CAN_BE_SHOWN).startswith(_CAN_BE_SHOWN)
     }
     chosen = [name for name in names if name in report_of][:_MAX_THUMBNAILS]
     thumbnails = {
@@ -120,7 +121,11 @@ def _make_thumbnails(
 def _make_thumbnail(report: ImageReport, *, background: str) -> str | None:
     form = StoredForm(sample_bits=report.sample_bits or None, background=background)
     try:
-        return make_thumbnail(report.image.read(), _THUMBNAIL_PX, form)
+        image_bytes = report.image.read()
+        # An image that is left out was never decoded; its decoder could hang.
+        if report.problem is not None and not is_common(image_bytes):
+            return None
+        return make_thumbnail(image_bytes, _THUMBNAIL_PX, form)
     except (OSError, ValueError, SyntaxError):
         if report.problem is None:
             raise

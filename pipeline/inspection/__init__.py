@@ -1,6 +1,7 @@
 """Opens every image once: checks it, measures it and hashes it.
 
-image_report.py: inspects all images, one ImageReport per image
+inspect_images.py: inspects all images
+image_report.py: inspects one image; the result is its ImageReport
 thumbnail.py: makes the small pictures of HTML pages
 formats.py: the formats that are understood and the largest size
 opening.py: opens an image, also HEIF and JPEG XL

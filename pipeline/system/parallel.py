@@ -57,7 +57,7 @@ def parallel_map(
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([preload])
         pool = concurrent.futures.ProcessPoolExecutor(
-            workers, context, initializer=_start_worker, initargs=(needs_tensorflow,)
+            workers, context, initializer=start_worker, initargs=(needs_tensorflow,)
         )
     else:
         if needs_tensorflow:
@@ -127,7 +127,7 @@ def load_tensorflow() -> None:
         import tensorflow  # noqa: F401
 
 
-def _start_worker(needs_tensorflow: bool) -> None:
+def start_worker(needs_tensorflow: bool) -> None:
     """Prepares a new worker process."""
     # Ctrl-C reaches every process of the terminal; only the main process reports it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.audit.decide import decide
 from pipeline.inspection import jpeg, perceptual_hash
-from pipeline.inspection.image_report import hash_pixels, inspect_images
+from pipeline.inspection.inspect_images import hash_pixels, inspect_images
 from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.listing import list_images
 from pipeline.system import parallel
