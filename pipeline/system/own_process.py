@@ -8,7 +8,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import multiprocessing
-import os
 import queue
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -129,9 +128,6 @@ def _describe(exit_code: int | None) -> str:
 def _answer(connection: Connection, function: Callable[[Item], Result]) -> None:
     """Answers the items of a connection until it is closed; runs in the process."""
     parallel.start_worker(needs_tensorflow=False)
-    # A line of a library would not say which item it means.
-    with open(os.devnull, "wb") as sink:
-        os.dup2(sink.fileno(), 2)
     while True:
         try:
             item = connection.recv()

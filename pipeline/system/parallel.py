@@ -64,7 +64,7 @@ def parallel_map(
             load_tensorflow()
         pool = concurrent.futures.ThreadPoolExecutor(workers)
     chunks = [items[at : at + _CHUNK] for at in range(0, len(items), _CHUNK)]
-    with warnings.catch_warnings(), pool:
+    with warnings.catch_warnings(), console.hide_lines_of_libraries(), pool:
         _ignore_warnings()
         map_chunk = functools.partial(_map_chunk, function)
         mapped = map_bounded(pool, map_chunk, chunks, ahead=4 * workers)
@@ -135,6 +135,9 @@ def start_worker(needs_tensorflow: bool) -> None:
     _ignore_warnings()
     if needs_tensorflow:
         load_tensorflow()
+    # A line of a library would not say which item it means.
+    with open(os.devnull, "wb") as sink:
+        os.dup2(sink.fileno(), 2)
 
 
 def _end_with_parent() -> None:

@@ -157,7 +157,7 @@ def test_a_class_without_a_usable_image_is_an_error_that_says_why(tmp_path):
     (source / "broken" / "1.jpg").write_text("text")
     with pytest.raises(ValueError, match="Class 'broken' has no image") as error:
         prepare.prepare(str(source), str(tmp_path / "out"))
-    assert "broken/1.jpg: not an image" in str(error.value)
+    assert "not an image: 1 (broken/1.jpg)" in str(error.value)
 
 
 def test_a_failure_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):

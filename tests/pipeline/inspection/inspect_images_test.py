@@ -10,6 +10,7 @@ from fakes import image_files
 from pipeline import prepare
 from pipeline.inspection import inspect_images, opening
 from pipeline.inspection.inspect_images import DECODING_SECONDS
+from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.images import SourceImage
 from pipeline.system import own_process, parallel
 
@@ -148,4 +149,24 @@ def test_a_folder_of_common_formats_starts_no_process(monkeypatch):
     reports = inspect_images.inspect_images(images, min_side_px=16)
     assert [report.problem for report in reports] == [
         *(None, None, None, "empty file", "not an image, but a web page")
+    ]
+
+
+def test_no_decoder_prints_a_line_that_names_no_photograph(capfd):
+    image_bytes = image_files.encode("JPEG", "CMYK")  # TensorFlow decodes it.
+    end = image_bytes.rindex(b"\xff\xd9")
+    damaged = image_bytes[:end] + b"\x12" * 100 + image_bytes[end:]
+    images = _images({"a/damaged": damaged, "a/short": image_bytes[: end - 20]})
+    reports = inspect_images.inspect_images(images, min_side_px=16)
+    assert [report.problem for report in reports] == [
+        *(None, "damaged: cannot be decoded")
+    ]
+    assert inspect_images.hash_pixels(images[:1], form=StoredForm()).keys() == {
+        "a/damaged"
+    }
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [
+        "inspecting: 2/2 images",
+        "inspecting with TensorFlow: 2/2 images",
+        "comparing: 1/1 images",
     ]
