@@ -39,7 +39,7 @@ _CAN_BE_SHOWN = "too small"
 class _Kind:
     """What the page shows of one kind of finding.
 
-    count: number of all its findings. shown: the first of them.
+    count: number of all its findings. shown: examples of them.
     with_thumbnails: the names that are shown as small pictures.
     """
 
@@ -87,13 +87,11 @@ def _render_page(
 
 
 def _choose_examples(name: str, findings: Sequence[Finding]) -> _Kind:
-    shown: list[Finding] = []
-    names: list[str] = []
-    for finding in findings:
-        names += finding.names[:_MAX_NAMES_PER_FINDING]
-        if shown and len(names) > _MAX_NAMES_PER_KIND:
-            break
-        shown.append(finding)
+    lengths = [min(len(f.names), _MAX_NAMES_PER_FINDING) for f in findings]
+    count = min(len(findings), _MAX_NAMES_PER_KIND * len(findings) // sum(lengths))
+    # From all classes: the findings are in the order of the names.
+    shown = [findings[at * len(findings) // count] for at in range(count)]
+    names = [n for finding in shown for n in finding.names[:_MAX_NAMES_PER_FINDING]]
     meaning = MEANINGS.get(name.removeprefix("used, but "), "")
     has_groups = any(len(finding.names) > 1 for finding in findings)
     limit = _MAX_THUMBNAILS_OF_GROUPS if has_groups else _MAX_THUMBNAILS_OF_SINGLES
