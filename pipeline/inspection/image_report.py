@@ -122,7 +122,7 @@ def inspect_image(
     except UnidentifiedImageError:
         return dataclasses.replace(report, problem="not an image")
     except Image.DecompressionBombError:
-        problem = f"too large: more than {MAX_PIXELS} pixels"
+        problem = f"too large: more than {MAX_PIXELS / 1e6:g} million pixels"
         return dataclasses.replace(report, problem=problem)
     except (OSError, SyntaxError, ValueError):
         return dataclasses.replace(report, problem="damaged: cannot be decoded")

@@ -100,5 +100,5 @@ def load_jpeg_xl_reader() -> None:
         import pillow_jxl  # noqa: F401
     except ImportError as error:
         raise MissingReaderError(
-            "JPEG XL needs the extra heif: pip install 'photograph-classifier[heif]'"
+            "JPEG XL needs the extra heif: pip install -e '.[heif]'"
         ) from error
