@@ -34,7 +34,7 @@ FILTERS = ("prune_by_noise_rate", "both", "confident_learning")
 def examine(photographs):
     """Returns the usable images, their groups and whether they are in test."""
     from pipeline.audit.decide import decide
-    from pipeline.inspection.image_report import hash_pixels, inspect_images
+    from pipeline.inspection.inspect_images import hash_pixels, inspect_images
     from pipeline.inspection.reencoding import StoredForm
     from pipeline.sources.listing import list_images
     from pipeline.splits.assign import SplitPlan, assign_splits

@@ -188,7 +188,7 @@ def _measure_speed(predict: classify.Predict, paths: Sequence[str]) -> bool:
     if not rows:
         raise ValueError(
             f"No photograph could be read. Received: {len(paths)} files, the first is "
-            f"{paths[0]}"
+            f"{paths[0]}. Without --bench, the command says why for each of them."
         )
     _print_speed(
         [reply.seconds for reply in replies if reply.seconds],

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
         if not os.path.isdir(FLAGS.export_dir):
             raise ValueError(
                 "--export_dir must be a directory that export.main has written. "
-                f"Received: --export_dir={FLAGS.export_dir}"
+                f"Received: --export_dir={FLAGS.export_dir}, which does not exist."
             )
         log(
             "export.serve is for development and tests; in production, run TensorFlow "

@@ -3,7 +3,7 @@
 The way of one photograph:
 
 1. listed by its relative name: sources/listing.py
-2. inspected, that is opened, checked and hashed once: inspection/image_report.py
+2. inspected, that is opened, checked and hashed once: inspection/inspect_images.py
 3. grouped with its near duplicates, and used or left out: audit/decide.py
 4. given the split of its group: splits/
 5. written to TFRecord shards as a labelled example: records.py

@@ -158,7 +158,7 @@ def main(argv: list[str]) -> None:
     try:
         if FLAGS.folds and FLAGS["splits"].present:
             raise ValueError(
-                "--folds cannot be combined with --splits. Received: "
+                "--folds cannot be combined with --splits: use one of them. Received: "
                 f"--folds={FLAGS.folds} --splits={','.join(FLAGS.splits)}"
             )
         rules = _make_rules()

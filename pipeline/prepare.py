@@ -15,8 +15,8 @@ from pipeline.audit import (
 )
 from pipeline.audit.decide import Audit, decide
 from pipeline.inspection import reencoding
-from pipeline.inspection.image_report import (
-    ImageReport,
+from pipeline.inspection.image_report import ImageReport
+from pipeline.inspection.inspect_images import (
     find_sample_bits,
     hash_pixels,
     inspect_images,
@@ -111,9 +111,10 @@ def examine(
     )
     if audit.conflicts and rules.conflicts == "fail":
         raise ValueError(
-            f"{len(audit.conflicts)} picture(s) are filed under several classes. "
-            f"Received: {texts.list_some(audit.conflicts[0])}. Remove the wrong copies "
-            "or use --conflicts=drop."
+            "--conflicts=fail allows no picture under several classes. Received: "
+            f"{len(audit.conflicts)} such pictures; the files of the first are "
+            f"{texts.list_some(audit.conflicts[0])}. Remove the wrong copies or use "
+            "--conflicts=drop."
         )
     return listing, audit
 

@@ -46,7 +46,10 @@ def open_version(version_dir: pathlib.Path) -> Iterator[Ask]:
         try:
             return session.run(signature, {"image_bytes": np.array(images, object)})
         except StatusError as error:
-            raise ValueError(f"{version_dir}: {error.message}") from error
+            raise ValueError(
+                f"The version {version_dir} does not answer: {error.message}. Export "
+                "the run again with python -m export.main."
+            ) from error
 
     try:
         yield ask

@@ -13,7 +13,7 @@ from pipeline.audit.findings import (
     CONFLICT_ACTIONS,
     find_near_duplicates_across_classes,
 )
-from pipeline.inspection.image_report import find_sample_bits
+from pipeline.inspection.inspect_images import find_sample_bits
 from pipeline.sources.corrections import count_actions
 from pipeline.sources.images import SPLITS, AppliedCorrections, Listing
 from pipeline.system import versions

@@ -15,6 +15,7 @@ from pipeline.audit.decide import Audit
 from pipeline.audit.doubts import MEANINGS
 from pipeline.audit.findings import Finding, list_findings
 from pipeline.inspection.image_report import ImageReport
+from pipeline.inspection.opening import is_common
 from pipeline.inspection.reencoding import StoredForm
 from pipeline.inspection.thumbnail import make_thumbnail
 from pipeline.system import files, templates
@@ -30,15 +31,15 @@ _MAX_THUMBNAILS_OF_SINGLES = 8
 _MAX_THUMBNAILS = 300
 _MAX_CORRECTIONS = 300
 _THUMBNAIL_PX = 140
-# Problems of images that are left out but are safe and quick to decode.
-_CAN_BE_SHOWN = ("too small", "unsupported: animated")
+# The problem of images that are left out but are quick to decode.
+_CAN_BE_SHOWN = "too small"
 
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
     """What the page shows of one kind of finding.
 
-    count: number of all its findings. shown: the first of them.
+    count: number of all its findings. shown: examples of them.
     with_thumbnails: the names that are shown as small pictures.
     """
 
@@ -86,13 +87,11 @@ def _render_page(
 
 
 def _choose_examples(name: str, findings: Sequence[Finding]) -> _Kind:
-    shown: list[Finding] = []
-    names: list[str] = []
-    for finding in findings:
-        names += finding.names[:_MAX_NAMES_PER_FINDING]
-        if shown and len(names) > _MAX_NAMES_PER_KIND:
-            break
-        shown.append(finding)
+    lengths = [min(len(f.names), _MAX_NAMES_PER_FINDING) for f in findings]
+    count = min(len(findings), _MAX_NAMES_PER_KIND * len(findings) // sum(lengths))
+    # From all classes: the findings are in the order of the names.
+    shown = [findings[at * len(findings) // count] for at in range(count)]
+    names = [n for finding in shown for n in finding.names[:_MAX_NAMES_PER_FINDING]]
     meaning = MEANINGS.get(name.removeprefix("used, but "), "")
     has_groups = any(len(finding.names) > 1 for finding in findings)
     limit = _MAX_THUMBNAILS_OF_GROUPS if has_groups else _MAX_THUMBNAILS_OF_SINGLES
@@ -108,7 +107,7 @@ def _make_thumbnails(
         report.image.name: report
         for report in (*audit.readable, *audit.rejected)
         if report.image.name in names
-        and (report.problem or _CAN_BE_SHOWN[0]).startswith(_CAN_BE_SHOWN)
+        and (report.problem or _CAN_BE_SHOWN).startswith(_CAN_BE_SHOWN)
     }
     chosen = [name for name in names if name in report_of][:_MAX_THUMBNAILS]
     thumbnails = {
@@ -120,7 +119,11 @@ def _make_thumbnails(
 def _make_thumbnail(report: ImageReport, *, background: str) -> str | None:
     form = StoredForm(sample_bits=report.sample_bits or None, background=background)
     try:
-        return make_thumbnail(report.image.read(), _THUMBNAIL_PX, form)
+        image_bytes = report.image.read()
+        # An image that is left out was never decoded; its decoder could hang.
+        if report.problem is not None and not is_common(image_bytes):
+            return None
+        return make_thumbnail(image_bytes, _THUMBNAIL_PX, form)
     except (OSError, ValueError, SyntaxError):
         if report.problem is None:
             raise

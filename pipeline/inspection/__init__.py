@@ -1,10 +1,12 @@
 """Opens every image once: checks it, measures it and hashes it.
 
-image_report.py: inspects all images, one ImageReport per image
+inspect_images.py: inspects all images
+image_report.py: inspects one image; the result is its ImageReport
 thumbnail.py: makes the small pictures of HTML pages
 formats.py: the formats that are understood and the largest size
 opening.py: opens an image, also HEIF and JPEG XL
 jpeg_xl.py: reads the header of a JPEG XL
+heif_boxes.py: tells whether a HEIF or an AVIF may be without loss
 header_checks.py: judges an image before it is decoded
 gif.py: counts the pixels that decoding a GIF allocates
 reencoding.py: decides which images are re-encoded, and re-encodes them

@@ -14,6 +14,8 @@ from pipeline.inspection.formats import (
     SUFFIXES_OF_SOURCES,
 )
 
+_MILLION_PIXELS = f"{MAX_PIXELS / 1e6:g} million pixels"
+
 _MODE_ODDITIES = {
     "CMYK": "CMYK",
     "L": "grey",
@@ -59,7 +61,7 @@ def find_problem_of_bytes(image_bytes: bytes) -> str | None:
     if jpeg_xl.is_jpeg_xl(image_bytes):
         return _find_problem_of_jpeg_xl(image_bytes)
     if image_bytes.startswith(b"GIF8") and gif.count_pixels(image_bytes) > MAX_PIXELS:
-        return f"too large: frames of more than {MAX_PIXELS} pixels"
+        return f"too large: frames of more than {_MILLION_PIXELS}"
     return None
 
 
@@ -80,9 +82,10 @@ def find_problem(
         supported = ", ".join((*SUFFIXES, *CONVERTED_SUFFIXES))
         return f"unsupported format {opened.format} (supported: {supported})"
     if width * height > MAX_PIXELS:
-        return f"too large: {width} x {height} pixels (limit: {MAX_PIXELS} pixels)"
+        return f"too large: {width} x {height} pixels (limit: {_MILLION_PIXELS})"
     if opened.format == "JPEG2000" and len(image_bytes) > _MAX_JPEG_2000_BYTES:
-        return f"too large: {len(image_bytes)} bytes (limit: {_MAX_JPEG_2000_BYTES})"
+        size, limit = (n / 2**20 for n in (len(image_bytes), _MAX_JPEG_2000_BYTES))
+        return f"too large: {size:.1f} MiB (limit: {limit:g} MiB)"
     if min(width, height) < min_side_px:
         return f"too small: {width} x {height} pixels (limit: {min_side_px} a side)"
     # The markers are walked only where they could be too many.

@@ -1,10 +1,9 @@
-"""Inspects every image once: reads, checks, decodes and hashes it."""
+"""Inspects one image: reads, checks, decodes and hashes it."""
 
 import dataclasses
-import functools
+import enum
 import hashlib
-import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -12,6 +11,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from pipeline.inspection import (
     header_checks,
     jpeg,
+    opening,
     perceptual_hash,
     reencoding,
     sixteen_bits,
@@ -21,12 +21,17 @@ from pipeline.inspection.opening import MissingReaderError, open_image
 from pipeline.inspection.quality import Quality, measure_quality
 from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.images import SourceImage
-from pipeline.system import beam, parallel
-from pipeline.system.beam import BeamRunner
 
 # Takes the bytes and the opened image; returns the decoded "L" image, or None for an
 # image that it does not decode.
 GreyDecoder = Callable[[bytes, Image.Image], Image.Image | None]
+
+
+class Needs(enum.Enum):
+    """What an image needs to be inspected, where it could not be inspected."""
+
+    OWN_PROCESS = enum.auto()
+    TENSORFLOW = enum.auto()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,142 +65,23 @@ class ImageReport:
     quality: Quality | None = None
 
 
-def inspect_images(
-    images: Sequence[SourceImage],
-    *,
-    min_side_px: int,
-    form: StoredForm = StoredForm(),
-    beam_runner: BeamRunner | None = None,
-    work_dir: pathlib.Path | None = None,
-) -> list[ImageReport]:
-    """Inspects every image, on all cores or on the workers of a Beam runner.
-
-    Args:
-      images: the images, sorted by name.
-      min_side_px: smaller images get a problem.
-      form: how the images will be stored. Without sample_bits these are found out: the
-        most that any 16-bit image uses. If that is less than 16, these images are
-        inspected again.
-      beam_runner: None uses the cores of this machine.
-      work_dir: where the workers of the Beam runner write their results.
-
-    Returns:
-      One report per image, in the order of the images. The reports of 16-bit images
-      have the sample_bits that all these images are stored with.
-    """
-    inspect = functools.partial(inspect_image, min_side_px=min_side_px)
-    run = functools.partial(_inspect_each, beam_runner=beam_runner, work_dir=work_dir)
-    reports = run(images, functools.partial(inspect, form=form), label="inspecting")
-    found_bits = find_sample_bits(reports)
-    if found_bits is None or form.sample_bits is not None:
-        return reports
-    again = [r.image for r in reports if r.sample_bits]
-    if found_bits < 16:
-        form = dataclasses.replace(form, sample_bits=found_bits)
-        inspect = functools.partial(inspect, form=form)
-        report_of = {
-            report.image.name: report
-            for report in run(again, inspect, label="inspecting 16-bit images")
-        }
-        reports = [report_of.get(report.image.name, report) for report in reports]
-    return [
-        dataclasses.replace(report, sample_bits=found_bits)
-        if report.sample_bits
-        else report
-        for report in reports
-    ]
-
-
-def find_sample_bits(reports: Sequence[ImageReport]) -> int | None:
-    """Returns the most bits that any 16-bit image uses; None without such an image."""
-    return max((report.sample_bits for report in reports), default=0) or None
-
-
-def _inspect_each(
-    images: Sequence[SourceImage],
-    inspect: Callable[..., ImageReport | None],
-    *,
-    label: str,
-    beam_runner: BeamRunner | None,
-    work_dir: pathlib.Path | None,
-) -> list[ImageReport]:
-    if beam_runner is not None and work_dir is not None:
-        parallel.load_tensorflow()
-        beam_reports = beam.beam_map(beam_runner, inspect, images, work_dir=work_dir)
-        return sorted(
-            (report for report in beam_reports if report is not None),
-            key=lambda report: report.image.name,
-        )
-    # Most folders hold only plain JPEG files, which are checked without TensorFlow.
-    quick_reports = parallel.parallel_map(
-        functools.partial(inspect, decode=jpeg.decode_plain_jpeg),
-        images,
-        label=label,
-        unit="images",
-        needs_tensorflow=False,
-        preload=__name__,
-    )
-    other_images = [
-        image
-        for image, report in zip(images, quick_reports, strict=True)
-        if report is None
-    ]
-    other_reports = parallel.parallel_map(
-        inspect,
-        other_images,
-        label=f"{label} with TensorFlow",
-        unit="images",
-        needs_tensorflow=True,
-        preload=__name__,
-    )
-    report_of = {
-        report.image.name: report
-        for report in (*quick_reports, *other_reports)
-        if report is not None
-    }
-    return [report_of[image.name] for image in images]
-
-
-def hash_pixels(
-    images: Sequence[SourceImage],
-    *,
-    form: StoredForm,
-    beam_runner: BeamRunner | None = None,
-    work_dir: pathlib.Path | None = None,
-) -> dict[str, str]:
-    """Returns name -> SHA-256 of the decoded pixels of the image to store.
-
-    The arguments are those of inspect_images.
-    """
-    hash_image = functools.partial(_hash_pixels_of, form=form)
-    if beam_runner is not None and work_dir is not None:
-        return dict(beam.beam_map(beam_runner, hash_image, images, work_dir=work_dir))
-    return dict(
-        parallel.parallel_map(
-            hash_image,
-            images,
-            label="comparing",
-            unit="images",
-            needs_tensorflow=True,
-            preload=__name__,
-        )
-    )
-
-
 def inspect_image(
     image: SourceImage,
     *,
     min_side_px: int,
     form: StoredForm = StoredForm(),
     decode: GreyDecoder = jpeg.decode_grey,
-) -> ImageReport | None:
+    only_common: bool = False,
+) -> ImageReport | Needs:
     """Reads, checks, decodes and hashes one image.
 
     min_side_px, form: see inspect_images.
     decode: decodes the image for the hash.
+    only_common: open no image whose decoder may hang or crash; see opening.is_common.
 
     Returns:
-      The report, also of an image that cannot be used; None if decode() returns None.
+      The report, also of an image that cannot be used; Needs.TENSORFLOW if decode()
+      returns None; Needs.OWN_PROCESS if the image is not opened.
     """
     try:
         image_bytes = image.read()
@@ -206,6 +92,8 @@ def inspect_image(
     problem = header_checks.find_problem_of_bytes(image_bytes)
     if problem is not None:
         return dataclasses.replace(report, problem=problem)
+    if only_common and not opening.is_common(image_bytes):
+        return Needs.OWN_PROCESS
     try:
         with open_image(image_bytes) as opened:
             # The header is checked first, so that a huge image is never decoded.
@@ -234,7 +122,7 @@ def inspect_image(
     except UnidentifiedImageError:
         return dataclasses.replace(report, problem="not an image")
     except Image.DecompressionBombError:
-        problem = f"too large: more than {MAX_PIXELS} pixels"
+        problem = f"too large: more than {MAX_PIXELS / 1e6:g} million pixels"
         return dataclasses.replace(report, problem=problem)
     except (OSError, SyntaxError, ValueError):
         return dataclasses.replace(report, problem="damaged: cannot be decoded")
@@ -256,12 +144,12 @@ def _count_bits(
 
 def _inspect_pixels(
     report: ImageReport, to_store: bytes, opened: Image.Image, *, decode: GreyDecoder
-) -> ImageReport | None:
-    """Adds size, hash and quality to a report; None if decode() returns None."""
+) -> ImageReport | Needs:
+    """Adds size, hash and quality to a report; see inspect_image."""
     width, height = opened.size
     decoded = decode(to_store, opened)
     if decoded is None:
-        return None
+        return Needs.TENSORFLOW
     small = perceptual_hash.shrink(decoded)
     is_enlarged = min(width, height) < perceptual_hash.SMALL_SIDE
     return dataclasses.replace(
@@ -271,15 +159,3 @@ def _inspect_pixels(
         perceptual_hash=np.packbits(perceptual_hash.hash_small(small)).tobytes(),
         quality=measure_quality(small, is_enlarged=is_enlarged),
     )
-
-
-def _hash_pixels_of(image: SourceImage, *, form: StoredForm) -> tuple[str, str]:
-    import tensorflow as tf
-
-    from pipeline import decoding
-
-    to_store = reencoding.bytes_to_store(image.read(), form)
-    pixels = decoding.decode(tf.constant(to_store)).numpy()
-    digest = hashlib.sha256(str(pixels.shape).encode())
-    digest.update(pixels.data)
-    return image.name, digest.hexdigest()

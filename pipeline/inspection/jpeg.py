@@ -5,6 +5,7 @@ here: Pillow decodes a plain JPEG with the same library that TensorFlow uses, an
 decoding.decode() itself decodes every other image.
 """
 
+import contextlib
 import re
 
 from PIL import Image
@@ -55,6 +56,17 @@ def decode_plain_jpeg(image_bytes: bytes, opened: Image.Image) -> Image.Image | 
     except (OSError, SyntaxError, ValueError):
         return None
     return opened
+
+
+def decode_uncommon(image_bytes: bytes, opened: Image.Image) -> Image.Image | None:
+    """Does the same as decode_plain_jpeg, and tries the decoder of a WebP.
+
+    TensorFlow uses the same decoder afterwards, in a process that must not hang.
+    """
+    if opened.format == "WEBP":
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            opened.load()
+    return decode_plain_jpeg(image_bytes, opened)
 
 
 def decode_with_tensorflow(image_bytes: bytes) -> Image.Image:

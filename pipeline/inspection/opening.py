@@ -13,6 +13,10 @@ from pipeline.inspection.formats import MAX_PIXELS
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
 _GENERAL_BRANDS = (b"mif1", b"msf1", b"mif2")
 
+# JPEG, PNG, GIF and BMP: every program of the world has tried their decoders, and none
+# of them waits for another thread.
+_COMMON_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
+
 
 class MissingReaderError(ValueError):
     """Raised for a format whose package is not installed."""
@@ -32,6 +36,14 @@ def open_image(image_bytes: bytes) -> ImageFile.ImageFile:
     if jpeg_xl.is_jpeg_xl(image_bytes):
         return _open_jpeg_xl(image_bytes)
     return Image.open(io.BytesIO(image_bytes))
+
+
+def is_common(image_bytes: bytes) -> bool:
+    """Tells by the first bytes whether the decoder of an image is trusted.
+
+    Any other image is opened in a process of its own: its decoder could hang or crash.
+    """
+    return image_bytes.startswith(_COMMON_STARTS)
 
 
 def _open_jpeg_xl(image_bytes: bytes) -> ImageFile.ImageFile:
@@ -88,5 +100,5 @@ def load_jpeg_xl_reader() -> None:
         import pillow_jxl  # noqa: F401
     except ImportError as error:
         raise MissingReaderError(
-            "JPEG XL needs the extra heif: pip install 'photograph-classifier[heif]'"
+            "JPEG XL needs the extra heif: pip install -e '.[heif]'"
         ) from error

@@ -11,6 +11,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from pipeline.inspection import (
     colour_profiles,
+    heif_boxes,
     jpeg_xl,
     sixteen_bits,
     transparency,
@@ -192,8 +193,10 @@ def _find_stored_format(image_bytes: bytes, opened: ImageFile.ImageFile) -> str:
     elif opened.format == "JXL":  # It may hold a JPEG, which has no XYB.
         is_jpeg = getattr(opened, "jpeg", False)
         is_lossy = is_jpeg or bool(jpeg_xl.read_header(image_bytes).is_lossy)
+    elif opened.format in ("HEIF", "AVIF"):
+        is_lossy = not heif_boxes.may_be_lossless(image_bytes)
     else:
-        is_lossy = opened.format in ("JPEG", MULTI_PICTURE, "HEIF", "AVIF")
+        is_lossy = opened.format in ("JPEG", MULTI_PICTURE)
     return "JPEG" if is_lossy else "PNG"
 
 

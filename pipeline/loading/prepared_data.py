@@ -71,8 +71,9 @@ def read_info(data_dir: str) -> DataInfo:
         raise ValueError(
             "--data_dir must be a directory written by pipeline.main. Received: "
             f"--data_dir={data_dir}, a data set with the splits "
-            f"{sorted(builder.info.splits)} and features "
-            f"{sorted(builder.info.features)}."
+            f"{', '.join(sorted(builder.info.splits))} and the features "
+            f"{', '.join(sorted(builder.info.features))}. Prepare the photographs with "
+            "python -m pipeline.main."
         )
     return DataInfo(
         classes=tuple(builder.info.features["label"].names),

@@ -187,9 +187,9 @@ def _check_members(bytes_of: Mapping[str, int], path: pathlib.Path) -> None:
     if len(bytes_of) > _MAX_FILES or total_bytes > _MAX_TOTAL_BYTES:
         raise ValueError(
             f"An archive must not hold more than {_MAX_FILES} files or "
-            f"{_MAX_TOTAL_BYTES} bytes. Received: --source={path} with "
-            f"{len(bytes_of)} files and {total_bytes} bytes. Unpack it and give the "
-            "folder."
+            f"{_MAX_TOTAL_BYTES / 2**30:g} GiB. Received: --source={path} with "
+            f"{len(bytes_of)} files and {total_bytes / 2**30:.1f} GiB. Unpack it and "
+            "give the folder."
         )
     for name in bytes_of:
         parts = pathlib.PurePosixPath(name).parts
@@ -247,7 +247,7 @@ _open_zip = functools.cache(zipfile.ZipFile)
 def _read_member(path: str, name: str) -> bytes:
     archive = _open_zip(path)
     if archive.getinfo(name).file_size > regular_file.MAX_FILE_BYTES:
-        raise ValueError(f"more than {regular_file.MAX_FILE_BYTES} bytes")
+        raise ValueError(f"larger than {regular_file.MAX_FILE_BYTES / 2**20:g} MiB")
     try:
         return archive.read(name)
     except zipfile.BadZipFile as error:
@@ -256,7 +256,7 @@ def _read_member(path: str, name: str) -> bytes:
 
 def _read_part(path: str, offset: int, size: int) -> bytes:
     if size > regular_file.MAX_FILE_BYTES:
-        raise ValueError(f"more than {regular_file.MAX_FILE_BYTES} bytes")
+        raise ValueError(f"larger than {regular_file.MAX_FILE_BYTES / 2**20:g} MiB")
     with open(path, "rb") as file:
         file.seek(offset)
         content = file.read(size)

@@ -48,7 +48,8 @@ def read_corrections(file: str) -> Corrections:
         ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
-            f"The corrections cannot be read: {error}. Received: --corrections={file}"
+            f"The corrections cannot be read: {error}. Received: --corrections={file}; "
+            "check the path, or save the file again from labels.html."
         ) from error
     columns = reader.fieldnames or []
     if not lines or not set(COLUMNS) <= set(columns):
@@ -73,7 +74,7 @@ def read_corrections(file: str) -> Corrections:
             raise ValueError(
                 "A photograph can have one decision only. Received: lines "
                 f"{line_of_name[name]} and {line} of --corrections={file} decide "
-                f"differently on {name!r}"
+                f"differently on {name!r}; delete one of them."
             )
         line_of_name.setdefault(name, line)
     return Corrections(file, hashlib.sha256(content).hexdigest(), label_of)

@@ -78,7 +78,8 @@ def list_csv(
         if file in line_of_name:
             raise ValueError(
                 "Each path must be in one line only. Received: "
-                f"{name!r} in lines {line_of_name[file]} and {line} of {path}"
+                f"{name!r} in lines {line_of_name[file]} and {line} of {path}; delete "
+                "one of them."
             )
         line_of_name[file] = line
         read = functools.partial(read_file, str(path.parent / file))
@@ -128,8 +129,8 @@ def _find_columns(
     unknown = sorted(set(given.values()) - set(table.columns))
     if unknown:
         raise ValueError(
-            f"The table has no column {unknown[0]!r}. Received: --source=csv:{path} "
-            f"with {seen}"
+            f"The table has no column {unknown[0]!r}, which --csv_columns names. "
+            f"Received: --source=csv:{path} with {seen}; name one of these."
         )
     column_of = {name: name for name in COLUMNS if name in table.columns}
     if "path" not in column_of and "file_name" in table.columns:

@@ -56,7 +56,10 @@ class SplitPlan:
                 f"Received: --folds={self.num_folds} --splits_from={self.splits_from}"
             )
         if not self.allow_new and self.splits_from is None:
-            raise ValueError("--no_new needs --splits_from. Received: --no_new")
+            raise ValueError(
+                "--no_new needs --splits_from. Received: --no_new; add "
+                "--splits_from=FILE, or leave out --no_new."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,10 +173,18 @@ def _check_names(listed: ListedSplits, names: Iterable[str], path: str) -> None:
     missing = sorted(set(names) - set(listed.of_name))
     unknown = sorted(set(listed.of_name) - set(names))
     if missing or unknown:
+        problems = [
+            f"{problem}: {len(names)} ({texts.list_some(names, limit=1)})"
+            for problem, names in (
+                ("usable images that it does not name", missing),
+                ("names that are no usable image", unknown),
+            )
+            if names
+        ]
         raise ValueError(
             "With --no_new, --splits_from must name exactly the usable images. "
-            f"Received: --splits_from={path}, which lacks {len(missing)} "
-            f"{missing[:1]} and has {len(unknown)} too many {unknown[:1]}"
+            f"Received: --splits_from={path}, with {', and '.join(problems)}. Leave "
+            "out --no_new, or correct the file."
         )
 
 

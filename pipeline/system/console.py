@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 from absl import logging
 
@@ -39,6 +39,36 @@ def quiet_tensorflow_import() -> Iterator[None]:
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+@contextlib.contextmanager
+def hide_lines_of_libraries() -> Iterator[None]:
+    """Hides what libraries in C write to stderr; lines of Python are shown.
+
+    libjpeg writes "Corrupt JPEG data" without saying which photograph it means.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with contextlib.ExitStack() as stack:
+            if _is_descriptor_2(sys.stderr):
+                shown = stack.enter_context(
+                    open(os.dup(saved), "w", buffering=1, errors="backslashreplace")
+                )
+                stack.enter_context(contextlib.redirect_stderr(shown))
+            sink = stack.enter_context(open(os.devnull, "wb"))
+            os.dup2(sink.fileno(), 2)
+            yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _is_descriptor_2(file: TextIO) -> bool:
+    try:
+        return file.fileno() == 2
+    except OSError:  # A file in memory.
+        return False
 
 
 def track(

@@ -115,7 +115,7 @@ def check_outside(out: pathlib.Path, source: str) -> None:
     if folder.is_dir() and out.resolve().is_relative_to(folder):
         raise ValueError(
             "--out must not lie in --source, where it would be taken for a class. "
-            f"Received: --source={source} --out={out}"
+            f"Received: --source={source} --out={out}; choose another --out."
         )
 
 

@@ -57,14 +57,14 @@ def parallel_map(
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([preload])
         pool = concurrent.futures.ProcessPoolExecutor(
-            workers, context, initializer=_start_worker, initargs=(needs_tensorflow,)
+            workers, context, initializer=start_worker, initargs=(needs_tensorflow,)
         )
     else:
         if needs_tensorflow:
             load_tensorflow()
         pool = concurrent.futures.ThreadPoolExecutor(workers)
     chunks = [items[at : at + _CHUNK] for at in range(0, len(items), _CHUNK)]
-    with warnings.catch_warnings(), pool:
+    with warnings.catch_warnings(), console.hide_lines_of_libraries(), pool:
         _ignore_warnings()
         map_chunk = functools.partial(_map_chunk, function)
         mapped = map_bounded(pool, map_chunk, chunks, ahead=4 * workers)
@@ -127,7 +127,7 @@ def load_tensorflow() -> None:
         import tensorflow  # noqa: F401
 
 
-def _start_worker(needs_tensorflow: bool) -> None:
+def start_worker(needs_tensorflow: bool) -> None:
     """Prepares a new worker process."""
     # Ctrl-C reaches every process of the terminal; only the main process reports it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -135,6 +135,9 @@ def _start_worker(needs_tensorflow: bool) -> None:
     _ignore_warnings()
     if needs_tensorflow:
         load_tensorflow()
+    # A line of a library would not say which item it means.
+    with open(os.devnull, "wb") as sink:
+        os.dup2(sink.fileno(), 2)
 
 
 def _end_with_parent() -> None:

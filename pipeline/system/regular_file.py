@@ -147,7 +147,7 @@ def _read(path: str) -> bytes:
         status = os.fstat(descriptor)
         _check_is_regular(status)
         if status.st_size > MAX_FILE_BYTES:
-            raise OSError(f"more than {MAX_FILE_BYTES} bytes")
+            raise OSError(f"larger than {MAX_FILE_BYTES / 2**20:g} MiB")
         # One byte more than the size shows that the file has grown.
         content = file.read(status.st_size + 1)
     if len(content) != status.st_size:

@@ -296,7 +296,7 @@ def empty_class_folder(folder):
 @case
 def class_without_a_usable_image(folder):
     _write(folder / "c" / "1.jpg", b"no image")
-    return Result(error=r"Class 'c' has no image .*c/1\.jpg: not an image")
+    return Result(error=r"Class 'c' has no image .*not an image: 1 \(c/1\.jpg\)")
 
 
 @case

@@ -54,7 +54,8 @@ def check_config(config: "TrainConfig", specs: Mapping[str, FlagSpec]) -> None:
     if config.virtual_devices > 1 and config.strategy == "one_device":
         raise ValueError(
             "--virtual_devices are for --strategy=mirrored. Received: "
-            f"--virtual_devices={config.virtual_devices} --strategy=one_device"
+            f"--virtual_devices={config.virtual_devices} --strategy=one_device; leave "
+            "out one of them."
         )
     if config.check_labels and config.weights == "random":
         raise ValueError(
@@ -175,7 +176,8 @@ def _check_head_search(config: "TrainConfig") -> None:
     if searches and not config.head_units:
         raise ValueError(
             "--sweep and --head_folds compare heads with a hidden layer. Received: "
-            "--head_units=0"
+            f"--sweep={config.sweep} --head_folds={config.head_folds} --head_units=0; "
+            "leave out --sweep and --head_folds, or name a number of --head_units."
         )
     if searches and "head" not in config.regimes:
         raise ValueError(
@@ -200,13 +202,14 @@ def _check_data_service(config: "TrainConfig") -> None:
     if config.cache == "disk":
         raise ValueError(
             "A data service decodes the images, so --cache=disk has no images to "
-            f"write. Received: --data_service={config.data_service} --cache=disk"
+            f"write. Received: --data_service={config.data_service} --cache=disk; "
+            "leave out one of them."
         )
     if config.cached_views:
         raise ValueError(
             "--cached_views reads no images after the first pass, so a data service "
             f"has no work. Received: --data_service={config.data_service} "
-            f"--cached_views={config.cached_views}"
+            f"--cached_views={config.cached_views}; leave out one of them."
         )
     if not config.data_service.startswith("grpc://"):
         raise ValueError(
@@ -217,5 +220,5 @@ def _check_data_service(config: "TrainConfig") -> None:
         raise ValueError(
             "--deterministic needs the examples in one order, which a data service "
             f"does not keep. Received: --data_service={config.data_service} "
-            "--deterministic"
+            "--deterministic; leave out one of them."
         )

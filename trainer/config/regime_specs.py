@@ -51,7 +51,9 @@ def parse_spec(text: str) -> RegimeSpec:
     for pair in pairs:
         key, _, value = pair.partition("=")
         if key in settings:
-            raise ValueError(f"{key} is given twice. Received: --regimes={text}")
+            raise ValueError(
+                f"{key} is given twice. Received: --regimes={text}; give it once."
+            )
         settings[key] = _parse_value(text, key, value)
     if name == "head" and settings:
         raise ValueError(

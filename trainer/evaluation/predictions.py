@@ -101,7 +101,9 @@ def _read_rows(path: pathlib.Path) -> list[tuple[int, list[str]]]:
                 for row in reader
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{str(path)!r} cannot be read: {error}") from error
+        raise ValueError(
+            f"{str(path)!r} cannot be read: {error}. Restore the file, or train again."
+        ) from error
 
 
 def _parse_row(

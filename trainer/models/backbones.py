@@ -1,5 +1,6 @@
 """Finds and builds a backbone of keras.applications, and loads its weights."""
 
+import difflib
 import inspect
 import math
 import os
@@ -28,10 +29,10 @@ def find_backbone(name: str) -> tuple[Callable, Callable]:
         and "include_top" in inspect.signature(value).parameters
     }
     if name not in constructors:
+        alike = difflib.get_close_matches(name, constructors, n=5, cutoff=0)
         raise ValueError(
             "--backbone must be a classification model of keras.applications. "
-            f"Received: --backbone={name}; use one of "
-            f"{', '.join(sorted(constructors))}."
+            f"Received: --backbone={name}. The names most like it: {', '.join(alike)}."
         )
     # "keras.src.applications.mobilenet_v3" -> keras.applications.mobilenet_v3
     module = constructors[name].__module__.rpartition(".")[2]

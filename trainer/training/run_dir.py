@@ -85,7 +85,8 @@ def read_run(model_dir: pathlib.Path) -> tuple[TrainConfig, tuple[str, ...], str
         if not (model_dir / name).is_file():
             raise ValueError(
                 "--model_dir must be the directory of a finished run of trainer.main. "
-                f"Received: --model_dir={model_dir}, which has no {name}."
+                f"Received: --model_dir={model_dir}, which has no {name}. Check the "
+                "path, or repeat the trainer.main command to finish the run."
             )
     stored = read_config(model_dir)
     flags = stored["flags"] | stored.get("search", {}).get("chosen", {})
@@ -180,7 +181,8 @@ def check_unused(model_dir: pathlib.Path, config: TrainConfig) -> None:
     ):
         raise ValueError(
             "--model_dir must be new, empty or a run to continue. Received: "
-            f"--model_dir={model_dir}, which holds something else."
+            f"--model_dir={model_dir}, which holds something else. Name another "
+            "directory."
         )
 
 

@@ -20,7 +20,7 @@ function show() {
     if (matches) { visible.add(section); count += 1; }
   }
   for (const section of document.querySelectorAll(".kind")) section.hidden = !visible.has(section);
-  state.textContent = `${count} of ${findings.length} shown here`;
+  state.textContent = `${count} of ${findings.length} examples shown`;
 }
 
 for (const button of buttons) {

@@ -13,6 +13,7 @@ from PIL import Image
 from pipeline import prepare
 from pipeline.audit import audit_json, audit_page
 from pipeline.audit.decide import Audit
+from pipeline.audit.findings import Finding
 from pipeline.inspection.image_report import ImageReport
 from pipeline.inspection.quality import Quality
 from pipeline.loading import prepared_data
@@ -63,9 +64,9 @@ def test_the_page_shows_every_finding_and_escapes_names(tmp_path):
     ) in text
     assert "Findings 7 findings. Each kind" in text
     assert text.endswith(
-        "seed 1 min_side_px 16 max_side_px None sample_bits None background white "
-        "class_level None "
-        "csv_columns None conflicts drop corrections None"
+        "seed 1 min_side_px 16 max_side_px not set sample_bits not set "
+        "background white class_level not set "
+        "csv_columns not set conflicts drop corrections not set"
     )
     assert "no &lt;b&gt;.jpg" in page
     # The dot, two of the conflict, the copy, and the night three times.
@@ -114,6 +115,18 @@ def _large_audit(count: int) -> Audit:
         near_duplicates=[names[at : at + 400] for at in range(0, count, 500)],
         conflicts=[names[at : at + 2] for at in range(0, count, 20)],
     )
+
+
+def test_the_examples_are_from_all_findings():
+    findings = [Finding("used, but dark", (f"a/{n}",), "", "used") for n in range(900)]
+    kind = audit_page._choose_examples("used, but dark", findings)
+    assert [finding.names[0] for finding in kind.shown] == [
+        f"a/{n}" for n in range(0, 900, 3)
+    ]
+    assert kind.count == 900
+    groups = [Finding("copies", tuple("abcdef" * 9), "", "") for _ in range(100)]
+    assert len(audit_page._choose_examples("copies", groups).shown) == 25
+    assert audit_page._choose_examples("copies", groups[:3]).shown == groups[:3]
 
 
 @pytest.mark.slow
@@ -168,7 +181,9 @@ async def _use_page(folder):
         await page.press(*"SECOND")
         assert await page.evaluate(visible.format(".finding")) == 1
         state = "document.getElementById('state').textContent"
-        assert await page.evaluate(state) == "1 of 5 shown here"
+        seen = "state.getBoundingClientRect().bottom < {}.getBoundingClientRect().top"
+        assert await page.evaluate(seen.format("document.querySelector('.kinds')"))
+        assert await page.evaluate(state) == "1 of 5 examples shown"
         assert await page.evaluate("document.querySelector('#kind-1 i')") is None
         await page.press(*" night")
         assert await page.evaluate(visible.format(".kind")) == 0

@@ -14,7 +14,8 @@ from PIL import Image
 
 from pipeline import decoding
 from pipeline.inspection import opening, reencoding
-from pipeline.inspection.image_report import inspect_image, inspect_images
+from pipeline.inspection.image_report import inspect_image
+from pipeline.inspection.inspect_images import inspect_images
 from pipeline.inspection.reencoding import StoredForm
 from pipeline.sources.images import SourceImage
 

@@ -56,12 +56,12 @@ def test_a_zip_whose_names_leave_it_is_refused(tmp_path, name):
 def test_a_zip_beyond_the_limits_is_refused(tmp_path, monkeypatch):
     path = _zip(tmp_path / "big.zip", {"rose/1.jpg": b"x" * 99, "tulip/1.jpg": b"x"})
     monkeypatch.setattr(archives, "_MAX_FILES", 1)
-    with pytest.raises(ValueError, match="with 2 files and 100 bytes"):
+    with pytest.raises(ValueError, match=r"with 2 files and 0\.0 GiB"):
         _list(path)
     monkeypatch.undo()
     monkeypatch.setattr(regular_file, "MAX_FILE_BYTES", 50)
     rose, tulip = _list(path).images
-    with pytest.raises(ValueError, match="more than 50 bytes"):
+    with pytest.raises(ValueError, match="larger than"):
         rose.read()
     assert tulip.read() == b"x"
 

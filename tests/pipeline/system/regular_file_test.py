@@ -63,7 +63,7 @@ def test_nothing_else_is_opened(tmp_path, monkeypatch, make, message, local):
 def test_a_huge_file_is_not_read(tmp_path):
     with open(tmp_path / "huge.jpg", "wb") as file:
         file.truncate(regular_file.MAX_FILE_BYTES + 1)
-    with pytest.raises(OSError, match="more than 268435456 bytes"):
+    with pytest.raises(OSError, match="larger than 256 MiB"):
         read_regular_file(str(tmp_path / "huge.jpg"))
 
 
