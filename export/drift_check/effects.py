@@ -4,6 +4,8 @@ from typing import TypedDict
 
 import numpy as np
 
+from trainer.evaluation.metrics import confidence_interval
+
 
 class ShareShift(TypedDict):
     """The share of one predicted class.
@@ -43,8 +45,9 @@ def compare_shares(
     The interval is that of Newcombe (1998, method 10), computed from the intervals of
     Wilson.
     """
-    old_share, old_low, old_high = _wilson(*reference)
-    new_share, new_low, new_high = _wilson(*new)
+    old_share, new_share = reference[0] / reference[1], new[0] / new[1]
+    old_low, old_high = confidence_interval(*reference)
+    new_low, new_high = confidence_interval(*new)
     difference = new_share - old_share
     low = difference - np.hypot(new_share - new_low, old_high - old_share)
     high = difference + np.hypot(new_high - new_share, old_share - old_low)
@@ -56,14 +59,6 @@ def compare_shares(
         difference=difference,
         ci95=[float(low), float(high)],
     )
-
-
-def _wilson(count: int, total: int) -> tuple[float, float, float]:
-    """Returns a fraction and the ends of its interval (Wilson, 1927)."""
-    from scipy import stats
-
-    interval = stats.binomtest(count, total).proportion_ci(0.95, method="wilson")
-    return count / total, float(interval.low), float(interval.high)
 
 
 def compare_means(name: str, reference: np.ndarray, new: np.ndarray) -> MeanShift:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from trainer.comparison.paired_tests import correct_p_values
+
 PERMUTATIONS = 4_999
 # Permutation tests use at most this many rows of a sample, because the memory of the
 # kernel test grows with the square of their number.
@@ -193,9 +195,4 @@ def adjust_holm(p_values: Mapping[str, float]) -> dict[str, float]:
     If nothing has changed, the probability that the smallest one is below a limit is at
     most that limit, also if the tests depend on one another.
     """
-    adjusted = {}
-    largest = 0.0
-    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
-        adjusted[name] = largest
-    return {name: adjusted[name] for name in p_values}
+    return dict(zip(p_values, correct_p_values(list(p_values.values())), strict=True))

@@ -6,14 +6,13 @@ import dataclasses
 import hashlib
 import io
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from pipeline.sources.images import AppliedCorrections, Decision, Listing
 from pipeline.system import texts
 
 COLUMNS = ("name", "action", "label")
 ACTIONS = ("relabel", "keep", "drop")
-_MAX_EXAMPLES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _check_known(corrections: Corrections, label_of: Mapping[str, str]) -> None:
         "labels": sorted(labels - set(label_of.values())),
     }
     problems = [
-        f"the unknown {kind} {_list_some(values)}"
+        f"the unknown {kind} {texts.list_some([repr(value) for value in values])}"
         for kind, values in unknown.items()
         if values
     ]
@@ -135,13 +134,6 @@ def _check_known(corrections: Corrections, label_of: Mapping[str, str]) -> None:
             f"{' and with '.join(problems)}. Nothing was applied: correct the file, or "
             "use the source that the labels were checked on."
         )
-
-
-def _list_some(values: Sequence[str]) -> str:
-    """Returns at most five of the values, quoted, and the number of the others."""
-    more = len(values) - _MAX_EXAMPLES
-    listed = ", ".join(repr(value) for value in values[:_MAX_EXAMPLES])
-    return listed + (f" and {more} more" if more > 0 else "")
 
 
 def count_actions(decisions: Iterable[Decision]) -> dict[str, int]:

@@ -76,8 +76,8 @@ def _constrained_losses_rate(
 def correct_p_values(p_values: Sequence[float]) -> list[float]:
     """Corrects the p-values of several comparisons (Holm, 1979), in the same order.
 
-    If no runs differ, the chance that any corrected p-value is below the significance
-    level is at most this level.
+    If nothing differs, the chance that any corrected p-value is below the significance
+    level is at most this level, also if the comparisons depend on one another.
     """
     order = np.argsort(p_values)
     factors = np.arange(len(p_values), 0, -1)

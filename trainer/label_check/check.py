@@ -228,11 +228,10 @@ def _print_outcome(ranking: Ranking, data: CheckedData, labels: np.ndarray) -> N
         print(f"WARNING: {ranking.warning}")
     if ranking.not_judged:
         lonely = sorted({classes[labels[i]] for i in ranking.not_judged})
-        more = f" and {len(lonely) - 5} more" if len(lonely) > 5 else ""
         print(
             f"{len(ranking.not_judged)} photographs cannot be checked, because no "
             "other group of train and validation has their label: "
-            f"{', '.join(lonely[:5])}{more}"
+            f"{texts.list_some(lonely)}"
         )
     for issue in ranking.issues[:5]:
         print(

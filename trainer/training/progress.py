@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pipeline.loading.prepared_data import DataInfo
-from pipeline.system.texts import escape_controls
+from pipeline.system.texts import escape_controls, list_some
 from trainer.config.class_balance import ClassBalance
 from trainer.config.regimes import Regime
 from trainer.config.train_config import TrainConfig
@@ -42,10 +42,11 @@ def print_plan(
     paths = strategy.extended.worker_devices
     devices = ", ".join(path.rpartition("device:")[2] for path in paths)
     counts = ", ".join(f"{count} {split}" for split, count in info.counts.items())
+    classes = list_some(info.classes, limit=_MAX_CLASSES_SHOWN)
     parameters = count_parameters(classifier.model.weights)
     xla = "on" if runtime.jit else "off"
     lines = {
-        "data": f"{config.data_dir}: {counts}; {_list_classes(info.classes)}",
+        "data": f"{config.data_dir}: {counts}; {classes}",
         "devices": f"{type(strategy).__name__}, {replicas} replica(s): {devices}",
         "precision": f"{runtime.precision} ({runtime.reason}); XLA {xla}",
         "batch": f"{config.batch_size} global, {config.batch_size // replicas} per "
@@ -81,13 +82,6 @@ def _describe_recipe(config: TrainConfig) -> str:
     if config.cached_views:
         views = f"{config.cached_views} augmented views computed once"
     return f"{head}; {views}; label smoothing {config.label_smoothing:g}"
-
-
-def _list_classes(classes: Sequence[str]) -> str:
-    """Names the classes; of many, the first ones."""
-    shown = ", ".join(classes[:_MAX_CLASSES_SHOWN])
-    more = len(classes) - _MAX_CLASSES_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _describe_balance(balance: ClassBalance) -> str:
