@@ -19,11 +19,3 @@ def test_a_regime_of_a_minute_says_how_long_it_takes(step_seconds, expected, cap
     regime = types.SimpleNamespace(name="finetune", steps=600, epochs=2)
     progress.print_duration(regime, step_seconds=step_seconds)
     assert capsys.readouterr().out.strip() == expected
-
-
-def test_of_many_classes_the_first_are_named():
-    classes = [f"class {k}" for k in range(200)]
-    listed = progress._list_classes(classes)
-    assert listed.startswith("class 0, class 1, ")
-    assert listed.endswith("class 9 and 190 more")
-    assert progress._list_classes(["daisy", "rose"]) == "daisy, rose"
