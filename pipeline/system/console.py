@@ -61,9 +61,14 @@ def track(
         if done == total or now - last > _SECONDS_BETWEEN_LINES:
             line = f"{label}: {done}/{total} {unit}"
             if now - start > 1:  # A shorter time is no measurement.
-                line += f", {done / (now - start):.0f} {unit}/s"
+                line += f", {_format_rate(done / (now - start))} {unit}/s"
             print(line, file=sys.stderr, flush=True)
             last = now
+
+
+def _format_rate(rate: float) -> str:
+    """Returns a rate as a whole number; a small one with two digits, so not as 0."""
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def refuse_arguments(program: str, argv: Sequence[str]) -> None:
