@@ -3,8 +3,9 @@
 import contextlib
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn, TypeVar
 
 from absl import logging
@@ -64,6 +65,37 @@ def track(
                 line += f", {_format_rate(done / (now - start))} {unit}/s"
             print(line, file=sys.stderr, flush=True)
             last = now
+
+
+@contextlib.contextmanager
+def show_elapsed(label: str) -> Iterator[Callable[[str], None]]:
+    """Prints a line every ten seconds while the block runs: it is still at work.
+
+    It is for one long call that tells nothing of its progress; see track for items.
+
+    Yields:
+      A function that sets what the next lines say of the progress.
+    """
+    progress = ""
+    start = time.monotonic()
+    done = threading.Event()
+
+    def set_progress(text: str) -> None:
+        nonlocal progress
+        progress = f"{text}, "
+
+    def print_lines() -> None:
+        while not done.wait(_SECONDS_BETWEEN_LINES):
+            line = f"{label}: {progress}{time.monotonic() - start:.0f} s"
+            print(line, file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=print_lines, daemon=True)
+    thread.start()
+    try:
+        yield set_progress
+    finally:
+        done.set()
+        thread.join()
 
 
 def _format_rate(rate: float) -> str:

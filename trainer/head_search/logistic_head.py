@@ -14,7 +14,7 @@ from typing import cast
 
 import numpy as np
 
-from pipeline.system import files
+from pipeline.system import console, files
 from trainer.config.class_balance import ClassBalance
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
@@ -182,13 +182,14 @@ def solve_head(
     of_class = np.array(class_weights or np.ones(num_classes))
     strength = _choose_strength(train, validation, scale, folds, of_class)
     views = [train.plain, *train.views]
-    kernel, bias = solve_regression(
-        np.concatenate(views) / scale,
-        np.tile(train.labels, len(views)),
-        strength / len(views),
-        of_class,
-        tolerance=_TOLERANCE,
-    )
+    with console.show_elapsed("solving the head with the chosen penalty"):
+        kernel, bias = solve_regression(
+            np.concatenate(views) / scale,
+            np.tile(train.labels, len(views)),
+            strength / len(views),
+            of_class,
+            tolerance=_TOLERANCE,
+        )
     kernel = (kernel / scale).astype(np.float32)
     bias = bias.astype(np.float32)
     train_accuracy, train_loss = metrics.accuracy_and_loss(
@@ -245,18 +246,22 @@ def choose_strength(trials: Sequence[Trial], of_class: np.ndarray) -> float:
     """Returns the smallest strength whose held-out loss is near the least.
 
     Near is within a standard error (Breiman et al., 1984): a smaller head is preferred
-    where the images cannot tell, and fine-tuning it has smaller gradients.
+    where the images cannot tell, and fine-tuning it has smaller gradients. If it takes
+    long, lines show the progress.
     """
     losses: dict[float, np.ndarray] = {}
-    for strength in _STRENGTHS:
-        losses[strength] = np.concatenate(
-            [_held_out_losses(trial, strength, of_class) for trial in trials]
-        )
-        best = min(losses.values(), key=np.mean)
-        limit = best.mean() + best.std() / np.sqrt(len(best))
-        # The loss falls with the strength, then it rises. The largest take the longest.
-        if losses[strength].mean() > limit:
-            break
+    with console.show_elapsed("choosing the penalty of the head") as set_progress:
+        for strength in _STRENGTHS:
+            set_progress(f"{len(losses) + 1} of at most {len(_STRENGTHS)}")
+            losses[strength] = np.concatenate(
+                [_held_out_losses(trial, strength, of_class) for trial in trials]
+            )
+            best = min(losses.values(), key=np.mean)
+            limit = best.mean() + best.std() / np.sqrt(len(best))
+            # The loss falls with the strength, then it rises. The largest take the
+            # longest.
+            if losses[strength].mean() > limit:
+                break
     return min(strength for strength in losses if losses[strength].mean() <= limit)
 
 
