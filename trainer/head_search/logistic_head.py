@@ -167,7 +167,7 @@ def solve_head(
     """Solves a head on the plain features and on the augmented views of train.
 
     Held-out images choose the strength of the penalty: those of each fold of train, or
-    of validation if there are many images.
+    of validation if the images are too many for folds, or too few.
 
     Args:
       regime: name of the regime whose weights the head becomes.
@@ -230,15 +230,15 @@ def _choose_strength(
     assert train.plain is not None
     assert validation.plain is not None
     plain, labels = train.plain / scale, train.labels
-    if len(plain) > _MAX_IMAGES_FOR_FOLDS:
-        trials = [(plain, labels, validation.plain / scale, validation.labels)]
-    else:
-        held_out = [folds == fold for fold in range(_NUM_FOLDS)]
+    trials = []
+    if len(plain) <= _MAX_IMAGES_FOR_FOLDS:
         trials = [
             (plain[~out], labels[~out], plain[out], labels[out])
-            for out in held_out
+            for out in (folds == fold for fold in range(_NUM_FOLDS))
             if out.any() and len(set(labels[~out])) > 1
         ]
+    if not trials:  # There are too many images for folds, or too few.
+        trials = [(plain, labels, validation.plain / scale, validation.labels)]
     return choose_strength(trials, of_class)
 
 
