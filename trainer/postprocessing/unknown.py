@@ -20,6 +20,8 @@ _MIN_FIT_IMAGES = 250
 _MAX_FIT_IMAGES = 1000
 
 _EXPLAINED_VARIANCE = 0.9
+# Of the distance to the mean. The distance to the axes is about a third of it.
+_SMALLEST_DISTANCE = 0.01
 _ROUNDING = 1e-9
 
 
@@ -79,8 +81,10 @@ def fit_scorer(embeddings: np.ndarray, logits: np.ndarray) -> UnknownScorer:
     count = int(np.searchsorted(explained, _EXPLAINED_VARIANCE * explained[-1])) + 1
     axes = axes[:count]
     distances = np.linalg.norm(centred - centred @ axes.T @ axes, axis=1)
-    # Both terms of the score then have the same size on the training images.
-    weight = float(logits.max(axis=1).mean() / max(distances.mean(), 1e-6))
+    # Both terms of the score then have the same size on the training images. Two images
+    # have no distance but that of rounding, which must not decide the weight.
+    smallest = _SMALLEST_DISTANCE * np.linalg.norm(centred, axis=1).mean()
+    weight = float(logits.max(axis=1).mean() / max(distances.mean(), smallest, 1e-6))
     scores = weight * distances - special.logsumexp(logits.astype(np.float64), axis=1)
     predicted = logits.argmax(axis=1)
     counts = np.bincount(predicted, minlength=logits.shape[1])
