@@ -125,11 +125,6 @@ def run(arguments: Sequence[str], address: str, channel: grpc.Channel | None) ->
         _print_metadata(get_metadata(FLAGS.timeout))
         return True
     paths = image_files.find_images(arguments)
-    if not paths:
-        raise ValueError(
-            "Name photographs, or folders of photographs, on the command line. "
-            f"Received: {texts.list_some(arguments) or 'none'}"
-        )
     if FLAGS.bench:
         return _measure_speed(predict, paths)
     return _classify(predict, paths)

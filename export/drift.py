@@ -90,20 +90,17 @@ def run(
     """
     files.check_writable(out_dir, "out")
     paths = image_files.find_images(arguments)
-    if not paths:
-        raise ValueError(
-            "Name photographs, or folders of photographs, on the command line. "
-            f"Received: {' '.join(map(escape_controls, arguments)) or 'none'}"
-        )
     with contextlib.ExitStack() as stack:
         if server is None:
             version_dir = _find_newest(export_dir)
             reference = read_reference(version_dir)
+            comparison.check_size(reference, str(version_dir))
             ask = stack.enter_context(asking.open_version(version_dir))
         else:
             ask, version = stack.enter_context(asking.open_server(server, export_dir))
             version_dir = export_dir / str(version)
             reference = read_reference(version_dir)
+            comparison.check_size(reference, str(version_dir))
         answers, decoded_paths, left_out = photographs.ask_for_photographs(ask, paths)
     names = [escape_controls(path) for path in decoded_paths]
     report = comparison.compare(

@@ -121,6 +121,11 @@ def _ask_batch(
 ) -> Answers:
     images = read_batch(batch)
     measured = [_measure(image_bytes) for image_bytes in images]
+    # For a damaged JPEG, TensorFlow would print a line of its own.
+    images = [
+        image_bytes if is_measured else b""
+        for image_bytes, (_, _, is_measured) in zip(images, measured, strict=True)
+    ]
     features = _ask_checked(ask, "features", images)
     predicted = _ask_checked(ask, "serving_default", images)
     return Answers(

@@ -101,6 +101,7 @@ def compare(
     """Compares new photographs with a reference.
 
     Args:
+      reference: one that check_size allows.
       answers: of the new photographs, all decoded.
       names: the names of these photographs.
       version: directory of the version whose reference it is.
@@ -117,7 +118,7 @@ def compare(
         near_duplicates=int(repeated.sum()),
         left_out=len(left_out),
     )
-    _check_counts(counts, version)
+    _check_counts(counts)
     names = [name for name, skip in zip(names, repeated, strict=True) if not skip]
     new = answers.take(~repeated)
     embeddings = reference.reduce(new.embeddings)
@@ -168,13 +169,23 @@ def _check_fits(reference: Reference, answers: Answers) -> None:
         )
 
 
-def _check_counts(counts: Counts, version: str) -> None:
-    if counts["reference"] < MIN_PHOTOGRAPHS:
+def check_size(reference: Reference, version: str) -> None:
+    """Refuses a reference that is too small to compare with.
+
+    version: directory of the version whose reference it is.
+
+    Raises:
+      ValueError: the reference holds too few photographs.
+    """
+    if reference.count < MIN_PHOTOGRAPHS:
         raise ValueError(
-            f"The reference of {version} holds {counts['reference']} validation "
+            f"The reference of {version} holds {reference.count} validation "
             f"photographs; at least {MIN_PHOTOGRAPHS} are needed: train with more "
             "photographs, or a larger share for validation, and export again."
         )
+
+
+def _check_counts(counts: Counts) -> None:
     if counts["compared"] < MIN_PHOTOGRAPHS:
         raise ValueError(
             f"At least {MIN_PHOTOGRAPHS} photographs are needed, and 50 or more tell "

@@ -60,8 +60,8 @@ def ask_for_photographs(
     ]
     if not joined.decoded.any():
         raise ValueError(
-            f"None of the photographs can be decoded. Received: {len(paths)}, the "
-            f"first is {left_out[0]['name']}: {left_out[0]['reason']}"
+            f"None of the photographs can be read and decoded. Received: {len(paths)}, "
+            f"the first is '{left_out[0]['name']}': {left_out[0]['reason']}"
         )
     decoded_paths = [paths[row] for row in np.flatnonzero(joined.decoded).tolist()]
     return joined.take(joined.decoded), decoded_paths, left_out

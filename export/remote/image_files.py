@@ -15,12 +15,20 @@ _SUFFIXES = tuple(itertools.chain.from_iterable(SUFFIXES_OF_SOURCES.values()))
 
 
 def find_images(arguments: Sequence[str]) -> list[str]:
-    """Returns the paths of images.
+    """Returns the paths of images, at least one.
 
     A file is taken whatever its name is. A folder is searched with its subfolders, in
     the order of the names, for files with the suffix of an image; one line on stderr
     says how many other files it has.
+
+    Raises:
+      ValueError: there is no argument, or no image in the folders.
     """
+    if not arguments:
+        raise ValueError(
+            "Name photographs, or folders of photographs, on the command line. "
+            "Received: none."
+        )
     paths = []
     skipped = []
     for argument in arguments:
@@ -40,6 +48,13 @@ def find_images(arguments: Sequence[str]) -> list[str]:
         print(
             f"skipped, no suffix of an image: {len(skipped)} ({examples})",
             file=sys.stderr,
+        )
+    if not paths:
+        folders = texts.list_some([f"'{argument}'" for argument in arguments])
+        raise ValueError(
+            "No photograph was found: no file has the suffix of an image, such as "
+            f".jpg. Received: {texts.escape_controls(folders)}. Name photographs, or "
+            "folders that hold some."
         )
     return paths
 

@@ -6,7 +6,8 @@ from typing import Any
 from export.version.card_types import Data, Metrics, ModelCard
 from pipeline.sources.images import SPLITS
 from pipeline.system.texts import escape_controls, escape_markdown
-from trainer.evaluation.reliability import Estimate, Reliability
+from trainer.evaluation.metrics import format_share
+from trainer.evaluation.reliability import Estimate, Reliability, explain_full_sets
 
 
 def render_page(card: ModelCard) -> str:
@@ -62,16 +63,26 @@ def _metrics_lines(metrics: Metrics, precision: str) -> list[str]:
     per_class = metrics["test"].get("per_class")
     if per_class:
         lines += [
-            "| class | precision | recall | test photographs |",
-            "|---|---|---|---|",
-            *(
-                f"| {escape_markdown(name)} | {row['precision']:.3f} | "
-                f"{row['recall']:.3f} | {row['count']} |"
-                for name, row in per_class.items()
-            ),
+            "| class | recall, of its test photographs | precision, of those predicted "
+            "as it |",
+            "|---|---|---|",
+            *(_class_row(name, row) for name, row in per_class.items()),
             "",
         ]
     return lines
+
+
+def _class_row(name: str, row: Mapping[str, Any]) -> str:
+    """Returns a row of the table; runs of earlier versions have no intervals."""
+    cells = [f"{row['recall']:.3f} of {row['count']}", f"{row['precision']:.3f}"]
+    if "recall_ci95" in row:
+        cells = [
+            format_share(row["recall"], row["recall_ci95"], row["count"]),
+            format_share(
+                row["precision"], row["precision_ci95"], row["predicted_count"]
+            ),
+        ]
+    return f"| {escape_markdown(name)} | {' | '.join(cells)} |"
 
 
 def _accuracy_row(split: str, metrics: Mapping[str, Any]) -> str:
@@ -97,6 +108,7 @@ def _format_figure(value: float | None, interval: list[float] | None) -> str:
 
 def _reliability_lines(reliability: Reliability) -> list[str]:
     before, after = reliability["before"], reliability["after"]
+    full_sets = explain_full_sets(reliability)
     return [
         "## Reliability",
         "",
@@ -120,7 +132,8 @@ def _reliability_lines(reliability: Reliability) -> list[str]:
         "- `in_set` holds the true class for "
         f"{_format_estimate(reliability['covered'])} of them (asked: "
         f"{reliability['coverage']:g}); mean number of classes "
-        f"{_format_estimate(reliability['set_size'])}.",
+        f"{_format_estimate(reliability['set_size'])}."
+        + (f" {full_sets}" if full_sets else ""),
         f"- `is_unknown` for {_format_estimate(reliability['unknown'])} of photographs "
         f"of known classes (allowed: {reliability['unknown_rate']:g}).",
         "",

@@ -3,8 +3,9 @@
 import contextlib
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn, TextIO, TypeVar
 
 from absl import logging
@@ -91,9 +92,45 @@ def track(
         if done == total or now - last > _SECONDS_BETWEEN_LINES:
             line = f"{label}: {done}/{total} {unit}"
             if now - start > 1:  # A shorter time is no measurement.
-                line += f", {done / (now - start):.0f} {unit}/s"
+                line += f", {_format_rate(done / (now - start))} {unit}/s"
             print(line, file=sys.stderr, flush=True)
             last = now
+
+
+@contextlib.contextmanager
+def show_elapsed(label: str) -> Iterator[Callable[[str], None]]:
+    """Prints a line every ten seconds while the block runs: it is still at work.
+
+    It is for one long call that tells nothing of its progress; see track for items.
+
+    Yields:
+      A function that sets what the next lines say of the progress.
+    """
+    progress = ""
+    start = time.monotonic()
+    done = threading.Event()
+
+    def set_progress(text: str) -> None:
+        nonlocal progress
+        progress = f"{text}, "
+
+    def print_lines() -> None:
+        while not done.wait(_SECONDS_BETWEEN_LINES):
+            line = f"{label}: {progress}{time.monotonic() - start:.0f} s"
+            print(line, file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=print_lines, daemon=True)
+    thread.start()
+    try:
+        yield set_progress
+    finally:
+        done.set()
+        thread.join()
+
+
+def _format_rate(rate: float) -> str:
+    """Returns a rate as a whole number; a small one with two digits, so not as 0."""
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def refuse_arguments(program: str, argv: Sequence[str]) -> None:

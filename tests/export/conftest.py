@@ -105,7 +105,10 @@ def _write_run(
     files.write_json(base / run_dir.CONFIG_FILE, {"flags": dataclasses.asdict(config)})
     metrics = {"accuracy": 0.5, "ci95": [0.3, 0.7], "count": 12, "loss": 1.0}
     per_class = {
-        name: {"precision": 0.5, "recall": 0.25, "f1": 0.3, "count": 4}
+        name: {
+            **{"precision": 0.5, "precision_ci95": [0.1, 0.9], "predicted_count": 2},
+            **{"recall": 0.25, "recall_ci95": [0.05, 0.7], "f1": 0.3, "count": 4},
+        }
         for name in fakes.CLASSES
     }
     estimate = {"value": 0.5, "ci95": [0.25, 0.75], "count": 12}

@@ -134,10 +134,10 @@ def test_photographs_are_turned_upright(export_dir, tmp_path):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ([], "Name photographs, or folders of photographs, on the command line. Rec"),
+        ([], "No photograph was found: no file has the suffix of an image, such as"),
         (
             [b"", b"no image"],
-            "None of the photographs can be decoded. Received: 2, the",
+            "None of the photographs can be read and decoded. Received: 2, the",
         ),
         (range(5), "At least 10 photographs are needed, and 50 or more tell much more"),
     ],

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.system.texts import list_some
 from trainer.evaluation.metrics import Metrics
 
 # If half of the width of the interval is larger, the advice says why it is wide.
@@ -18,6 +19,21 @@ def describe_result(test: Metrics) -> str:
     return (
         f"The model classifies {test['accuracy']:.1%} of {test['count']} test images "
         f"correctly (95 % interval: {low:.1%} to {high:.1%})."
+    )
+
+
+def name_never_predicted(test: Metrics) -> str | None:
+    """Returns which classes no test image was predicted as, as a sentence, or None."""
+    names = [
+        f"'{name}'"
+        for name, figures in test["per_class"].items()
+        if not figures["predicted_count"]
+    ]
+    if not names:
+        return None
+    return (
+        f"No test image was predicted as {list_some(names)}: check the labels there, "
+        "or add photographs."
     )
 
 

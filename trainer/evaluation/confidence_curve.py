@@ -53,12 +53,19 @@ def measure_confidence_curve(
     return points
 
 
-def describe_confidence(points: Sequence[ConfidencePoint]) -> str:
-    """Returns the accuracy on the surest 80 % as a sentence."""
+def describe_confidence(points: Sequence[ConfidencePoint]) -> str | None:
+    """Returns the accuracy on about the surest 80 % as a sentence.
+
+    It names the share that they really are. None if they are all photographs.
+    """
     [point] = [each for each in points if each["share"] == _SHARE_IN_SENTENCE]
+    [total] = [each["count"] for each in points if each["share"] == 1]
+    if point["count"] == total:
+        return None
     low, high = point["ci95"]
     return (
-        f"Of the {point['share']:.0%} of the test images with the highest confidence, "
-        f"{point['accuracy']:.1%} are right ({point['count']} images, confidence from "
-        f"{point['min_confidence']:.2f}; 95 % interval: {low:.1%} to {high:.1%})."
+        f"Of the {point['count'] / total:.0%} of the test images with the highest "
+        f"confidence, {point['accuracy']:.1%} are right ({point['count']} images, "
+        f"confidence from {point['min_confidence']:.2f}; 95 % interval: {low:.1%} to "
+        f"{high:.1%})."
     )

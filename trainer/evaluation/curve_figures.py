@@ -79,7 +79,7 @@ def draw_confidence_curve(points: Sequence[ConfidencePoint]) -> Figure:
     )
     axes.invert_xaxis()
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

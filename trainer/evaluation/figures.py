@@ -14,6 +14,8 @@ from trainer.evaluation.reliability import Bin
 MAX_CONFUSION_CLASSES = 20
 # In a larger one, zeros hide the other numbers.
 _MAX_CLASSES_WITH_ZEROS = 10
+# Above an accuracy of 1, as a share of the axis; less than the distance of two numbers.
+_MARGIN = 0.04
 
 
 def draw_curves(history: Sequence[EpochMetrics]) -> Figure:
@@ -48,6 +50,10 @@ def draw_curves(history: Sequence[EpochMetrics]) -> Figure:
         axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
+    lowest, highest = accuracy_axes.get_ylim()
+    if highest > 1:  # No accuracy is, and the axis should not have such a number.
+        lowest = min(lowest, 0.9)
+        accuracy_axes.set_ylim(lowest, 1 + _MARGIN * (1 - lowest))
     return figure
 
 
@@ -101,5 +107,6 @@ def draw_reliability(bins: Sequence[Bin]) -> Figure:
     )
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left")
+    # Outside: one bin alone can be anywhere.
+    figure.legend(loc="outside upper center")
     return figure

@@ -11,10 +11,18 @@ _NORMAL_95 = 1.96
 
 
 class ClassMetrics(TypedDict):
-    """The metrics of one class; count: number of examples of the class."""
+    """The metrics of one class; ..._ci95: their 95 % intervals (Wilson).
+
+    precision: of the examples that are predicted as the class; 0 without one, and the
+      interval is then None. predicted_count: number of these examples.
+    recall: of the examples of the class. count: number of these examples.
+    """
 
     precision: float
+    precision_ci95: list[float] | None
+    predicted_count: int
     recall: float
+    recall_ci95: list[float]
     f1: float
     count: int
 
@@ -114,6 +122,16 @@ def confidence_interval(correct: int, count: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def format_share(value: float, ci95: Sequence[float] | None, count: int) -> str:
+    """Returns a share of images, with its 95 % interval and their number, as text.
+
+    ci95: None without an image.
+    """
+    if ci95 is None:
+        return "no image"
+    return f"{value:.3f} [{ci95[0]:.3f}, {ci95[1]:.3f}] of {count}"
+
+
 def balanced_accuracy_interval(confusion: np.ndarray) -> tuple[float, float]:
     """Returns the 95 % interval of a balanced accuracy.
 
@@ -198,11 +216,23 @@ def compute_metrics(
         per_class={
             name: ClassMetrics(
                 precision=float(precisions[k]),
+                precision_ci95=list(confidence_interval(right, as_class))
+                if as_class
+                else None,
+                predicted_count=as_class,
                 recall=float(recalls[k]),
+                recall_ci95=list(confidence_interval(right, int(counts[k]))),
                 f1=float(f1s[k]),
                 count=int(counts[k]),
             )
-            for k, name in enumerate(classes)
+            for k, (name, right, as_class) in enumerate(
+                zip(
+                    classes,
+                    np.diag(confusion).tolist(),
+                    confusion.sum(axis=0).tolist(),
+                    strict=True,
+                )
+            )
         },
         confusion=confusion.tolist(),
     )

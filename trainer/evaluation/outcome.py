@@ -6,10 +6,9 @@ from typing import Any, Literal, cast
 from pipeline.system.texts import escape_controls
 from trainer.evaluation import advice
 from trainer.evaluation.confidence_curve import describe_confidence
-from trainer.evaluation.reliability import Estimate, Reliability
+from trainer.evaluation.reliability import Estimate, Reliability, explain_full_sets
 from trainer.evaluation.slices import describe_worst
 from trainer.evaluation.summary import RegimeSummary, Summary, regime_summary
-from trainer.postprocessing.prediction_sets import smallest_count
 
 
 def print_outcome(summary: Summary, *, precision: str) -> None:
@@ -32,7 +31,10 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
             f"  validation: {_format_figures(figures, 'val')}\n"
             f"  test: {_format_figures(figures, 'test')}"
         )
-    _print_reliability(summary["reliability"])
+    _print_reliability(
+        summary["reliability"],
+        is_calibrated=summary["config"]["calibration"] != "none",
+    )
     print(
         f"best on validation, by {summary['chosen_by'].replace('_', ' ')}: "
         f"{summary['best_regime']}; its weights are exported\n\n"
@@ -45,6 +47,7 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
         flush=True,
     )
     for sentence in (
+        advice.name_never_predicted(summary["test"]),
         describe_confidence(summary["confidence_curve"]),
         describe_worst(summary["slices"]),
         summary["learning_curve"]["sentence"],
@@ -53,27 +56,29 @@ def print_outcome(summary: Summary, *, precision: str) -> None:
             print(escape_controls(sentence), flush=True)
 
 
-def _print_reliability(reliability: Reliability) -> None:
+def _print_reliability(reliability: Reliability, *, is_calibrated: bool) -> None:
     """Prints how far the replies can be trusted, measured on test."""
     before, after = (
         _format_estimate(reliability[when]["calibration_error"])
         for when in ("before", "after")
     )
+    calibration = "; not calibrated (--calibration=none)"
+    if is_calibrated:
+        temperature = f"{reliability['temperature']:.3g}"
+        calibration = f" with temperature {temperature},\n  {before} without it"
     print(
-        f"probabilities: calibration error on test {after} with temperature "
-        f"{reliability['temperature']:.3g},\n  {before} without it\n"
+        f"probabilities: calibration error on test {after}{calibration}\n"
         f"prediction sets: {_format_estimate(reliability['covered'])} hold the true "
         f"class (asked: {reliability['coverage']:g}),\n  "
-        f"{_format_estimate(reliability['set_size'])} classes on average\n"
+        f"{_format_estimate(reliability['set_size'])} classes on average"
+    )
+    full_sets = explain_full_sets(reliability)
+    if full_sets is not None:
+        print(f"  {full_sets}")
+    print(
         f"unknown: {_format_estimate(reliability['unknown'])} of the test images of "
         f"known classes (allowed: {reliability['unknown_rate']:g})"
     )
-    needed = smallest_count(reliability["coverage"])
-    if reliability["val_count"] < needed:
-        print(
-            f"sets hold every class, because --coverage={reliability['coverage']:g} "
-            f"needs {needed} validation images; there are {reliability['val_count']}"
-        )
 
 
 def _format_estimate(estimate: Estimate) -> str:

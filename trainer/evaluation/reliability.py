@@ -10,6 +10,7 @@ from trainer.evaluation.calibration_error import (
     split_by_confidence,
 )
 from trainer.postprocessing.postprocessing import Postprocessing
+from trainer.postprocessing.prediction_sets import smallest_count
 
 _NUM_RESAMPLES = 1000
 
@@ -99,6 +100,20 @@ def measure_reliability(
         unknown_rate=postprocessing.unknown_rate,
         unknown=_estimate_share(scores > postprocessing.unknown_threshold),
         val_count=postprocessing.val_count,
+    )
+
+
+def explain_full_sets(reliability: Reliability) -> str | None:
+    """Returns why prediction sets hold every class, as a sentence; None if they do not.
+
+    They do if validation is too small for the coverage; see fit_min_probability.
+    """
+    needed = smallest_count(reliability["coverage"])
+    if reliability["val_count"] >= needed:
+        return None
+    return (
+        f"Prediction sets hold every class: --coverage={reliability['coverage']:g} "
+        f"needs {needed} validation images, and there are {reliability['val_count']}."
     )
 
 

@@ -16,8 +16,9 @@ from trainer.evaluation import advice, figures, photographs
 from trainer.evaluation.confidence_curve import describe_confidence
 from trainer.evaluation.curve_figures import draw_confidence_curve, draw_learning_curve
 from trainer.evaluation.epoch_metrics import EpochMetrics
-from trainer.evaluation.metrics import Metrics, confidence_interval
+from trainer.evaluation.metrics import Metrics, format_share
 from trainer.evaluation.photographs import Photograph
+from trainer.evaluation.reliability import explain_full_sets
 from trainer.evaluation.summary import Summary, regime_summary
 from trainer.models.classifier import Classifier
 
@@ -134,6 +135,7 @@ def render_page(
             summary["test"], summary["classes"], weights=summary["config"]["weights"]
         ),
         test=summary["test"],
+        never_predicted=advice.name_never_predicted(summary["test"]),
         class_rows=_describe_classes(summary["test"]),
         max_rows=_MAX_ROWS,
         max_confusion=figures.MAX_CONFUSION_CLASSES,
@@ -141,6 +143,7 @@ def render_page(
         slices=sorted(summary["slices"], key=lambda each: each["adjusted_p_value"]),
         learning_curve=summary["learning_curve"],
         reliability=summary["reliability"],
+        full_sets=explain_full_sets(summary["reliability"]),
         best_regime=summary["best_regime"],
         regimes={name: regime_summary(summary, name) for name in summary["regimes"]},
         config=summary["config"],
@@ -154,27 +157,20 @@ def render_page(
 
 def _describe_classes(test: Metrics) -> list[ClassRow]:
     """Returns a row for each class; of many classes, the least recall comes first."""
-    confusion = np.array(test["confusion"])
     rows = [
         ClassRow(
             name=name,
-            recall=_describe_share(confusion[k, k], confusion[k].sum()),
-            precision=_describe_share(confusion[k, k], confusion[:, k].sum()),
-            recall_value=figures_of_class["recall"],
+            recall=format_share(each["recall"], each["recall_ci95"], each["count"]),
+            precision=format_share(
+                each["precision"], each["precision_ci95"], each["predicted_count"]
+            ),
+            recall_value=each["recall"],
         )
-        for k, (name, figures_of_class) in enumerate(test["per_class"].items())
+        for name, each in test["per_class"].items()
     ]
     if len(rows) > _MAX_ROWS:
         rows.sort(key=lambda row: row.recall_value)
     return rows
-
-
-def _describe_share(right: int, count: int) -> str:
-    """Returns a share with its 95 % interval and the number of images."""
-    if not count:
-        return "no image"
-    low, high = confidence_interval(int(right), int(count))
-    return f"{right / count:.3f} [{low:.3f}, {high:.3f}] of {count}"
 
 
 def _encode_png(figure: Figure) -> bytes:

@@ -14,7 +14,7 @@ from typing import cast
 
 import numpy as np
 
-from pipeline.system import files
+from pipeline.system import console, files
 from trainer.config.class_balance import ClassBalance
 from trainer.config.train_config import TrainConfig
 from trainer.distribution import collectives, preemption
@@ -167,7 +167,7 @@ def solve_head(
     """Solves a head on the plain features and on the augmented views of train.
 
     Held-out images choose the strength of the penalty: those of each fold of train, or
-    of validation if there are many images.
+    of validation if the images are too many for folds, or too few.
 
     Args:
       regime: name of the regime whose weights the head becomes.
@@ -182,13 +182,14 @@ def solve_head(
     of_class = np.array(class_weights or np.ones(num_classes))
     strength = _choose_strength(train, validation, scale, folds, of_class)
     views = [train.plain, *train.views]
-    kernel, bias = solve_regression(
-        np.concatenate(views) / scale,
-        np.tile(train.labels, len(views)),
-        strength / len(views),
-        of_class,
-        tolerance=_TOLERANCE,
-    )
+    with console.show_elapsed("solving the head with the chosen penalty"):
+        kernel, bias = solve_regression(
+            np.concatenate(views) / scale,
+            np.tile(train.labels, len(views)),
+            strength / len(views),
+            of_class,
+            tolerance=_TOLERANCE,
+        )
     kernel = (kernel / scale).astype(np.float32)
     bias = bias.astype(np.float32)
     train_accuracy, train_loss = metrics.accuracy_and_loss(
@@ -229,15 +230,15 @@ def _choose_strength(
     assert train.plain is not None
     assert validation.plain is not None
     plain, labels = train.plain / scale, train.labels
-    if len(plain) > _MAX_IMAGES_FOR_FOLDS:
-        trials = [(plain, labels, validation.plain / scale, validation.labels)]
-    else:
-        held_out = [folds == fold for fold in range(_NUM_FOLDS)]
+    trials = []
+    if len(plain) <= _MAX_IMAGES_FOR_FOLDS:
         trials = [
             (plain[~out], labels[~out], plain[out], labels[out])
-            for out in held_out
+            for out in (folds == fold for fold in range(_NUM_FOLDS))
             if out.any() and len(set(labels[~out])) > 1
         ]
+    if not trials:  # There are too many images for folds, or too few.
+        trials = [(plain, labels, validation.plain / scale, validation.labels)]
     return choose_strength(trials, of_class)
 
 
@@ -245,18 +246,22 @@ def choose_strength(trials: Sequence[Trial], of_class: np.ndarray) -> float:
     """Returns the smallest strength whose held-out loss is near the least.
 
     Near is within a standard error (Breiman et al., 1984): a smaller head is preferred
-    where the images cannot tell, and fine-tuning it has smaller gradients.
+    where the images cannot tell, and fine-tuning it has smaller gradients. If it takes
+    long, lines show the progress.
     """
     losses: dict[float, np.ndarray] = {}
-    for strength in _STRENGTHS:
-        losses[strength] = np.concatenate(
-            [_held_out_losses(trial, strength, of_class) for trial in trials]
-        )
-        best = min(losses.values(), key=np.mean)
-        limit = best.mean() + best.std() / np.sqrt(len(best))
-        # The loss falls with the strength, then it rises. The largest take the longest.
-        if losses[strength].mean() > limit:
-            break
+    with console.show_elapsed("choosing the penalty of the head") as set_progress:
+        for strength in _STRENGTHS:
+            set_progress(f"{len(losses) + 1} of at most {len(_STRENGTHS)}")
+            losses[strength] = np.concatenate(
+                [_held_out_losses(trial, strength, of_class) for trial in trials]
+            )
+            best = min(losses.values(), key=np.mean)
+            limit = best.mean() + best.std() / np.sqrt(len(best))
+            # The loss falls with the strength, then it rises. The largest take the
+            # longest.
+            if losses[strength].mean() > limit:
+                break
     return min(strength for strength in losses if losses[strength].mean() <= limit)
 
 

@@ -90,6 +90,8 @@ def _describe_balance(balance: ClassBalance) -> str:
     if balance.weights:
         low, high = min(balance.weights), max(balance.weights)
         weights = f"weights {low:.3g} to {high:.3g}"
+    if balance.imbalance == 1:
+        return f"all have equally many training images; {weights}"
     return (
         f"the largest has {balance.imbalance:.3g} times the images of the smallest; "
         f"{weights}"

@@ -51,6 +51,18 @@ def test_an_image_counts_if_the_model_and_pillow_decode_it():
     assert taken.num_classes == 2
 
 
+def test_the_model_does_not_get_what_pillow_cannot_decode():
+    asked = []
+
+    def ask(signature, images):
+        asked.append(images)
+        return _ask(signature, images)
+
+    truncated = _encode(7)[:60]
+    list(answers.ask_in_batches(ask, [_encode(9), truncated], list))
+    assert asked == [[_encode(9), b""]] * 2
+
+
 def test_the_unknown_score_is_optional():
     def ask(signature, images):
         return _ask(signature, images) | {

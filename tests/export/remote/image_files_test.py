@@ -24,6 +24,22 @@ def test_a_folder_is_searched_in_the_order_of_the_names(tmp_path, capsys):
     assert capsys.readouterr().err == skipped
 
 
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ([], "Name photographs, or folders of photographs, on the command line. Rec"),
+        (["empty"], r"No photograph was found: .* Received: '.*empty'\. Name photogr"),
+        (["empty", "text"], r"Received: '.*empty', '.*text'\. Name photographs"),
+    ],
+)
+def test_arguments_without_a_photograph_are_refused(tmp_path, names, problem):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "notes.txt").write_text("no photograph")
+    with pytest.raises(ValueError, match=problem):
+        image_files.find_images([str(tmp_path / name) for name in names])
+
+
 def test_an_image_is_read_upright_and_any_other_file_as_it_is(tmp_path):
     wide = Image.fromarray(np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3))
     exif = Image.Exif()

@@ -1,6 +1,10 @@
 import numpy as np
 
-from trainer.evaluation.advice import advise, describe_result
+from trainer.evaluation.advice import (
+    advise,
+    describe_result,
+    name_never_predicted,
+)
 from trainer.evaluation.metrics import compute_metrics
 
 CLASSES = ("daisy", "rose", "tulip")
@@ -23,6 +27,14 @@ def test_the_result_is_a_sentence_with_its_interval():
         "The model classifies 96.7% of 90 test images correctly (95 % interval: 90.7% "
         "to 98.9%)."
     )
+
+
+def test_classes_that_are_never_predicted_are_named():
+    assert name_never_predicted(_metrics([[9, 1, 0], [0, 9, 0], [0, 3, 0]])) == (
+        "No test image was predicted as 'tulip': check the labels there, or add "
+        "photographs."
+    )
+    assert name_never_predicted(_metrics([[9, 1, 0], [0, 9, 0], [0, 3, 1]])) is None
 
 
 def test_the_most_frequent_mistake_is_named():

@@ -43,3 +43,14 @@ def test_the_sentence_is_about_the_surest_80_percent():
 def test_one_image_is_enough():
     points = measure_confidence_curve(np.array([[0.2, 0.8]]), np.array([0]))
     assert {(point["count"], point["accuracy"]) for point in points} == {(1, 0.0)}
+
+
+def test_the_sentence_names_the_share_that_a_few_images_have():
+    """80 % of 7 images are 6, which are 86 %; of 2 images they are both."""
+    probabilities = np.array([[0.2, 0.8]] * 7)
+    labels = np.ones(7, int)
+    sentence = describe_confidence(measure_confidence_curve(probabilities, labels))
+    assert sentence is not None
+    assert sentence.startswith("Of the 86% of the test images with the highest")
+    points = measure_confidence_curve(probabilities[:2], labels[:2])
+    assert describe_confidence(points) is None

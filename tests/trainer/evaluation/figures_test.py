@@ -1,8 +1,9 @@
 import io
 
 import numpy as np
+import pytest
 
-from trainer.evaluation.figures import draw_confusion
+from trainer.evaluation.figures import draw_confusion, draw_curves, draw_reliability
 
 
 def test_class_names_are_neither_formulas_nor_control_characters():
@@ -16,6 +17,32 @@ def test_class_names_are_neither_formulas_nor_control_characters():
             "a_b$c$",
             r"\x1b[31m",
         ]
+
+
+@pytest.mark.parametrize(("lowest", "first"), [(1.0, 0.9), (0.3, 0.2)])
+def test_the_axis_of_accuracies_ends_at_1(lowest, first):
+    line = dict.fromkeys(("train_loss", "val_loss"), 0.1) | {"regime": "head"}
+    history: list = [
+        line | {"train_accuracy": accuracy, "val_accuracy": accuracy}
+        for accuracy in (lowest, 1.0)
+    ]
+    figure = draw_curves(history)
+    figure.savefig(io.BytesIO())
+    low, high = figure.axes[1].get_ylim()
+    assert first <= low < lowest
+    assert high > 1
+    assert max(tick for tick in figure.axes[1].get_yticks() if tick <= high) == 1
+
+
+def test_the_legend_of_the_reliability_hides_no_interval():
+    one_bin: list = [
+        {"confidence": 0.5, "accuracy": 0.6, "accuracy_ci95": [0.2, 0.95], "count": 5}
+    ]
+    figure = draw_reliability(one_bin)
+    figure.savefig(io.BytesIO())
+    [axes], [legend] = figure.axes, figure.legends
+    assert axes.get_legend() is None
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
 
 
 def test_of_many_classes_those_with_most_mistakes_are_drawn():

@@ -83,14 +83,31 @@ def test_description_by_hand():
     assert found["auc"] == 1.0
     assert found["per_class"]["a"] == {
         "precision": 1.0,
+        "precision_ci95": list(metrics.confidence_interval(2, 2)),
+        "predicted_count": 2,
         "recall": pytest.approx(2 / 3),
+        "recall_ci95": list(metrics.confidence_interval(2, 3)),
         "f1": pytest.approx(0.8),
         "count": 3,
     }
     assert found["per_class"]["b"]["precision"] == 0.5
+    assert found["per_class"]["b"]["precision_ci95"] == list(
+        metrics.confidence_interval(1, 2)
+    )
     # One image in each bin: the gaps are 0.1, 0.2, 0.5, 0.4 and 0.3.
     assert found["calibration_error"] == pytest.approx(1.5 / 5, rel=1e-5)
     assert found["ci95"] == list(metrics.confidence_interval(4, 5))
+
+
+def test_a_class_that_is_never_predicted_has_no_interval_of_precision():
+    labels = np.array([0, 1, 2])
+    logits = np.eye(3, dtype=np.float32)[[0, 1, 1]]
+    figures = metrics.compute_metrics(logits, labels, CLASSES)["per_class"]["c"]
+    assert figures["predicted_count"] == 0
+    assert figures["precision_ci95"] is None
+    assert figures["recall_ci95"] == list(metrics.confidence_interval(0, 1))
+    assert metrics.format_share(0.0, figures["precision_ci95"], 0) == "no image"
+    assert metrics.format_share(0.5, [0.25, 0.75], 4) == "0.500 [0.250, 0.750] of 4"
 
 
 def test_balanced_figures_by_hand():

@@ -1,5 +1,6 @@
 """Tests that --head_start=logistic gives the exact solution, in whole runs too."""
 
+import contextlib
 import json
 import re
 import signal
@@ -10,6 +11,7 @@ import pytest
 from fakes import shallow_net
 from scipy import special
 
+from pipeline.system import console
 from trainer.config.head_config import HeadConfig
 from trainer.evaluation import metrics
 from trainer.head_search.logistic_head import solve_head
@@ -72,6 +74,33 @@ def test_weights_of_classes_act_as_copies_of_their_images():
     penalty = weighted.kernel * scale
     gradient = weighted.strength / 3 * (features / scale).T @ errors + penalty
     assert np.abs(gradient).max() < 1e-3 * np.abs(penalty).max()
+
+
+def test_one_image_of_each_of_two_classes_is_enough():
+    """No fold can be held out; validation chooses the penalty."""
+    features = 3 * np.eye(2, dtype=np.float32)
+    split = PooledSplit(plain=features, views=[features], labels=np.arange(2))
+    head = solve_head("head", split, split, folds=np.arange(2), num_classes=2)
+    assert head.line["val_accuracy"] == 1.0
+    assert (features @ head.kernel + head.bias).argmax(axis=1).tolist() == [0, 1]
+
+
+def test_the_choice_of_the_penalty_and_the_solution_show_their_progress(monkeypatch):
+    said: list[str] = []
+
+    @contextlib.contextmanager
+    def show_elapsed(label):
+        said.append(label)
+        yield said.append
+
+    monkeypatch.setattr(console, "show_elapsed", show_elapsed)
+    train = _make_split(np.random.default_rng(3), count=60, num_classes=2, noise=1.0)
+    _solve(train, train, num_classes=2)
+    first, *tried, last = said
+    assert first == "choosing the penalty of the head"
+    assert last == "solving the head with the chosen penalty"
+    assert tried == [f"{number} of at most 6" for number in range(1, len(tried) + 1)]
+    assert tried
 
 
 def test_the_line_has_the_figures_of_the_head():

@@ -111,3 +111,13 @@ def test_images_are_chosen_evenly_and_small_classes_leave_their_room():
     assert len(unknown.choose_fit_images(labels, 1000)) == 310
     # No class is without an image.
     assert len(unknown.choose_fit_images(np.arange(50), 20)) == 50
+
+
+def test_the_score_of_two_training_images_is_no_matter_of_rounding():
+    """One axis explains both, so their distances to it are 0 but for rounding."""
+    rng = np.random.default_rng(5)
+    embeddings = rng.normal(size=(2, 64)).astype(np.float32)
+    logits = np.array([[1.0, -1.0], [-1.0, 1.0]], np.float32)
+    scorer = unknown.fit_scorer(embeddings, logits)
+    size = np.linalg.norm(embeddings - embeddings.mean(axis=0), axis=1).mean()
+    assert scorer.weight == pytest.approx(1.0 / (0.01 * size), rel=1e-4)
