@@ -30,6 +30,9 @@ _UNKNOWN_MODES = {"F": "floating-point values", "LAB": "L*a*b* colours"}
 _MAX_JPEG_SCANS = 100
 _SCAN = b"\xff\xda"
 
+# Programs write chunks of 8 KiB and more. Each one costs Pillow some microseconds.
+_MAX_PNG_CHUNKS = 1_000_000
+
 # Its arithmetic decoder needs some 0.25 seconds a megabyte, whatever the pixels are.
 _MAX_JPEG_2000_BYTES = 1 << 26
 
@@ -95,6 +98,8 @@ def find_problem(
         and jpeg.count_scans(image_bytes) > _MAX_JPEG_SCANS
     ):
         return f"damaged: more than {_MAX_JPEG_SCANS} scans"
+    if opened.format == "PNG" and image_bytes.count(b"IDAT") > _MAX_PNG_CHUNKS:
+        return f"damaged: more than {_MAX_PNG_CHUNKS:,} chunks"
     if _is_animated(opened) and opened.format == "WEBP":
         return "unsupported: animated WebP"
     if opened.mode in _UNKNOWN_MODES:
