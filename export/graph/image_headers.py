@@ -62,7 +62,12 @@ def count_pixels(image_bytes: tf.Tensor) -> tf.Tensor:
         return shape[0] * shape[1]
 
     def count_png() -> tf.Tensor:
-        return number(16, 4, big_endian=True) * number(20, 4, big_endian=True)
+        # No side of a PNG is longer, and the product of two longer ones overflows.
+        width, height = (
+            tf.minimum(number(offset, 4, big_endian=True), 2**31 - 1)
+            for offset in (16, 20)
+        )
+        return width * height
 
     return tf.case(
         [

@@ -31,6 +31,7 @@ from pipeline.inspection import gif
         (gif_frame(500, 400, before=b"\x21\xfe\x03abc\x02de\x00"), 200_000),
         (gif_frame(60_000, 50_000), 3_000_000_000),
         (png_header(70_000, 80_000), 5_600_000_000),
+        (png_header(2**32 - 1, 2**32 - 1), (2**31 - 1) ** 2),
         (bmp_header(3, -5), 15),
         (webp_canvas(2**24, 2), 2**25),
         (BAD_IMAGES["TIFF"], 0),

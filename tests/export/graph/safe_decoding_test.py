@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from fakes.image_files import BAD_IMAGES, IMAGES, encode, photograph
+from fakes.image_files import BAD_IMAGES, IMAGES, encode, photograph, png_header
 
 from export.graph import safe_decoding
 from export.graph.safe_decoding import decode_rows
@@ -74,6 +74,16 @@ def test_the_largest_images_of_a_batch_are_bad_if_they_are_too_many(monkeypatch)
         for row, image_bytes, ok in zip(rows, encoded, expected, strict=True):
             wanted = decoding.decode_and_resize(tf.constant(image_bytes), SIDE)
             np.testing.assert_array_equal(row, wanted.numpy() * ok)
+
+
+def test_images_of_absurd_sides_do_not_hinder_others():
+    good = [_make_square(20)] * 9  # So many that the pixels are counted.
+    # Their product, and the sum of two such products, overflow.
+    absurd = png_header(2_700_000_000, 4_100_000_000)
+    _, decode_ok = decode_rows(
+        tf.constant([absurd, absurd, *good]), SIDE, contained=True
+    )
+    assert decode_ok.numpy().tolist() == [False, False, *[True] * 9]
 
 
 def test_a_strict_batch_of_too_many_pixels_is_an_error(monkeypatch):
